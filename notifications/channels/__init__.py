@@ -1,0 +1,1 @@
+"""The ways a notification can leave, behind one protocol."""

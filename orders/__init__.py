@@ -1,0 +1,1 @@
+"""What customers asked for, and the catalogue they ask from."""

@@ -1,0 +1,1 @@
+"""Every movement of money, and customers' credit limits."""

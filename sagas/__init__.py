@@ -1,0 +1,1 @@
+"""The engine: sagas, outbox and deliveries for any Django project."""

@@ -1,0 +1,36 @@
+"""The Celery application: `celery -A shop worker`, `celery -A shop beat`."""
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
+from celery.signals import beat_init, celeryd_init, task_failure, task_prerun
+from django.db import DatabaseError, close_old_connections, connections
+
+from . import embedded
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+app = Celery("shop")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+
+@celeryd_init.connect
+@beat_init.connect
+def start_embedded_servers(**_: Any) -> None:
+    embedded.ensure()
+
+
+@task_prerun.connect
+def drop_stale_connections(**_: Any) -> None:
+    """Honour CONN_MAX_AGE and CONN_HEALTH_CHECKS, which the Celery fixup no longer does (CELERY.md 2.6)."""
+    close_old_connections()
+
+
+@task_failure.connect
+def drop_interrupted_connections(exception: BaseException | None = None, **_: Any) -> None:
+    """A query that was interrupted leaves a connection that looks usable and is not (Django #30646)."""
+    if isinstance(exception, SoftTimeLimitExceeded | DatabaseError):
+        connections.close_all()

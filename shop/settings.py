@@ -1,0 +1,235 @@
+"""Settings of the shop, all from the environment; README lists every variable.
+
+With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded.py`):
+that is the development set-up. Importing this module starts nothing.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from kombu import Queue
+
+from . import embedded, logs
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+
+def _url(name: str, schemes: tuple[str, ...], example: str) -> str:
+    url = env.str(name)
+    if url.partition(":")[0] not in schemes:
+        raise SystemExit(f"shop: {name} is not a URL I can use: {url!r}. Example: {example}")
+    return url
+
+
+try:
+    DEBUG = env.bool("DEBUG", default=False)
+    EMBEDDED = "DATABASE_URL" not in env
+    #: Redirects to https and marks cookies secure; off on the embedded servers, where there is no TLS.
+    HTTPS = env.bool("HTTPS", default=not (DEBUG or EMBEDDED))
+    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+    CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+    LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+    if EMBEDDED:
+        SECRET_KEY = env.str("SECRET_KEY", default="embedded-servers-only-" + "0" * 40)
+    else:
+        SECRET_KEY = env.str("SECRET_KEY")
+
+    DATABASES: dict[str, dict[str, Any]] = {
+        "default": embedded.database()
+        if EMBEDDED
+        else dict(
+            env.db_url_config(
+                _url("DATABASE_URL", ("postgres", "postgresql"), "postgresql://user:password@host:5432/shop")
+            )
+        )
+    }
+except (ImproperlyConfigured, ValueError) as error:
+    raise SystemExit(f"shop: {error}") from None
+
+DATABASES["default"] |= {
+    # One connection for the life of a process, checked before use: CELERY.md 2.6, decision 0005.
+    "CONN_MAX_AGE": 300,
+    "CONN_HEALTH_CHECKS": True,
+    "ATOMIC_REQUESTS": False,
+}
+DATABASES["default"].setdefault("OPTIONS", {}).setdefault("application_name", "shop")
+
+# Applications ---------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "unfold.contrib.filters",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_structlog",
+    "django_celery_results",
+    "sagas",
+    "orders",
+    "inventory",
+    "payments",
+    "notifications",
+    "shop",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "shop.middleware.CorrelationMiddleware",
+]
+
+ROOT_URLCONF = "shop.urls"
+WSGI_APPLICATION = "shop.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = embedded.var() / "static"
+# Static files are served from where the packages keep them: no collectstatic step to forget.
+WHITENOISE_USE_FINDERS = True
+
+if HTTPS:
+    SECURE_SSL_REDIRECT = True
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+
+# The shop --------------------------------------------------------------------------------------------------------
+
+API_TOKEN = env.str("API_TOKEN", default="")
+CURRENCY = env.str("CURRENCY", default="GBP")
+
+#: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise.
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+EMAIL_HOST = env.str("EMAIL_HOST", default="")
+EMAIL_PORT = env.int("EMAIL_PORT", default=25)
+EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
+EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
+EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=False)
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="The shop <shop@localhost>")
+if not EMAIL_HOST:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = embedded.var() / "mail"
+
+#: How long the payment provider may take to answer before its answer counts as lost.
+PAYMENTS_TIMEOUT_SECONDS = env.float("PAYMENTS_TIMEOUT_SECONDS", default=1.0)
+
+# The engine ------------------------------------------------------------------------------------------------------
+
+#: A run that made no progress for this long is sent again by the sweep (a message was lost).
+SAGAS_RESEND_AFTER_SECONDS = env.float("SAGAS_RESEND_AFTER_SECONDS", default=20.0)
+#: Most events one turn of the relay takes; bounds its transaction.
+SAGAS_RELAY_LIMIT = 500
+#: Most runs that share one chain; 1 = a chain each (decision 0007).
+SAGAS_BATCH_SIZE = env.int("SAGAS_BATCH_SIZE", default=1)
+
+# Celery: each value has its reason in docs/decisions/0001 and 0006 ----------------------------------------------
+
+CELERY_BROKER_URL = (
+    _url("CELERY_BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps"), "redis://host:6379/0")
+    if "CELERY_BROKER_URL" in env
+    else embedded.broker_url()
+)
+if CELERY_BROKER_URL.startswith("redis"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        # Longer than any step may take; the clock starts when a worker fetches the message.
+        "visibility_timeout": env.int("CELERY_VISIBILITY_TIMEOUT_SECONDS", default=60),
+        "unacked_restore_interval": 2,
+        "unacked_restore_throttle": 1,
+        # Unset, a publish to a dead peer blocks for ever.
+        "socket_timeout": 15,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "max_retries": 3,
+        "interval_start": 0,
+        "interval_step": 0.2,
+        "interval_max": 0.5,
+    }
+
+# A queue for each context, one for the engine, one for its relay; a worker without `-Q` serves them all.
+CELERY_TASK_QUEUES = [Queue(name) for name in ("orders", "inventory", "payments", "notifications", "sagas", "relay")]
+CELERY_TASK_DEFAULT_QUEUE = "sagas"
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_ACKS_ON_FAILURE = True
+CELERY_TASK_ACKS_ON_TIMEOUT = True
+CELERY_TASK_TIME_LIMIT = 50
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 4
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_BROKER_POOL_LIMIT = 10
+CELERY_BROKER_POOL_ACQUIRE_TIMEOUT = 5
+CELERY_TASK_PUBLISH_RETRY = True
+# ~35 s: a chain's next step survives a restart of Redis.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 20, "interval_start": 0.1, "interval_step": 0.4, "interval_max": 2}
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5
+CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 10_000
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+# Results: every failure, and what a person asked for; nothing on the way of an order.
+CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_EXTENDED = True
+CELERY_RESULT_EXPIRES = 86_400
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = True
+# The Celery fixup would close the connection around every task (3 ms each); shop/celery.py does it right.
+CELERY_DB_REUSE_MAX = 1_000_000_000
+# In memory: no shelve file to corrupt on a kill -9; any number of beats may run.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+CELERY_BEAT_SCHEDULE = {
+    "relay": {"task": "sagas.relay", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
+    "sweep": {"task": "sagas.sweep", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
+    "purge": {"task": "sagas.purge", "schedule": 3600.0, "options": {"expires": 600, "queue": "sagas"}},
+}
+
+LOGGING = logs.config(LOG_LEVEL)
