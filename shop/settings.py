@@ -229,7 +229,6 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "relay": {"task": "sagas.relay", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
     "sweep": {"task": "sagas.sweep", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
-    "purge": {"task": "sagas.purge", "schedule": 3600.0, "options": {"expires": 600, "queue": "sagas"}},
 }
 
 LOGGING = logs.config(LOG_LEVEL)

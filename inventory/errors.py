@@ -1,0 +1,19 @@
+"""How the warehouse refuses."""
+
+from sagas.errors import Rejected
+
+
+class OutOfStock(Rejected):  # noqa: N818
+    """There is less of a SKU than was asked for."""
+
+    def __init__(self, sku: str, *, wanted: int, available: int) -> None:
+        super().__init__(f"{sku} is out of stock: {wanted} wanted, {available} available.")
+        self.sku, self.wanted, self.available = sku, wanted, available
+
+
+class NothingReserved(Rejected):  # noqa: N818
+    """There is no stock held for this order, so nothing can be shipped."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__(f"No stock is held for order {order_id}.")
+        self.order_id = order_id

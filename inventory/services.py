@@ -1,0 +1,134 @@
+"""Holding stock, giving it back, sending it away."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from sagas import outbox
+
+from .errors import NothingReserved, OutOfStock
+from .events import Held, ShipmentBooked, StockReleased, StockReserved
+from .models import Parcel, Reservation, StockItem
+
+
+def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], now: datetime) -> list[Reservation]:
+    """Hold stock for an order: all of it or nothing.
+
+    Transaction: opens one.
+    Idempotent: by `order_id` + SKU; a repeat returns what is held.
+
+    Args:
+        quantities: SKU and how many; a SKU may stand twice.
+
+    Raises:
+        OutOfStock: Rejected; nothing is held.
+    """
+    wanted: dict[str, int] = defaultdict(int)
+    for sku, quantity in quantities:
+        wanted[sku] += quantity
+    with transaction.atomic():
+        held = list(Reservation.objects.filter(order_id=order_id))
+        if held:
+            return held
+        stock = _locked(wanted)
+        for sku, quantity in wanted.items():
+            available = stock[sku].available if sku in stock else 0
+            if available < quantity:
+                raise OutOfStock(sku, wanted=quantity, available=available)
+        for sku, quantity in wanted.items():
+            stock[sku].reserved += quantity
+        StockItem.objects.bulk_update(stock.values(), ["reserved"])
+        reservations = Reservation.objects.bulk_create(
+            Reservation(order_id=order_id, sku=sku, quantity=quantity, reserved_at=now)
+            for sku, quantity in wanted.items()
+        )
+        outbox.emit(StockReserved(order_id=order_id, lines=_lines(reservations)), now=now)
+    return reservations
+
+
+def release(*, order_id: UUID, now: datetime) -> list[Reservation]:
+    """Give back what is held for an order; harmless where nothing is.
+
+    Transaction: opens one.
+    Idempotent: by `order_id` + SKU.
+    """
+    with transaction.atomic():
+        held = _held(order_id)
+        if held:
+            stock = _locked({reservation.sku: reservation.quantity for reservation in held})
+            for reservation in held:
+                stock[reservation.sku].reserved -= reservation.quantity
+            StockItem.objects.bulk_update(stock.values(), ["reserved"])
+            _end(held, Reservation.Status.RELEASED, now)
+            outbox.emit(StockReleased(order_id=order_id, lines=_lines(held)), now=now)
+    return held
+
+
+def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
+    """Send what is held for an order on its way.
+
+    Transaction: opens one.
+    Idempotent: by `order_id`; a repeat returns the parcel.
+
+    Raises:
+        NothingReserved: Rejected; there is nothing to send.
+    """
+    with transaction.atomic():
+        parcel = Parcel.objects.filter(order_id=order_id).first()
+        if parcel is not None:
+            return parcel
+        held = _held(order_id)
+        if not held:
+            raise NothingReserved(order_id)
+        stock = _locked({reservation.sku: reservation.quantity for reservation in held})
+        for reservation in held:
+            stock[reservation.sku].on_hand -= reservation.quantity
+            stock[reservation.sku].reserved -= reservation.quantity
+        StockItem.objects.bulk_update(stock.values(), ["on_hand", "reserved"])
+        _end(held, Reservation.Status.SHIPPED, now)
+        parcel = Parcel(order_id=order_id, booked_at=now)
+        parcel.tracking_number = f"PX{parcel.id.hex[-14:].upper()}"
+        parcel.save(force_insert=True)
+        outbox.emit(
+            ShipmentBooked(order_id=order_id, lines=_lines(held), tracking_number=parcel.tracking_number), now=now
+        )
+    return parcel
+
+
+def receive(quantities: Mapping[str, int]) -> None:
+    """Put goods into the warehouse, SKU to quantity, on top of what is there.
+
+    Transaction: opens one.
+    Idempotent: no; each call is a new consignment.
+    """
+    with transaction.atomic():
+        StockItem.objects.bulk_create([StockItem(sku=sku) for sku in sorted(quantities)], ignore_conflicts=True)
+        for sku, quantity in sorted(quantities.items()):
+            StockItem.objects.filter(sku=sku).update(on_hand=F("on_hand") + quantity)
+
+
+def _locked(skus: Iterable[str]) -> dict[str, StockItem]:
+    """Lock stock rows, always in the order of their SKU, so that no two orders wait for each other."""
+    return {item.sku: item for item in StockItem.objects.filter(sku__in=set(skus)).order_by("sku").select_for_update()}
+
+
+def _held(order_id: UUID) -> list[Reservation]:
+    return list(
+        Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD)
+        .order_by("sku")
+        .select_for_update()
+    )
+
+
+def _end(reservations: list[Reservation], status: Reservation.Status, now: datetime) -> None:
+    for reservation in reservations:
+        reservation.status, reservation.ended_at = status, now
+    Reservation.objects.bulk_update(reservations, ["status", "ended_at"])
+
+
+def _lines(reservations: list[Reservation]) -> tuple[Held, ...]:
+    return tuple(Held(sku=reservation.sku, quantity=reservation.quantity) for reservation in reservations)

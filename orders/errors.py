@@ -1,0 +1,39 @@
+"""How orders refuse."""
+
+from sagas.errors import Rejected
+
+
+class OrderRefused(Rejected):  # noqa: N818
+    """The order is not acceptable as it stands.
+
+    Attributes:
+        field: dotted path of the input that is wrong, such as `lines.0.sku`.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field, self.message = field, message
+
+
+class UnknownProduct(OrderRefused):
+    """No product that can be ordered has this SKU."""
+
+    def __init__(self, field: str, sku: str) -> None:
+        super().__init__(field, f"There is no product {sku!r}.")
+        self.sku = sku
+
+
+class KeyUsedForAnotherOrder(OrderRefused):
+    """The idempotency key was used before, for something else."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("Idempotency-Key", "This key was used before, for an order with other contents.")
+        self.key = key
+
+
+class OrderDecidedAlready(Rejected):  # noqa: N818
+    """The order is confirmed, rejected or cancelled and stays so."""
+
+    def __init__(self, number: str, status: str) -> None:
+        super().__init__(f"Order {number} is {status} already.")
+        self.number, self.status = number, status

@@ -1,0 +1,104 @@
+"""The catalogue (product, price) and what customers asked for."""
+
+from typing import ClassVar
+
+from django.core.validators import MinValueValidator, RegexValidator
+from django.db import models
+
+from sagas.ids import new_id
+
+
+class Product(models.Model):
+    """Something the shop sells."""
+
+    sku = models.CharField(
+        "SKU",
+        max_length=40,
+        unique=True,
+        validators=[RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._ -]*$", "Letters, digits, dot, dash and underscore.")],
+    )
+    name = models.CharField(max_length=200)
+    #: Minor units (pence, cents).
+    price_minor = models.PositiveBigIntegerField("price (minor units)", validators=[MinValueValidator(1)])
+    currency = models.CharField(max_length=3)
+    active = models.BooleanField(default=True, help_text="Inactive products cannot be ordered.")
+
+    class Meta:
+        ordering = ["sku"]
+
+    def __str__(self) -> str:
+        return f"{self.sku} {self.name}"
+
+
+class Order(models.Model):
+    """What a customer asked for, and whether they get it."""
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        CONFIRMED = "confirmed"
+        REJECTED = "rejected"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    #: What people call it: filled by the database, `S100001` and up.
+    number = models.CharField(max_length=20, unique=True, editable=False)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING, editable=False)
+    #: Why it was rejected or cancelled, as the customer reads it.
+    reason = models.CharField(max_length=500, blank=True, editable=False)
+    customer_email = models.EmailField("e-mail")
+    customer_name = models.CharField("name", max_length=200)
+    payment_method = models.CharField(max_length=50)
+    currency = models.CharField(max_length=3, editable=False)
+    total_minor = models.PositiveBigIntegerField("total (minor units)", editable=False)
+    #: The caller's own key: a second order with the same one is the same order.
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True, unique=True, editable=False)  # noqa: DJ001
+    #: Hash of what was asked under that key.
+    request_hash = models.CharField(max_length=64, blank=True, editable=False)
+    placed_at = models.DateTimeField(editable=False)
+    decided_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(status__in=["pending", "confirmed", "rejected", "cancelled"]),
+                name="orders_status_is_known",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="pending", decided_at=None)
+                | ~models.Q(status="pending") & models.Q(decided_at__isnull=False),
+                name="orders_decided_when_not_pending",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["status", "-id"], name="orders_by_status"),
+            models.Index(fields=["customer_email", "-id"], name="orders_of_customer"),
+        ]
+
+    lines: "models.Manager[OrderLine]"
+    objects: ClassVar[models.Manager["Order"]] = models.Manager()
+
+    def __str__(self) -> str:
+        return self.number
+
+
+class OrderLine(models.Model):
+    """One product of an order, with the price it was sold at."""
+
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
+    product = models.ForeignKey(Product, on_delete=models.PROTECT)
+    sku = models.CharField("SKU", max_length=40, editable=False)
+    name = models.CharField(max_length=200, editable=False)
+    quantity = models.PositiveIntegerField(validators=[MinValueValidator(1)])
+    unit_price_minor = models.PositiveBigIntegerField("unit price (minor units)", editable=False)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(condition=models.Q(quantity__gt=0), name="orders_line_quantity_is_positive"),
+            models.UniqueConstraint(
+                fields=["order", "sku", "unit_price_minor"], name="orders_one_line_per_sku_and_price"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} x {self.sku}"

@@ -1,0 +1,58 @@
+"""How payments fail."""
+
+from sagas.errors import OutcomeUnknown, Rejected, Retryable
+
+
+class CardDeclined(Rejected):  # noqa: N818
+    """The bank says no."""
+
+    def __init__(self, reason: str = "Your card was declined.") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class UnknownPaymentMethod(Rejected):  # noqa: N818
+    """The provider does not know this way to pay."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"There is no payment method {method!r}.")
+        self.method = method
+
+
+class PaymentCancelled(Rejected):  # noqa: N818
+    """The payment was called off before it was made; the provider refuses to make it now."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("The payment was cancelled.")
+        self.key = key
+
+
+class ProviderBusy(Retryable):
+    """The provider asks to come back later; nothing was charged."""
+
+
+class NoAnswer(OutcomeUnknown):
+    """The provider did not answer in time; it may or may not have charged."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The payment provider did not answer within {seconds:g} seconds.")
+        self.seconds = seconds
+
+
+class NoCredit(Rejected):  # noqa: N818
+    """The customer has no credit account in this currency."""
+
+    def __init__(self, customer_email: str) -> None:
+        super().__init__("There is no credit account for this customer; pay by card instead.")
+        self.customer_email = customer_email
+
+
+class CreditLimitExceeded(Rejected):  # noqa: N818
+    """The order is larger than what is left of the customer's credit."""
+
+    def __init__(self, *, wanted_minor: int, available_minor: int, currency: str) -> None:
+        super().__init__(
+            f"The order of {wanted_minor / 100:.2f} {currency} is over the credit that is left, "
+            f"{available_minor / 100:.2f} {currency}."
+        )
+        self.wanted_minor, self.available_minor = wanted_minor, available_minor

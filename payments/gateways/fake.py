@@ -1,0 +1,102 @@
+"""A provider that keeps real books and misbehaves on demand, by Stripe's test names.
+
+Its books are a table written outside the caller's transaction, as a real provider's are: what it charged stays
+charged, whatever happens to the process that asked.
+"""
+
+import time
+
+from django.conf import settings
+from django.db import transaction
+
+from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
+from ..gateway import Charge
+from ..models import FakeCharge
+
+WORKS = "tok_visa"
+DECLINED = "tok_chargeDeclined"
+FLAKY = "tok_flaky"
+LOST_REPLY = "tok_lostReply"
+DOWN = "tok_down"
+
+_FAILURES_OF_FLAKY = 2
+
+
+class FakeGateway:
+    """`tok_visa` works, `tok_chargeDeclined` is declined, `tok_flaky` fails twice and then works, `tok_lostReply`
+    charges and loses the answer, `tok_down` never answers a charge.
+    """  # noqa: D205
+
+    methods = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
+
+    def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
+        if method not in self.methods:
+            raise UnknownPaymentMethod(method)
+        with transaction.atomic():
+            books = _books(key)
+            books.calls += 1
+            if books.status == FakeCharge.Status.NEW:
+                books.amount_minor, books.currency, books.method = amount_minor, currency, method
+                books.status = _answer(method, books.calls)
+            books.save()
+        return _reply(books)
+
+    def find(self, *, key: str) -> Charge | None:
+        books = FakeCharge.objects.filter(key=key).first()
+        if books is not None and books.status == FakeCharge.Status.DECLINED:
+            raise CardDeclined
+        if books is None or books.status not in (FakeCharge.Status.CHARGED, FakeCharge.Status.REFUNDED):
+            return None
+        return _charge(books)
+
+    def refund(self, *, key: str) -> Charge | None:
+        with transaction.atomic():
+            books = _books(key)
+            if books.status == FakeCharge.Status.CHARGED:
+                books.status = FakeCharge.Status.REFUNDED
+            elif books.status == FakeCharge.Status.NEW:
+                books.status = FakeCharge.Status.CANCELLED
+            books.save()
+        return _charge(books) if books.status == FakeCharge.Status.REFUNDED else None
+
+
+def _reply(books: FakeCharge) -> Charge:
+    match books.status:
+        case FakeCharge.Status.DECLINED:
+            raise CardDeclined
+        case FakeCharge.Status.CANCELLED | FakeCharge.Status.REFUNDED:
+            raise PaymentCancelled(books.key)
+        case FakeCharge.Status.NEW if books.method == FLAKY:
+            raise ProviderBusy("The payment provider is busy (503).")
+        case FakeCharge.Status.NEW:
+            _never_answer()
+        case FakeCharge.Status.CHARGED if books.method == LOST_REPLY and books.calls == 1:
+            _never_answer()
+    return _charge(books)
+
+
+def _answer(method: str, calls: int) -> FakeCharge.Status:
+    if method == DECLINED:
+        return FakeCharge.Status.DECLINED
+    if method == DOWN or (method == FLAKY and calls <= _FAILURES_OF_FLAKY):
+        return FakeCharge.Status.NEW
+    return FakeCharge.Status.CHARGED
+
+
+def _never_answer() -> None:
+    time.sleep(settings.PAYMENTS_TIMEOUT_SECONDS)
+    raise NoAnswer(settings.PAYMENTS_TIMEOUT_SECONDS)
+
+
+def _books(key: str) -> FakeCharge:
+    FakeCharge.objects.bulk_create([FakeCharge(key=key)], ignore_conflicts=True)
+    return FakeCharge.objects.select_for_update().get(key=key)
+
+
+def _charge(books: FakeCharge) -> Charge:
+    return Charge(
+        reference=f"fake_{books.pk}",
+        amount_minor=books.amount_minor,
+        currency=books.currency,
+        refunded=books.status == FakeCharge.Status.REFUNDED,
+    )

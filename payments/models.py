@@ -1,0 +1,115 @@
+"""Every movement of money, customers' credit, and the books of the fake provider."""
+
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+
+from sagas.ids import new_id
+
+
+class Payment(models.Model):
+    """One attempt to take money for an order, and what became of it. Amounts in minor units."""
+
+    class Status(models.TextChoices):
+        CAPTURED = "captured"
+        DECLINED = "declined"
+        REFUNDED = "refunded"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    order_id = models.UUIDField()
+    #: The key the provider knows it by; fixed before the first call.
+    key = models.CharField(max_length=150, unique=True)
+    status = models.CharField(max_length=10, choices=Status.choices)
+    amount_minor = models.PositiveBigIntegerField("amount (minor units)")
+    currency = models.CharField(max_length=3)
+    method = models.CharField(max_length=50)
+    provider_reference = models.CharField(max_length=100, blank=True)
+    reason = models.CharField(max_length=500, blank=True)
+    made_at = models.DateTimeField()
+    refunded_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order_id"], condition=Q(status="captured"), name="payments_one_capture_per_order"
+            ),
+            models.CheckConstraint(condition=Q(amount_minor__gt=0), name="payments_amount_is_positive"),
+            models.CheckConstraint(
+                condition=Q(status__in=["captured", "declined", "refunded"]), name="payments_status_is_known"
+            ),
+        ]
+        indexes = [models.Index(fields=["order_id"], name="payments_of_order")]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.amount_minor / 100:.2f} {self.currency}"
+
+
+class CreditAccount(models.Model):
+    """How much a customer may owe who pays by invoice."""
+
+    customer_email = models.EmailField("customer's e-mail", unique=True)
+    currency = models.CharField(max_length=3)
+    limit_minor = models.PositiveBigIntegerField("limit (minor units)")
+    held_minor = models.PositiveBigIntegerField("held (minor units)", default=0, editable=False)
+
+    class Meta:
+        ordering = ["customer_email"]
+        constraints = [models.CheckConstraint(condition=Q(held_minor__lte=F("limit_minor")), name="payments_credit_in_limit")]
+
+    def __str__(self) -> str:
+        return self.customer_email
+
+    @property
+    def available_minor(self) -> int:
+        return self.limit_minor - self.held_minor
+
+    def clean(self) -> None:
+        self.customer_email = self.customer_email.lower()
+        if self.limit_minor is not None and self.limit_minor < self.held_minor:
+            raise ValidationError({"limit_minor": f"{self.held_minor} of it are held by open orders."})
+
+
+class CreditHold(models.Model):
+    """Credit kept back for one order."""
+
+    class Status(models.TextChoices):
+        HELD = "held"
+        RELEASED = "released"
+
+    order_id = models.UUIDField()
+    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds")
+    amount_minor = models.PositiveBigIntegerField("amount (minor units)")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.HELD)
+    held_at = models.DateTimeField()
+    released_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["order_id"], name="payments_one_hold_per_order"),
+            models.CheckConstraint(condition=Q(status__in=["held", "released"]), name="payments_hold_status_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.status} {self.amount_minor / 100:.2f}"
+
+
+class FakeCharge(models.Model):
+    """The books of the fake provider: what it did under each key, whoever got to hear of it."""
+
+    class Status(models.TextChoices):
+        NEW = "new"
+        CHARGED = "charged"
+        DECLINED = "declined"
+        REFUNDED = "refunded"
+        CANCELLED = "cancelled"
+
+    key = models.CharField(max_length=150, unique=True)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW)
+    amount_minor = models.PositiveBigIntegerField(default=0)
+    currency = models.CharField(max_length=3, blank=True)
+    method = models.CharField(max_length=50, blank=True)
+    #: How often it was asked to charge.
+    calls = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.status}"

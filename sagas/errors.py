@@ -1,0 +1,72 @@
+"""The kinds of failure (rule 4): what a step raises decides what the engine does, never the text of the message."""
+
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """Why an attempt did not succeed."""
+
+    REJECTED = "rejected"  #: the business says no: undo now
+    RETRYABLE = "retryable"  #: it had no effect and may work later
+    UNKNOWN = "unknown"  #: the call left and no answer came: probe before anything else
+    UNEXPECTED = "unexpected"  #: a bug or an outage: as retryable inside, as unknown outside
+
+
+class Rejected(Exception):  # noqa: N818 - an outcome, not a bug
+    """The business says no; nothing took effect and trying again would not help."""
+
+
+class Retryable(Exception):  # noqa: N818
+    """It did not work and had no effect; it may work later.
+
+    Args:
+        retry_after_seconds: what the other side asked for; overrides the step's backoff.
+    """
+
+    def __init__(self, message: str = "", *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class OutcomeUnknown(Exception):  # noqa: N818
+    """The call left and no answer came: it may or may not have taken effect."""
+
+
+class StepFailed(Exception):  # noqa: N818
+    """Raised by a step's Celery task once the failure is in the journal, so that the error callback runs."""
+
+    def __init__(self, run_id: str, step: str, message: str) -> None:
+        super().__init__(run_id, step, message)
+        self.run_id, self.step, self.message = run_id, step, message
+
+    def __str__(self) -> str:
+        return f"run {self.run_id}: step {self.step} failed: {self.message}"
+
+
+class TransactionRequiredError(Exception):
+    """A function that writes together with its caller was called outside a transaction."""
+
+
+class TransactionRefusedError(Exception):
+    """A function that calls out was called inside a transaction, where its answer would wait under row locks."""
+
+
+class DefinitionError(Exception):
+    """A saga or subscription is not well formed; found at start-up by the system checks."""
+
+
+class UnknownSagaError(LookupError):
+    """No saga of this name is registered in this process."""
+
+
+def kind_of(error: BaseException, *, outside: bool) -> Kind:
+    """Say what an exception means; an unforeseen one from a call outside may have taken effect."""
+    match error:
+        case Rejected():
+            return Kind.REJECTED
+        case Retryable():
+            return Kind.RETRYABLE
+        case OutcomeUnknown():
+            return Kind.UNKNOWN
+        case _:
+            return Kind.UNKNOWN if outside else Kind.UNEXPECTED

@@ -1,0 +1,246 @@
+"""The journal (runs, steps, attempts), the event log, and what is owed to subscriptions: the truth (rule 1)."""
+
+from typing import Any, ClassVar, TypeVar
+
+from django.db import models
+from django.db.models.functions import Cast
+
+from .ids import new_id
+from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+
+_Model = TypeVar("_Model", bound=models.Model)
+
+
+class LockableQuerySet(models.QuerySet[_Model]):
+    """Rows that several workers may want at once."""
+
+    def claimed(self) -> "LockableQuerySet[_Model]":
+        """Lock what nobody else holds, always in the order of the primary key."""
+        return self.order_by("pk").select_for_update(skip_locked=True, of=("self",))
+
+
+def choices(statuses: type[Any]) -> list[tuple[str, str]]:
+    return [(status.value, status.value.replace("_", " ")) for status in statuses]
+
+
+class Event(models.Model):
+    """The outbox and the event log in one; written only inside a transaction, never changed but for `relayed_at`."""
+
+    #: Order of writing. Positions commit out of order: a reader of the log stops at the oldest running transaction.
+    position = models.BigAutoField(primary_key=True)
+    id = models.UUIDField(unique=True, default=new_id, editable=False)
+    transaction_id = models.BigIntegerField(
+        db_default=Cast(
+            Cast(models.Func(function="pg_current_xact_id"), models.TextField()),
+            models.BigIntegerField(),
+        ),
+        editable=False,
+    )
+    type = models.CharField(max_length=100)
+    version = models.PositiveSmallIntegerField(default=1)
+    #: What it happened to: kind, id and the how-many-th event of that thing.
+    aggregate = models.CharField(max_length=50)
+    subject = models.CharField(max_length=100)
+    sequence = models.PositiveIntegerField()
+    #: What order is kept by: an order's id; the subject unless the event says otherwise.
+    key = models.CharField(max_length=100)
+    data = models.JSONField()
+    correlation_id = models.UUIDField()
+    causation_id = models.UUIDField(null=True, blank=True)
+    traceparent = models.CharField(max_length=55, blank=True, default="")
+    occurred_at = models.DateTimeField()
+    relayed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["aggregate", "subject", "sequence"], name="sagas_event_one_per_sequence"),
+        ]
+        indexes = [
+            models.Index(fields=["position"], name="sagas_event_to_relay", condition=models.Q(relayed_at=None)),
+            models.Index(fields=["key", "position"], name="sagas_event_of_key"),
+        ]
+
+    objects: ClassVar[models.Manager["Event"]] = LockableQuerySet["Event"].as_manager()  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"{self.type} #{self.position}"
+
+
+class Run(models.Model):
+    """One saga under way for one key."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    saga = models.CharField(max_length=100)
+    definition_hash = models.CharField(max_length=16)
+    key = models.CharField(max_length=100)
+    status = models.CharField(max_length=20, choices=choices(RunStatus), default=RunStatus.RUNNING)
+    #: Goes up whenever the run changes direction; a message of an older epoch does nothing.
+    epoch = models.PositiveIntegerField(default=1)
+    #: The step that is next, or under way.
+    place = models.PositiveSmallIntegerField(default=0)
+    input = models.JSONField()
+    #: What each finished step handed on, by its name.
+    results = models.JSONField(default=dict)
+    #: Why it turned back: step, kind, error, message.
+    failure = models.JSONField(null=True, blank=True)
+    #: Why a person is needed, in the same form.
+    attention = models.JSONField(null=True, blank=True)
+    #: When the sweep looks after it; empty once nothing is left to do.
+    due_at = models.DateTimeField(null=True, blank=True)
+    #: How often the sweep has sent it again since it last got on.
+    resent = models.PositiveSmallIntegerField(default=0)
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    event_id = models.UUIDField(help_text="The event that started it.")
+    correlation_id = models.UUIDField()
+    traceparent = models.CharField(max_length=55, blank=True, default="")
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["saga", "key"],
+                condition=models.Q(status__in=OPEN_RUNS),
+                name="sagas_one_open_run_per_saga_and_key",
+            ),
+            models.UniqueConstraint(fields=["saga", "event_id"], name="sagas_one_run_per_saga_and_event"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[status.value for status in RunStatus]), name="sagas_run_status_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=LIVE_RUNS),
+                name="sagas_a_live_run_is_looked_after",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="sagas_run_due", condition=models.Q(status__in=LIVE_RUNS)),
+            models.Index(
+                fields=["deadline_at"], name="sagas_run_deadline", condition=models.Q(status=RunStatus.RUNNING)
+            ),
+            models.Index(
+                fields=["started_at"],
+                name="sagas_run_needs_attention",
+                condition=models.Q(status=RunStatus.NEEDS_ATTENTION),
+            ),
+            models.Index(fields=["key"], name="sagas_run_of_key"),
+        ]
+
+    objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"{self.saga} of {self.key}"
+
+
+class StepRun(models.Model):
+    """One step of one run; undo steps have rows of their own, behind the plan the run began with."""
+
+    class Action(models.TextChoices):
+        RUN = "run"
+        UNDO = "undo"
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    place = models.PositiveSmallIntegerField()
+    #: Where the run goes from here; empty at the end.
+    next_place = models.PositiveSmallIntegerField(null=True, blank=True)
+    #: Name of the row: the step's, or its undo's.
+    name = models.CharField(max_length=100)
+    #: Name of the step in the definition.
+    step = models.CharField(max_length=100)
+    action = models.CharField(max_length=4, choices=Action.choices, default=Action.RUN)
+    status = models.CharField(max_length=10, choices=choices(StepStatus), default=StepStatus.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    idempotency_key = models.CharField(max_length=150)
+    #: Note [Lease token]: whoever calls outside holds a token; only the holder of the current one may write what
+    #: came of it, so a worker that was frozen and woken up changes nothing.
+    lease_token = models.UUIDField(null=True, blank=True)
+    #: Nobody takes the step before: a call is under way until then, or the next try is not due.
+    held_until = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "place"], name="sagas_one_step_per_place"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[status.value for status in StepStatus]),
+                name="sagas_step_status_is_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """One event owed to one subscription: inbox, retry schedule and dead letter in one."""
+
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries")
+    subscription = models.CharField(max_length=100)
+    key = models.CharField(max_length=100)
+    status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    #: When the sweep looks after it.
+    due_at = models.DateTimeField(null=True, blank=True)
+    #: When the next try is due, after a failed one.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    resent = models.PositiveSmallIntegerField(default=0)
+    lease_token = models.UUIDField(null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["event", "subscription"], name="sagas_one_delivery_per_subscription"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[status.value for status in DeliveryStatus]),
+                name="sagas_delivery_status_is_known",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                name="sagas_delivery_due",
+                condition=models.Q(status__in=[DeliveryStatus.PENDING, DeliveryStatus.RUNNING]),
+            ),
+            # The line of a key: who stands before whom.
+            models.Index(
+                fields=["subscription", "key", "event"],
+                name="sagas_delivery_line",
+                condition=~models.Q(status=DeliveryStatus.DONE),
+            ),
+            models.Index(fields=["id"], name="sagas_delivery_parked", condition=models.Q(status=DeliveryStatus.PARKED)),
+        ]
+
+    objects: ClassVar[models.Manager["Delivery"]] = LockableQuerySet["Delivery"].as_manager()  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"{self.subscription} of event {self.event_id}"
+
+
+class Attempt(models.Model):
+    """One failed try of a step or a delivery; success needs no row of its own."""
+
+    step = models.ForeignKey(StepRun, null=True, blank=True, on_delete=models.CASCADE, related_name="tries")
+    delivery = models.ForeignKey(Delivery, null=True, blank=True, on_delete=models.CASCADE, related_name="tries")
+    number = models.PositiveSmallIntegerField()
+    kind = models.CharField(max_length=10)
+    error = models.CharField(max_length=200)
+    message = models.TextField(blank=True)
+    traceback = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    failed_at = models.DateTimeField()
+    #: When the next try is due; empty if this was the last.
+    retry_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(step=None, delivery__isnull=False) | models.Q(step__isnull=False, delivery=None),
+                name="sagas_attempt_of_a_step_or_a_delivery",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.error}: {self.message}"

@@ -1,0 +1,157 @@
+"""From a definition to rows, and from rows to the messages that carry them.
+
+A run's whole plan is written when it starts; its undo is planned from what took effect. Messages hold ids only:
+losing or doubling one changes nothing (rule 1).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from . import registry
+from .definition import Saga, Step
+from .models import Event, Run, StepRun
+from .transitions import MAY_HAVE_EFFECT, RunStatus, StepStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTask:
+    """The message that makes runs take the step at `place`."""
+
+    name: str
+    queue: str
+    place: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class WakeUp:
+    """A chain to send: the same steps, from here on, for runs of the same plan and epoch."""
+
+    run_ids: tuple[UUID, ...]
+    epoch: int
+    compensating: bool
+    tasks: tuple[StepTask, ...]
+
+
+def resend_after(resent: int) -> timedelta:
+    """Return how long to wait for progress before sending again; doubled each time, ten minutes at most.
+
+    A queue nobody serves for a while therefore does not fill with copies.
+    """
+    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resent, 10)))
+
+
+def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[StepRun]]:
+    """Return the rows of a new run, not yet saved.
+
+    Raises:
+        pydantic.ValidationError: the event's data is not readable.
+    """
+    order = saga.input.read(event.data)
+    run = Run(
+        saga=saga.name,
+        definition_hash=saga.definition_hash,
+        key=event.key,
+        input=event.data,
+        due_at=now + resend_after(0),
+        deadline_at=None if saga.deadline is None else now + saga.deadline,
+        event_id=event.id,
+        correlation_id=event.correlation_id,
+        traceparent=event.traceparent,
+        started_at=now,
+    )
+    rows = [_row(run, place, step) for place, step in enumerate(saga.steps)]
+    for row, step in zip(rows, saga.steps, strict=True):
+        if step.when is not None and not step.when(order):
+            row.status = StepStatus.SKIPPED
+    path = [row for row in rows if row.status == StepStatus.PENDING]
+    _link(path)
+    if path:
+        run.place = path[0].place
+    else:
+        run.status, run.due_at, run.finished_at = RunStatus.COMPLETED, None, now
+    return run, rows
+
+
+def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRun]:
+    """Return the rows of a run's undo, not yet saved: what may have taken effect in reverse, then what follows."""
+    effects = [
+        row for row in rows if row.action == StepRun.Action.RUN and row.status in MAY_HAVE_EFFECT
+    ]
+    place = max((row.place for row in rows), default=-1)
+    undo = []
+    for row in reversed(effects):
+        step = saga.step(row.step)
+        if step.undo is not None:
+            place += 1
+            undo.append(
+                StepRun(
+                    run=run,
+                    place=place,
+                    name=step.undo_name,
+                    step=step.name,
+                    action=StepRun.Action.UNDO,
+                    idempotency_key=row.idempotency_key,
+                )
+            )
+    for step in saga.undone:
+        place += 1
+        undo.append(_row(run, place, step))
+    _link(undo)
+    return undo
+
+
+def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None = None) -> list[WakeUp]:
+    """Return the chains that take `runs` on from where their journal stands; runs of one shape share chains.
+
+    Args:
+        size: most runs of one chain; `SAGAS_BATCH_SIZE` unless told otherwise.
+    """
+    rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.place):
+        rows_of[row.run_id].append(row)
+    groups: dict[tuple[int, bool, tuple[StepTask, ...]], list[UUID]] = defaultdict(list)
+    for run in runs:
+        tasks = tuple(_tasks(run, rows_of[run.id]))
+        if tasks:
+            groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks].append(run.id)
+    size = size or settings.SAGAS_BATCH_SIZE
+    return [
+        WakeUp(run_ids=tuple(ids[start : start + size]), epoch=epoch, compensating=compensating, tasks=tasks)
+        for (epoch, compensating, tasks), ids in groups.items()
+        for start in range(0, len(ids), size)
+    ]
+
+
+def wake_ups_of(runs: Sequence[Run], *, size: int | None = None) -> list[WakeUp]:
+    """As `wake_ups`, with the rows read from the journal."""
+    return wake_ups(runs, StepRun.objects.filter(run__in=runs), size=size) if runs else []
+
+
+def _tasks(run: Run, rows: list[StepRun]) -> Iterator[StepTask]:
+    saga = registry.saga(run.saga)
+    by_place = {row.place: row for row in rows}
+    place: int | None = run.place
+    while place is not None:
+        row = by_place[place]
+        step = saga.step(row.step)
+        name = step.undo_task if row.action == StepRun.Action.UNDO else step.task
+        yield StepTask(name=name, queue=step.queue, place=place)
+        place = row.next_place
+
+
+def _row(run: Run, place: int, step: Step) -> StepRun:
+    return StepRun(
+        run=run, place=place, name=step.name, step=step.name, idempotency_key=f"{run.id}:{step.name}"
+    )
+
+
+def _link(path: list[StepRun]) -> None:
+    for row, following in pairwise(path):
+        row.next_place = following.place

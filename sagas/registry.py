@@ -1,0 +1,49 @@
+"""What this process knows: sagas and subscriptions by name. Filled once, as the project's apps get ready."""
+
+from collections.abc import Iterable
+
+from .definition import Saga
+from .errors import DefinitionError, UnknownSagaError
+from .subscriptions import Start, Subscription
+
+_sagas: dict[str, Saga] = {}
+_subscriptions: dict[str, Subscription] = {}
+
+
+def register(subscriptions: Iterable[Subscription]) -> None:
+    """Make subscriptions, and the sagas they start, known.
+
+    Raises:
+        DefinitionError: two of them share a name.
+    """
+    for subscription in subscriptions:
+        if subscription.name in _subscriptions:
+            raise DefinitionError(f"two subscriptions are called {subscription.name!r}")
+        _subscriptions[subscription.name] = subscription
+        if isinstance(subscription, Start):
+            known = _sagas.setdefault(subscription.saga.name, subscription.saga)
+            if known is not subscription.saga:
+                raise DefinitionError(f"two sagas are called {known.name!r}")
+
+
+def saga(name: str) -> Saga:
+    try:
+        return _sagas[name]
+    except KeyError:
+        raise UnknownSagaError(f"no saga is called {name!r}; known: {', '.join(sorted(_sagas)) or 'none'}") from None
+
+
+def sagas() -> list[Saga]:
+    return list(_sagas.values())
+
+
+def subscription(name: str) -> Subscription | None:
+    return _subscriptions.get(name)
+
+
+def subscriptions() -> list[Subscription]:
+    return list(_subscriptions.values())
+
+
+def reactions_to(event_type: str) -> list[Subscription]:
+    return [subscription for subscription in _subscriptions.values() if subscription.event.type == event_type]

@@ -1,0 +1,33 @@
+"""How often and when to try again: exponential backoff with full jitter, as rows due later (never Celery's eta)."""
+
+import random
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """A policy: `attempts` tries in all, the n-th pause drawn from 0 to min(cap, base x 2^(n-1)) seconds."""
+
+    attempts: int = 5
+    base_seconds: float = 1.0
+    cap_seconds: float = 60.0
+
+    def allows(self, attempts_made: int) -> bool:
+        return attempts_made < self.attempts
+
+    def pause(self, attempts_made: int, *, asked_seconds: float | None = None) -> timedelta:
+        """Return how long to wait after the given number of failed attempts (1, 2, …).
+
+        Full jitter spreads the tries of runs that failed together; see Note [Full jitter].
+        """
+        if asked_seconds is not None:
+            return timedelta(seconds=asked_seconds)
+        # Note [Full jitter]: "Exponential Backoff And Jitter", AWS Architecture Blog. The draw goes from 0 to the
+        # ceiling; half of the ceiling is kept as a floor so that a first retry is not an immediate one.
+        ceiling = min(self.cap_seconds, self.base_seconds * 2 ** (attempts_made - 1))
+        return timedelta(seconds=random.uniform(ceiling / 2, ceiling))  # noqa: S311 - no secret
+
+
+#: For work that must get through in the end, such as telling a customer: about an hour of tries.
+PATIENT = Retry(attempts=8, base_seconds=2, cap_seconds=900)

@@ -1,0 +1,65 @@
+"""How a reaction to an event is written down: who reacts, where, and how often it is tried."""
+
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from .definition import Saga, task_name
+from .events import DomainEvent
+from .retry import PATIENT, Retry
+
+E = TypeVar("E", bound=DomainEvent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received(Generic[E]):
+    """What a reaction is called with; `idempotency_key` is the same in every try."""
+
+    event: E
+    event_id: UUID
+    idempotency_key: str
+    attempt: int
+    now: datetime
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A named reaction to an event type.
+
+    *Inside* (the default) the reaction commits together with its delivery, exactly once. *Outside* it runs in no
+    transaction and at least once: it must be idempotent by a key of its own.
+    """
+
+    name: str
+    _: KW_ONLY
+    event: type[DomainEvent]
+    queue: str
+    react: Callable[[Received[Any]], None]
+    outside: bool = False
+    retry: Retry = field(default=PATIENT)
+    lease: timedelta = timedelta(seconds=30)
+
+    @property
+    def task(self) -> str:
+        return task_name(self.queue, self.name)
+
+
+@dataclass(frozen=True)
+class Start(Subscription):
+    """Starts a saga; the relay does it in bulk, without a delivery."""
+
+    saga: Saga[Any] = field(kw_only=True)
+
+
+def starts(saga: Saga[Any]) -> Start:
+    """Start `saga` on its input event, keyed by the event's key."""
+    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", react=_by_the_relay, saga=saga)
+
+
+def _by_the_relay(received: Received[Any]) -> None:
+    # Only reached when a person sends a parked event again.
+    from . import starting
+
+    starting.start_from(received.event_id, now=received.now)

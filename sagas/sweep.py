@@ -1,0 +1,92 @@
+"""The sweep: finds runs that are due, overdue or were forgotten by a message that got lost, and sends them again."""
+
+from dataclasses import asdict
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+
+from . import registry
+from .definition import Failure
+from .errors import DefinitionError, Kind, UnknownSagaError
+from .models import Run
+from .plans import WakeUp, resend_after, wake_ups_of
+from .transitions import LIVE_RUNS, RunStatus, StepStatus
+from .undo import hand_over, start_undo
+
+logger = structlog.get_logger(__name__)
+
+
+def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
+    """Return the chains that take due runs on, from where their journal stands.
+
+    Any number of sweeps may run: a run is swept by one of them, and not again before its new `due_at`.
+
+    Transaction: opens one.
+    """
+    with transaction.atomic():
+        expire(now=now, limit=limit)
+        due = list(
+            Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now)
+            .order_by("due_at")
+            .select_for_update(skip_locked=True)[:limit]
+        )
+        for run in due:
+            run.resent += 1
+            run.due_at = now + resend_after(run.resent)
+        Run.objects.bulk_update(due, ("resent", "due_at"))
+        chains: list[WakeUp] = []
+        for run in due:
+            chains += _send_on(run, now)
+    return chains
+
+
+def _send_on(run: Run, now: datetime) -> list[WakeUp]:
+    try:
+        if run.attention is not None:
+            hand_over(run_ids=[run.id], epoch=run.epoch)
+            return []
+        if run.status == RunStatus.RUNNING and run.failure is not None:
+            return start_undo(run_ids=[run.id], epoch=run.epoch, now=now)
+        return wake_ups_of([run])
+    except (UnknownSagaError, DefinitionError) as error:
+        # Other code started it; a worker that has that code will send it on (rolling deploy).
+        logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
+        return []
+
+
+def expire(*, now: datetime, limit: int) -> int:
+    """Turn back runs whose deadline has passed before their pivot; return how many.
+
+    A run at or behind its pivot only goes forward: its deadline no longer counts.
+
+    Transaction: requires one.
+    """
+    late = list(
+        Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lte=now)
+        .order_by("deadline_at")
+        .select_for_update(skip_locked=True)[:limit]
+    )
+    expired = 0
+    for run in late:
+        run.deadline_at = None
+        if run.failure is None and _may_go_back(run):
+            run.failure, run.due_at = asdict(_DEADLINE_PASSED), now
+            expired += 1
+    Run.objects.bulk_update(late, ("failure", "deadline_at", "due_at"))
+    return expired
+
+
+_DEADLINE_PASSED = Failure(
+    step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time."
+)
+
+
+def _may_go_back(run: Run) -> bool:
+    pivot = registry.saga(run.saga).pivot_place
+    return (
+        pivot is None
+        or run.place < pivot
+        or run.place == pivot
+        and run.steps.filter(place=pivot, status=StepStatus.PENDING).exists()
+    )

@@ -1,0 +1,58 @@
+"""The statuses of runs, steps and deliveries, and which may follow which; the state diagrams are drawn from here."""
+
+from enum import StrEnum
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    NEEDS_ATTENTION = "needs_attention"
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"  #: an outside call is under way, or its process died
+    UNKNOWN = "unknown"  #: called, no answer; the probe decides
+    DONE = "done"
+    FAILED = "failed"  #: gave up, without effect
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    SKIPPED = "skipped"
+
+
+class DeliveryStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    PARKED = "parked"  #: a dead letter: out of tries, waits for a person
+
+
+RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.RUNNING: frozenset({RunStatus.COMPLETED, RunStatus.COMPENSATING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
+    RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING}),
+    RunStatus.COMPENSATING: frozenset({RunStatus.COMPENSATED, RunStatus.NEEDS_ATTENTION}),
+    RunStatus.NEEDS_ATTENTION: frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING}),
+    RunStatus.COMPLETED: frozenset(),
+    RunStatus.COMPENSATED: frozenset(),
+}
+
+STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
+    StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.DONE, StepStatus.FAILED, StepStatus.SKIPPED}),
+    StepStatus.RUNNING: frozenset({StepStatus.PENDING, StepStatus.DONE, StepStatus.FAILED, StepStatus.UNKNOWN}),
+    StepStatus.UNKNOWN: frozenset({StepStatus.RUNNING, StepStatus.UNDOING}),
+    StepStatus.DONE: frozenset({StepStatus.UNDOING}),
+    StepStatus.UNDOING: frozenset({StepStatus.UNDONE}),
+    StepStatus.FAILED: frozenset({StepStatus.PENDING}),
+    StepStatus.UNDONE: frozenset(),
+    StepStatus.SKIPPED: frozenset(),
+}
+
+#: Runs the engine still has work for.
+LIVE_RUNS = (RunStatus.RUNNING, RunStatus.COMPENSATING)
+#: Runs that are not over: at most one of them per saga and key.
+OPEN_RUNS = (*LIVE_RUNS, RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
+#: Steps that took effect or may have: what an undo must cover (rule 5).
+MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)

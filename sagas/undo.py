@@ -1,0 +1,68 @@
+"""How runs turn back, and how they come in front of a person when they can go neither on nor back."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from . import registry
+from .models import Run, StepRun
+from .plans import WakeUp, plan_undo, resend_after, wake_ups
+from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
+
+#: What an undo changes of a run.
+_RUN_FIELDS = ("status", "epoch", "place", "due_at", "resent", "finished_at")
+
+
+def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
+    """Turn back the runs of `epoch` whose failure is in the journal; return the undo chains to send.
+
+    The compare-and-set on status, epoch and failure makes it safe to call for any run at any time; the new epoch
+    makes every message that is still under way harmless.
+
+    Transaction: opens one.
+    Idempotent: by run and epoch.
+    """
+    with transaction.atomic():
+        runs = list(
+            Run.objects.claimed().filter(
+                id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False
+            )
+        )
+        undo: list[StepRun] = []
+        for run, rows in _with_rows(runs):
+            planned = plan_undo(registry.saga(run.saga), run, rows)
+            run.epoch += 1
+            run.resent = 0
+            if planned:
+                run.status, run.place, run.due_at = RunStatus.COMPENSATING, planned[0].place, now + resend_after(0)
+            else:
+                run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
+            undo.extend(planned)
+        StepRun.objects.filter(run__in=runs, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)
+        StepRun.objects.filter(run__in=runs, status__in=MAY_HAVE_EFFECT).update(
+            status=StepStatus.UNDOING, lease_token=None, held_until=None
+        )
+        StepRun.objects.bulk_create(undo)
+        Run.objects.bulk_update(runs, _RUN_FIELDS)
+        return wake_ups(runs, undo)
+
+
+def hand_over(*, run_ids: Sequence[UUID], epoch: int) -> int:
+    """Put the runs of `epoch` that can go neither on nor back in front of a person; return how many.
+
+    Transaction: a single statement.
+    Idempotent: by run and epoch.
+    """
+    return Run.objects.filter(
+        id__in=run_ids, epoch=epoch, status__in=LIVE_RUNS, attention__isnull=False
+    ).update(status=RunStatus.NEEDS_ATTENTION, epoch=F("epoch") + 1, due_at=None)
+
+
+def _with_rows(runs: Sequence[Run]) -> list[tuple[Run, list[StepRun]]]:
+    rows_of: dict[UUID, list[StepRun]] = {run.id: [] for run in runs}
+    for row in StepRun.objects.filter(run__in=runs).order_by("place"):
+        rows_of[row.run_id].append(row)
+    return [(run, rows_of[run.id]) for run in runs]
