@@ -21,3 +21,8 @@ def reservations(order_id: UUID) -> QuerySet[Reservation]:
 
 def parcel(order_id: UUID) -> Parcel | None:
     return Parcel.objects.filter(order_id=order_id).first()
+
+
+def known(skus: Iterable[str]) -> set[str]:
+    """Return those SKUs the warehouse has a shelf for."""
+    return set(StockItem.objects.filter(sku__in=set(skus)).values_list("sku", flat=True))

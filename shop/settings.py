@@ -9,7 +9,7 @@ from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from . import embedded, logs
 
@@ -192,7 +192,11 @@ if CELERY_BROKER_URL.startswith("redis"):
     }
 
 # A queue for each context, one for the engine, one for its relay; a worker without `-Q` serves them all.
-CELERY_TASK_QUEUES = [Queue(name) for name in ("orders", "inventory", "payments", "notifications", "sagas", "relay")]
+# Each has a routing key of its own: with the default one a message would land in all of them.
+CELERY_TASK_QUEUES = [
+    Queue(name, Exchange(name), routing_key=name)
+    for name in ("orders", "inventory", "payments", "notifications", "sagas", "relay")
+]
 CELERY_TASK_DEFAULT_QUEUE = "sagas"
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_REJECT_ON_WORKER_LOST = True

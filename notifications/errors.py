@@ -1,0 +1,7 @@
+"""How telling people fails."""
+
+from sagas.errors import Retryable
+
+
+class ChannelDown(Retryable):
+    """The mail server cannot be reached or refuses for now."""

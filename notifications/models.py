@@ -1,0 +1,45 @@
+"""What people were told."""
+
+from django.db import models
+
+from sagas.ids import new_id
+
+
+class Notification(models.Model):
+    """One message to one person over one channel."""
+
+    class Kind(models.TextChoices):
+        ORDER_CONFIRMED = "order_confirmed"
+        ORDER_REJECTED = "order_rejected"
+
+    class Channel(models.TextChoices):
+        EMAIL = "email"
+
+    class Status(models.TextChoices):
+        QUEUED = "queued"
+        SENT = "sent"
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    order_id = models.UUIDField()
+    kind = models.CharField(max_length=30, choices=Kind.choices)
+    channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.EMAIL)
+    recipient = models.CharField(max_length=254)
+    #: What the templates are filled with.
+    context = models.JSONField()
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
+    queued_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order_id", "kind", "channel"], name="notifications_one_per_order_kind_and_channel"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="sent", sent_at__isnull=False) | models.Q(status="queued", sent_at=None),
+                name="notifications_sent_when_sent",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} to {self.recipient}"

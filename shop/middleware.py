@@ -1,0 +1,33 @@
+"""The start of every trail: a request's id becomes the correlation id of all it leads to."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+
+from sagas.events import Cause, caused_by
+from sagas.ids import new_id
+
+
+class CorrelationMiddleware:
+    """Takes `X-Correlation-ID` (a UUID) and `traceparent` from the request; gives the id back in the response."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        correlation_id = _uuid(request.headers.get("X-Correlation-ID", ""))
+        cause = Cause(correlation_id=correlation_id, traceparent=request.headers.get("traceparent", "")[:55])
+        structlog.contextvars.bind_contextvars(correlation_id=str(correlation_id))
+        with caused_by(cause):
+            response = self.get_response(request)
+        response["X-Correlation-ID"] = str(correlation_id)
+        return response
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        return new_id()
