@@ -1,0 +1,132 @@
+"""What every test may ask for: a catalogue, an order, real worker processes, and conditions instead of sleeps."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from inventory import services as inventory
+from orders import services as orders
+from orders.models import Order
+from shop.celery import app
+
+T = TypeVar("T")
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def shelves(transactional_db: None) -> None:
+    """Three products with 100 pieces each."""
+    orders.add_products(
+        [("MUG", "Mug", 1000), ("TRAY", "Tray", 2500), ("LAMP", "Lamp", 5000)], currency=settings.CURRENCY
+    )
+    inventory.receive({"MUG": 100, "TRAY": 100, "LAMP": 100})
+
+
+@pytest.fixture
+def place(shelves: None) -> Callable[..., Order]:
+    """Place an order of two mugs; everything can be said otherwise."""
+
+    def place(
+        payment_method: str = "tok_visa", *, lines: tuple[tuple[str, int], ...] = (("MUG", 2),), **more: Any
+    ) -> Order:
+        asked = {
+            "customer_email": "ada@example.com",
+            "customer_name": "Ada Lovelace",
+            "payment_method": payment_method,
+            "lines": [orders.LineRequest(sku=sku, quantity=quantity) for sku, quantity in lines],
+            "now": timezone.now(),
+        }
+        return orders.place(**asked | more)
+
+    return place
+
+
+def wait_for(what: Callable[[], T], *, seconds: float = 30.0, why: str = "") -> T:
+    """Return what the condition returns once that is true; fail with the last answer when time is up."""
+    until = time.monotonic() + seconds
+    while not (answer := what()):
+        if time.monotonic() > until:
+            pytest.fail(f"waited {seconds:g} s in vain {why}; last answer: {answer!r}")
+        time.sleep(0.02)
+    return answer
+
+
+class Processes:
+    """Real workers and beats on the test's database and broker; all of them are gone at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.started: list[subprocess.Popen[bytes]] = []
+        self.mail = folder / "mail"
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"process-{len(self.started)}.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "shop", *arguments],
+                cwd=ROOT,
+                env=os.environ | self.environment() | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.started.append(process)
+        return process
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
+            "TEST_DATABASE": connection.settings_dict["NAME"],
+            "TEST_MAIL": str(self.mail),
+        }
+
+    def worker(self, queues: str = "", *, name: str = "all", concurrency: int = 2, **environment: str) -> Any:
+        arguments = ["worker", "-n", f"{name}@test", "-c", str(concurrency), "-l", "info"]
+        arguments += ["--without-gossip", "--without-mingle", *(["-Q", queues] if queues else [])]
+        process = self.start(*arguments, **environment)
+        wait_for(lambda: b" ready." in self.log(process), why=f"for worker {name}")
+        return process
+
+    def beat(self, **environment: str) -> subprocess.Popen[bytes]:
+        return self.start("beat", "--pidfile=", "-l", "warning", **environment)
+
+    def log(self, process: subprocess.Popen[bytes]) -> bytes:
+        return (self.folder / f"process-{self.started.index(process)}.log").read_bytes()
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill -9 a worker with all its children."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def mails(self) -> list[str]:
+        return [path.read_text() for path in sorted(self.mail.glob("*"))] if self.mail.exists() else []
+
+
+@contextmanager
+def processes_in(folder: Path) -> Iterator[Processes]:
+    processes = Processes(folder)
+    try:
+        yield processes
+    finally:
+        for process in processes.started:
+            if process.poll() is None:
+                processes.kill(process)
+
+
+@pytest.fixture
+def processes(transactional_db: None, tmp_path: Path) -> Iterator[Processes]:
+    """Start real worker processes; the broker is empty before and after."""
+    app.control.purge()
+    with processes_in(tmp_path) as started:
+        yield started
+    app.control.purge()
