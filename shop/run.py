@@ -1,0 +1,69 @@
+"""`make run`: the database brought up to date, demo data, then every process of the Procfile until Ctrl-C."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from honcho.environ import parse_procfile  # type: ignore[import-untyped]
+from honcho.manager import Manager  # type: ignore[import-untyped]
+from honcho.printer import Printer  # type: ignore[import-untyped]
+
+from shop import embedded
+
+DEMO_LOGIN = "demo / demo"
+
+
+def main() -> None:
+    port = os.environ.setdefault("PORT", "8000")
+    _require_free_port(os.environ.get("BIND", "127.0.0.1"), port)
+    os.chdir(embedded.PROJECT)
+    # `python` in the Procfile is the one that runs this.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    os.environ |= {"PYTHONUNBUFFERED": "1", "SHOP_DEMO_LOGIN": DEMO_LOGIN}
+    os.environ.setdefault("API_TOKEN", "demo-token")
+    # Served without TLS, whatever database it uses.
+    os.environ.setdefault("HTTPS", "off")
+    embedded.ensure()
+    _manage("migrate", "--verbosity=0")
+    _manage("seed")
+    sys.exit(_supervise())
+
+
+def _require_free_port(host: str, port: str) -> None:
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise SystemExit(f"shop: PORT={port} is not a port: use a number from 1 to 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            raise SystemExit(
+                f"shop: cannot use port {port}: {error.strerror}. Another one: make run PORT=8001"
+            ) from None
+
+
+def _manage(*command: str) -> None:
+    done = subprocess.run([sys.executable, "manage.py", *command], check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def _supervise() -> int:
+    """Run the Procfile; one process that ends ends all."""
+    manager = Manager(Printer(sys.stdout))
+    for name, command in parse_procfile(Path("Procfile").read_text()).processes.items():
+        manager.add_process(name, command)
+    # A closed terminal is a stop like any other; honcho knows only Ctrl-C and SIGTERM.
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    manager.loop()
+    return int(manager.returncode or 0)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
