@@ -27,6 +27,8 @@ control_socket_disable = True
 def on_starting(_server: Any) -> None:
     """Count the master as a user of the embedded servers: it outlives its workers."""
     embedded.ensure()
+    # WhiteNoise warns when it is missing, although the finders serve everything.
+    (embedded.var() / "static").mkdir(parents=True, exist_ok=True)
 
 
 def post_worker_init(worker: Any) -> None:

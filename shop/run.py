@@ -23,6 +23,8 @@ def main() -> None:
     # `python` in the Procfile is the one that runs this.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ |= {"PYTHONUNBUFFERED": "1", "SHOP_DEMO_LOGIN": DEMO_LOGIN}
+    # In a container everybody is root, and messages are JSON: nothing to be warned of.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:You're running the worker with superuser privileges")
     os.environ.setdefault("API_TOKEN", "demo-token")
     # Served without TLS, whatever database it uses.
     os.environ.setdefault("HTTPS", "off")
