@@ -1,0 +1,75 @@
+"""Questions about the journal, for whoever shows it to people."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Prefetch
+
+from .models import Attempt, Delivery, Event, Run, StepRun
+from .transitions import LIVE_RUNS, DeliveryStatus, RunStatus, StepStatus
+
+__all__ = [
+    "LIVE_RUNS",
+    "Attempt",
+    "Delivery",
+    "DeliveryStatus",
+    "Event",
+    "Journal",
+    "Run",
+    "RunStatus",
+    "StepRun",
+    "StepStatus",
+    "attention",
+    "journal",
+    "keys_needing_attention",
+    "lag_seconds",
+    "parked",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """All that is written down under one key: `steps` and `tries`, `deliveries` and their `tries` are loaded."""
+
+    runs: tuple[Run, ...]
+    events: tuple[Event, ...]
+
+
+def journal(key: str) -> Journal:
+    """Return what happened under a key, oldest first; six queries, however much it is."""
+    tries = Prefetch("tries", Attempt.objects.order_by("number", "pk"))
+    steps = Prefetch("steps", StepRun.objects.order_by("place").prefetch_related(tries))
+    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries))
+    return Journal(
+        runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps)),
+        events=tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries)),
+    )
+
+
+def attention(keys: Collection[str]) -> dict[str, str]:
+    """Return those of `keys` that need a person, each with the reason; two queries."""
+    parked = Delivery.objects.filter(key__in=keys, status=DeliveryStatus.PARKED)
+    reasons = {key: f"{name} gave up" for key, name in parked.values_list("key", "subscription")}
+    runs = Run.objects.filter(key__in=keys, status=RunStatus.NEEDS_ATTENTION)
+    for key, saga, why in runs.values_list("key", "saga", "attention"):
+        reasons[key] = f"{saga} stopped at {why['step']}: {why['message']}" if why else f"{saga} stopped"
+    return reasons
+
+
+def keys_needing_attention() -> set[str]:
+    """Return every key with a stopped run or a parked delivery; both have an index that holds only those."""
+    runs = Run.objects.filter(status=RunStatus.NEEDS_ATTENTION)
+    parked = Delivery.objects.filter(status=DeliveryStatus.PARKED)
+    return {*runs.values_list("key", flat=True), *parked.values_list("key", flat=True)}
+
+
+def lag_seconds(*, now: datetime) -> float:
+    """Return how long the oldest event has been waiting for the relay; 0 when none is."""
+    oldest = Event.objects.filter(relayed_at=None).order_by("position").first()
+    return 0.0 if oldest is None else max(0.0, (now - oldest.occurred_at).total_seconds())
+
+
+def parked() -> int:
+    """Return how many deliveries wait for a person."""
+    return Delivery.objects.filter(status=DeliveryStatus.PARKED).count()

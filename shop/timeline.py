@@ -1,0 +1,546 @@
+"""Why does this order stand where it stands? Everything the four contexts and the engine wrote down about it, in
+order of time, and one sentence that sums it up. Read only; the number of queries does not depend on the order.
+"""  # noqa: D205
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from inventory import selectors as inventory
+from notifications import selectors as notifications
+from orders import selectors as orders
+from payments import selectors as payments
+from sagas import registry
+from sagas import selectors as sagas
+from sagas.definition import Step
+from sagas.errors import DefinitionError, Kind, UnknownSagaError
+from sagas.retry import Retry
+from sagas.selectors import Attempt, Delivery, DeliveryStatus, Event, Journal, Run, RunStatus, StepRun, StepStatus
+
+from .money import formatted
+
+EntryKind = Literal["event", "step", "undo", "attempt", "run", "payment", "reservation", "notification", "delivery"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One thing that happened.
+
+    Attributes:
+        status: what became of it, in the words of the glossary; a failed attempt has the kind of its failure.
+        detail: one line for people.
+        duration_seconds: how long it took; None for what happens at a moment, or is not over.
+        data: everything else, as JSON values.
+        next_try_at: when it will be tried again, while it waits for that.
+    """
+
+    at: datetime
+    kind: EntryKind
+    title: str
+    status: str
+    detail: str = ""
+    duration_seconds: float | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    next_try_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A step of the way, done or still to come."""
+
+    name: str
+    title: str
+    status: str
+    action: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where an order stands.
+
+    Attributes:
+        run_status: of its latest run; empty until the relay has started one.
+        step: the step that is next or under way; empty when nothing is left to do.
+        sentence: where it stands and why, for people.
+        reason: what went wrong; empty if nothing did.
+        live: something is still going to happen without anybody's doing.
+        needs_attention: nothing is going to happen until a person does something.
+        parked_delivery_ids: reactions that gave up.
+    """
+
+    order_status: str
+    run_id: UUID | None
+    run_status: str
+    step: str
+    sentence: str
+    reason: str
+    next_try_at: datetime | None
+    live: bool
+    needs_attention: bool
+    parked_delivery_ids: tuple[int, ...]
+    stages: tuple[Stage, ...]
+
+
+def timeline(order_id: UUID) -> list[Entry]:
+    """Return everything that happened to an order, oldest first; causes before effects of the same moment."""
+    return _timeline(order_id, sagas.journal(str(order_id)))
+
+
+def standing(order_id: UUID) -> Standing:
+    """Say where an order stands.
+
+    Raises:
+        LookupError: there is no such order.
+    """
+    return _standing(order_id, sagas.journal(str(order_id)))
+
+
+def story(order_id: UUID) -> tuple[Standing, list[Entry]]:
+    """Return both, and read the journal once.
+
+    Raises:
+        LookupError: there is no such order.
+    """
+    journal = sagas.journal(str(order_id))
+    return _standing(order_id, journal), _timeline(order_id, journal)
+
+
+# The timeline ----------------------------------------------------------------------------------------------------
+
+#: Among entries of one moment: what starts a run, the run, its steps, what they did, what they told, who heard it.
+_RANK: dict[EntryKind, int] = {
+    "run": 1,
+    "step": 2,
+    "undo": 2,
+    "attempt": 3,
+    "reservation": 4,
+    "payment": 4,
+    "notification": 4,
+    "event": 5,
+    "delivery": 6,
+}
+_FIRST, _LAST = 0, 7
+
+
+def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
+    starting = {run.event_id for run in journal.runs}
+    ranked = [(_RANK[entry.kind], entry) for entry in _effects(order_id)]
+    for event in journal.events:
+        ranked.append((_FIRST if event.id in starting else _RANK["event"], _event(event)))
+        for delivery in event.deliveries.all():
+            ranked += [(_RANK[entry.kind], entry) for entry in _delivery(delivery, event)]
+    for run in journal.runs:
+        ranked.append((_RANK["run"], _run_started(run)))
+        ranked += [(_RANK[entry.kind], entry) for step in run.steps.all() for entry in _step(run, step)]
+        ranked += [(_LAST, entry) for entry in _run_turned(run)]
+    return [entry for _, entry in sorted(ranked, key=lambda item: (item[1].at, item[0]))]
+
+
+def _effects(order_id: UUID) -> Iterator[Entry]:
+    yield from _reservations(order_id)
+    yield from _payments(order_id)
+    yield from _credit(order_id)
+    yield from _notifications(order_id)
+
+
+def _event(event: Event) -> Entry:
+    return Entry(
+        at=event.occurred_at,
+        kind="event",
+        title=_words(event.type.partition(".")[2] or event.type),
+        status="recorded" if event.relayed_at is None else "relayed",
+        detail=_gist(event.data),
+        data={"position": event.position, "id": str(event.id), "type": event.type, "data": event.data},
+    )
+
+
+def _run_started(run: Run) -> Entry:
+    return Entry(
+        at=run.started_at,
+        kind="run",
+        title=f"{_words(run.saga)} started",
+        status=run.status,
+        duration_seconds=_seconds(run.started_at, run.finished_at),
+        data={"id": str(run.id), "saga": run.saga, "epoch": run.epoch},
+    )
+
+
+def _run_turned(run: Run) -> Iterator[Entry]:
+    """Tell how a run went on after a failure, and how it ended."""
+    data = {"id": str(run.id), "saga": run.saga}
+    if run.failure is not None:
+        yield Entry(
+            at=_stopped_at(run, run.failure["step"]),
+            kind="run",
+            title=f"{_words(run.saga)} turned back",
+            status=RunStatus.COMPENSATING,
+            detail=run.failure["message"],
+            data=data | {"failure": run.failure},
+        )
+    if run.attention is not None:
+        yield Entry(
+            at=_stopped_at(run, run.attention["step"]),
+            kind="run",
+            title=f"{_words(run.saga)} needs a person",
+            status=RunStatus.NEEDS_ATTENTION,
+            detail=run.attention["message"],
+            data=data | {"attention": run.attention},
+        )
+    if run.finished_at is not None:
+        ended = "undone" if run.status == RunStatus.COMPENSATED else "completed"
+        yield Entry(
+            at=run.finished_at,
+            kind="run",
+            title=f"{_words(run.saga)} {ended}",
+            status=run.status,
+            duration_seconds=_seconds(run.started_at, run.finished_at),
+            data=data,
+        )
+
+
+def _stopped_at(run: Run, name: str) -> datetime:
+    """Return when a step gave up; a deadline names no step, there the undo began at once."""
+    rows = list(run.steps.all())
+    stopped = [row.finished_at for row in rows if row.name == name and row.finished_at is not None]
+    turned = [row.started_at for row in rows if row.action == StepRun.Action.UNDO and row.started_at is not None]
+    return min(stopped or turned or [run.finished_at or run.due_at or run.started_at])
+
+
+def _step(run: Run, row: StepRun) -> Iterator[Entry]:
+    if row.status == StepStatus.SKIPPED:
+        yield _skipped(run, row)
+    if row.started_at is None:
+        return
+    step = _definition(run, row)
+    waits = _waits(row)
+    tried = [_attempt(_words(row.name), attempt) for attempt in row.tries.all()]
+    result = run.results.get(row.name)
+    yield Entry(
+        at=row.started_at,
+        kind="undo" if row.action == StepRun.Action.UNDO else "step",
+        title=_words(row.name),
+        status="waiting" if waits else row.status,
+        detail=_step_detail(row, result, _policy(row, step)),
+        duration_seconds=_seconds(row.started_at, row.finished_at),
+        data={
+            "name": row.name,
+            "step": row.step,
+            "queue": "" if step is None else step.queue,
+            "attempts": row.attempts,
+            "idempotency_key": row.idempotency_key,
+            "result": result,
+        },
+        next_try_at=row.held_until if waits else None,
+    )
+    yield from tried
+
+
+def _skipped(run: Run, row: StepRun) -> Entry:
+    """Tell why a step was left out: by its condition when the run began, or because the run turned back before it."""
+    turned_back = run.failure is not None and row.place > _furthest(run)
+    return Entry(
+        at=_stopped_at(run, run.failure["step"]) if run.failure and turned_back else run.started_at,
+        kind="step",
+        title=_words(row.name),
+        status=StepStatus.SKIPPED,
+        detail="Not reached." if turned_back else "Not needed for this order.",
+        data={"name": row.name, "step": row.step},
+    )
+
+
+def _furthest(run: Run) -> int:
+    """Return the place of the last step that was tried before the run turned back; -1 for none."""
+    tried = (StepStatus.FAILED, StepStatus.UNDOING, StepStatus.UNDONE)
+    return max((row.place for row in run.steps.all() if row.status in tried), default=-1)
+
+
+def _step_detail(row: StepRun, result: dict[str, Any] | None, policy: Retry | None) -> str:
+    tries = list(row.tries.all())
+    if _waits(row):
+        return f"Failed {_times(row.attempts)}{_of(policy)}; it will be tried again."
+    if row.status == StepStatus.FAILED:
+        refused = tries and tries[-1].kind == Kind.REJECTED
+        return _ended(tries[-1].message) if refused else f"Gave up after {_tries(row.attempts)}."
+    return " · ".join([*_listed(result), *([f"at try {row.attempts}"] if row.attempts > 1 else [])])
+
+
+def _attempt(title: str, attempt: Attempt) -> Entry:
+    return Entry(
+        at=attempt.failed_at,
+        kind="attempt",
+        title=f"{title}: try {attempt.number} failed",
+        status=attempt.kind,
+        detail=attempt.message or attempt.error,
+        duration_seconds=_seconds(attempt.started_at, attempt.failed_at),
+        data={
+            "number": attempt.number,
+            "error": attempt.error,
+            "message": attempt.message,
+            "traceback": attempt.traceback,
+            "retry_at": None if attempt.retry_at is None else attempt.retry_at.isoformat(),
+        },
+    )
+
+
+def _delivery(delivery: Delivery, event: Event) -> Iterator[Entry]:
+    title, waits = _words(delivery.subscription), _is_retried(delivery)
+    yield Entry(
+        at=delivery.started_at or event.occurred_at,
+        kind="delivery",
+        title=title,
+        status="waiting" if waits else delivery.status,
+        detail=_delivery_detail(delivery),
+        duration_seconds=_seconds(delivery.started_at, delivery.finished_at),
+        data={
+            "id": delivery.pk,
+            "subscription": delivery.subscription,
+            "event": event.type,
+            "attempts": delivery.attempts,
+            "error": delivery.error,
+        },
+        next_try_at=delivery.retry_at if waits else None,
+    )
+    for attempt in delivery.tries.all():
+        yield _attempt(title, attempt)
+
+
+def _is_retried(delivery: Delivery) -> bool:
+    return delivery.status == DeliveryStatus.PENDING and delivery.retry_at is not None
+
+
+def _delivery_detail(delivery: Delivery) -> str:
+    subscription = registry.subscription(delivery.subscription)
+    if _is_retried(delivery):
+        policy = None if subscription is None else subscription.retry
+        return f"Failed {_times(delivery.attempts)}{_of(policy)}; it will be tried again."
+    if delivery.status == DeliveryStatus.PARKED:
+        return f"Gave up after {_tries(delivery.attempts)}: {delivery.error}"
+    return f"at try {delivery.attempts}" if delivery.attempts > 1 else ""
+
+
+def _reservations(order_id: UUID) -> Iterator[Entry]:
+    """One entry for all that was held, or ended, at one moment: an order may have hundreds of lines."""
+    moments: dict[tuple[datetime, str], dict[str, int]] = defaultdict(dict)
+    for reservation in inventory.reservations(order_id):
+        moments[reservation.reserved_at, "held"][reservation.sku] = reservation.quantity
+        if reservation.ended_at is not None:
+            moments[reservation.ended_at, reservation.status][reservation.sku] = reservation.quantity
+    for (at, status), quantities in moments.items():
+        shown = [f"{quantity} x {sku}" for sku, quantity in list(quantities.items())[:5]]
+        more = [f"and {len(quantities) - 5} more"] if len(quantities) > 5 else []
+        yield Entry(
+            at=at,
+            kind="reservation",
+            title=f"Stock {status}",
+            status=status,
+            detail=", ".join(shown + more),
+            data={"quantities": quantities},
+        )
+
+
+def _payments(order_id: UUID) -> Iterator[Entry]:
+    for payment in payments.payments(order_id):
+        amount = formatted(payment.amount_minor, payment.currency)
+        data = {"id": str(payment.id), "key": payment.key, "provider_reference": payment.provider_reference}
+        declined = payment.status == "declined"
+        yield Entry(
+            at=payment.made_at,
+            kind="payment",
+            title="Payment declined" if declined else "Payment captured",
+            status="declined" if declined else "captured",
+            detail=f"{amount} by {payment.method}{': ' if payment.reason else ''}{payment.reason}",
+            data=data,
+        )
+        if payment.refunded_at is not None:
+            yield Entry(
+                at=payment.refunded_at,
+                kind="payment",
+                title="Payment refunded",
+                status="refunded",
+                detail=f"{amount} to {payment.method}",
+                data=data,
+            )
+
+
+def _credit(order_id: UUID) -> Iterator[Entry]:
+    hold = payments.credit_hold(order_id)
+    if hold is None:
+        return
+    detail = f"{formatted(hold.amount_minor, hold.account.currency)} of {hold.account.customer_email}"
+    yield Entry(at=hold.held_at, kind="payment", title="Credit held", status="held", detail=detail)
+    if hold.released_at is not None:
+        yield Entry(at=hold.released_at, kind="payment", title="Credit released", status="released", detail=detail)
+
+
+def _notifications(order_id: UUID) -> Iterator[Entry]:
+    for notification in notifications.notifications(order_id):
+        yield Entry(
+            at=notification.sent_at or notification.queued_at,
+            kind="notification",
+            title=f"Message “{_words(notification.kind).lower()}” {notification.status}",
+            status=notification.status,
+            detail=f"{notification.channel} to {notification.recipient}",
+            duration_seconds=_seconds(notification.queued_at, notification.sent_at),
+            data={"id": str(notification.id), "channel": notification.channel, "recipient": notification.recipient},
+        )
+
+
+# The standing ----------------------------------------------------------------------------------------------------
+
+
+def _standing(order_id: UUID, journal: Journal) -> Standing:
+    order = orders.order(order_id)
+    if order is None:
+        raise LookupError(f"there is no order {order_id}")
+    run = journal.runs[-1] if journal.runs else None
+    owed = [delivery for event in journal.events for delivery in event.deliveries.all()]
+    parked = [delivery for delivery in owed if delivery.status == DeliveryStatus.PARKED]
+    under_way = [delivery for delivery in owed if delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)]
+    row = None if run is None else _current(run)
+    unstarted = run is None and order.status == "pending" and not parked
+    tries = [delivery.retry_at for delivery in under_way if delivery.retry_at is not None]
+    return Standing(
+        order_status=order.status,
+        run_id=None if run is None else run.id,
+        run_status="" if run is None else run.status,
+        step="" if row is None else row.name,
+        sentence=" ".join([_sentence(run, row), *(_gave_up(delivery) for delivery in parked), *_still(under_way, run)]),
+        reason=_reason(run, parked),
+        next_try_at=row.held_until if row is not None and _waits(row) else min(tries, default=None),
+        live=unstarted or bool(under_way) or (run is not None and run.status in sagas.LIVE_RUNS),
+        needs_attention=bool(parked) or (run is not None and run.status == RunStatus.NEEDS_ATTENTION),
+        parked_delivery_ids=tuple(delivery.pk for delivery in parked),
+        stages=() if run is None else tuple(_stages(run)),
+    )
+
+
+def _current(run: Run) -> StepRun | None:
+    """Return the step that is next, under way, or where the run stopped."""
+    if run.finished_at is not None:
+        return None
+    return next((row for row in run.steps.all() if row.place == run.place), None)
+
+
+def _sentence(run: Run | None, row: StepRun | None) -> str:
+    if run is None:
+        return "The order is saved; its process starts in a moment."
+    if run.status == RunStatus.RUNNING and run.failure is None:
+        return _now(row)
+    why, at = _quoted(run.attention or run.failure), "" if row is None else f" at “{_words(row.name)}”"
+    return {
+        RunStatus.RUNNING: f"It cannot be fulfilled: {why} What had been done is about to be undone.",
+        RunStatus.COMPENSATING: f"It cannot be fulfilled: {why} What had been done is being undone. {_now(row)}",
+        RunStatus.COMPENSATED: f"It could not be fulfilled: {why} All that had been done for it is undone.",
+        RunStatus.NEEDS_ATTENTION: f"It is stuck{at} and needs a person: {why} Nothing more happens by itself.",
+        RunStatus.PAUSED: "It was paused and waits until somebody lets it go on.",
+        RunStatus.COMPLETED: "Everything is done.",
+    }[RunStatus(run.status)]
+
+
+def _now(row: StepRun | None) -> str:
+    if row is None:
+        return ""
+    title = f"“{_words(row.name)}”"
+    if not _waits(row):
+        return f"{title} is under way." if row.status == StepStatus.RUNNING else f"{title} is next."
+    last = row.tries.all()[len(row.tries.all()) - 1] if row.tries.all() else None
+    said = "" if last is None else f" {_ended(last.message or last.error)}"
+    return f"{title} did not work {_times(row.attempts)}:{said} It will be tried again."
+
+
+def _gave_up(delivery: Delivery) -> str:
+    return f"“{_words(delivery.subscription)}” gave up after {_tries(delivery.attempts)} and needs a person."
+
+
+def _still(under_way: list[Delivery], run: Run | None) -> Iterator[str]:
+    """Say what is still owed, once the run itself has nothing more to say."""
+    if run is None or run.finished_at is None:
+        return
+    for delivery in under_way:
+        waits = " It will be tried again." if delivery.retry_at else ""
+        failed = f"did not work {_times(delivery.attempts)}." if delivery.attempts else "is still to come."
+        yield f"“{_words(delivery.subscription)}” {failed}{waits}"
+
+
+def _reason(run: Run | None, parked: list[Delivery]) -> str:
+    if run is not None and (why := run.attention or run.failure):
+        return str(why["message"])
+    return parked[0].error if parked else ""
+
+
+def _stages(run: Run) -> Iterator[Stage]:
+    for row in run.steps.all():
+        status = "waiting" if _waits(row) else row.status
+        if row.place == run.place and run.finished_at is None and status == StepStatus.PENDING:
+            status = "next"
+        yield Stage(name=row.name, title=_words(row.name), status=status, action=row.action)
+
+
+# Words -----------------------------------------------------------------------------------------------------------
+
+
+def _waits(row: StepRun) -> bool:
+    """Say whether a step failed and waits for its next try; one with a lease is under way."""
+    open_ = row.status in (StepStatus.PENDING, StepStatus.UNKNOWN)
+    return open_ and row.held_until is not None and row.lease_token is None
+
+
+def _definition(run: Run, row: StepRun) -> Step | None:
+    try:
+        return registry.saga(run.saga).step(row.step)
+    except (UnknownSagaError, DefinitionError):
+        return None
+
+
+def _policy(row: StepRun, step: Step | None) -> Retry | None:
+    if step is None:
+        return None
+    return step.undo_retry if row.action == StepRun.Action.UNDO else step.retry
+
+
+def _words(name: str) -> str:
+    """Return `Capture payment` for `capture-payment`."""
+    return name.replace("-", " ").replace("_", " ").capitalize()
+
+
+def _seconds(start: datetime | None, end: datetime | None) -> float | None:
+    return None if start is None or end is None else (end - start).total_seconds()
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _tries(count: int) -> str:
+    return "1 try" if count == 1 else f"{count} tries"
+
+
+def _of(policy: Retry | None) -> str:
+    return "" if policy is None else f" of at most {policy.attempts}"
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _quoted(why: dict[str, Any] | None) -> str:
+    return "" if why is None else _ended(why["message"] or why["error"])
+
+
+def _listed(result: dict[str, Any] | None) -> list[str]:
+    """Return what a step handed on, but for ids: they stand in the data."""
+    shown = {name: value for name, value in (result or {}).items() if not name.endswith("_id")}
+    return [f"{name.replace('_', ' ')}: {value}" for name, value in shown.items()]
+
+
+def _gist(data: dict[str, Any]) -> str:
+    """Return what one wants to know of an event at a glance."""
+    if "reason" in data:
+        return str(data["reason"])
+    if "tracking_number" in data:
+        return f"tracking number {data['tracking_number']}"
+    amount = data.get("amount_minor", data.get("total_minor"))
+    return formatted(amount, data["currency"]) if isinstance(amount, int) and "currency" in data else ""
