@@ -32,13 +32,14 @@ test: setup ## set up and run the tests, on servers of their own; ARGS="-k name"
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest $(ARGS)
 
 check: setup ## what CI runs: format, lint, types, imports, migrations, settings, then the tests
-	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
-	.venv/bin/typos
-	$(CLEAN) $(PY) -m mypy
-	$(CLEAN) $(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PRODUCTION) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
-	$(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+	@echo '== format'; $(PY) -m ruff format --check .
+	@echo '== lint'; $(PY) -m ruff check .
+	@echo '== spelling'; .venv/bin/typos
+	@echo '== types'; $(CLEAN) $(PY) -m mypy
+	@echo '== imports'; $(CLEAN) $(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	@echo '== migrations'; $(PRODUCTION) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@echo '== settings'; $(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
+	@echo '== tests'
 	@$(MAKE) --no-print-directory test
 
 format: setup ## format the code and repair what the linter can
