@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
-from django.db import transaction
-from django.db.models import F
+from django.db import connection, transaction
 
 from sagas import outbox
 
@@ -102,13 +101,19 @@ def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
 def receive(quantities: Mapping[str, int]) -> None:
     """Put goods into the warehouse, SKU to quantity, on top of what is there.
 
-    Transaction: opens one.
+    Transaction: a single statement.
     Idempotent: no; each call is a new consignment.
     """
-    with transaction.atomic():
-        StockItem.objects.bulk_create([StockItem(sku=sku) for sku in sorted(quantities)], ignore_conflicts=True)
-        for sku, quantity in sorted(quantities.items()):
-            StockItem.objects.filter(sku=sku).update(on_hand=F("on_hand") + quantity)
+    with connection.cursor() as cursor:
+        # The database sorts: its order of SKUs, in which `_locked` takes them too, is not Python's.
+        cursor.execute(
+            """
+            INSERT INTO inventory_stockitem (sku, on_hand, reserved)
+            SELECT sku, quantity, 0 FROM unnest(%s::text[], %s::bigint[]) AS received (sku, quantity) ORDER BY sku
+            ON CONFLICT (sku) DO UPDATE SET on_hand = inventory_stockitem.on_hand + EXCLUDED.on_hand
+            """,
+            [list(quantities), list(quantities.values())],
+        )
 
 
 def _locked(skus: Iterable[str]) -> dict[str, StockItem]:
