@@ -33,6 +33,26 @@ class LineRequest:
     unit_price_minor: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class OrderRequest:
+    """What one customer asks for; lines of one SKU at one price are merged."""
+
+    customer_email: str
+    customer_name: str
+    payment_method: str
+    lines: Sequence[LineRequest]
+    #: The caller's own key: asked again with the same contents, it is the same order.
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """An order, and whether this call saved it; otherwise it stood already, under the same key."""
+
+    order: Order
+    is_new: bool
+
+
 def place(
     *,
     customer_email: str,
@@ -42,52 +62,34 @@ def place(
     now: datetime,
     idempotency_key: str | None = None,
 ) -> Order:
-    """Save an order with its lines and the event `OrderPlaced`.
+    """Save an order with its lines and the event `OrderPlaced`: `place_many` for one."""
+    request = OrderRequest(
+        customer_email=customer_email,
+        customer_name=customer_name,
+        payment_method=payment_method,
+        lines=lines,
+        idempotency_key=idempotency_key,
+    )
+    (placed,) = place_many([request], now=now)
+    return placed.order
 
-    Lines of one SKU at one price are merged.
 
-    Transaction: opens one; order, lines and event stand or fall together.
-    Idempotent: by `idempotency_key`; a repeat with the same contents returns the stored order.
+def place_many(requests: Sequence[OrderRequest], *, now: datetime) -> list[Placed]:
+    """Save orders with their lines and an event `OrderPlaced` each, in as many statements as for one.
+
+    Transaction: opens one; all orders, lines and events stand or fall together.
+    Idempotent: by each `idempotency_key`; a repeat with the same contents returns the stored order.
 
     Raises:
         UnknownProduct: a SKU is not in the catalogue, or not for sale.
-        KeyUsedForAnotherOrder: the key stands for other contents.
+        KeyUsedForAnotherOrder: a key stands for other contents.
         OrderRefused: anything else that is wrong, naming the field.
     """
-    asked = _hash(customer_email, customer_name, payment_method, lines)
-    if idempotency_key is not None and (stored := _stored(idempotency_key, asked)):
-        return stored
-    _check_customer(customer_email, customer_name)
-    catalogue = selectors.products(line.sku for line in lines)
-    _check_lines(lines, catalogue)
-    merged = _merged(lines, catalogue)
-    total_minor = sum(line.quantity * line.unit_price_minor for line in merged)
-    if total_minor > _MOST_MINOR:
-        raise OrderRefused("lines", "The total is too large.")
     try:
-        with transaction.atomic():
-            order = Order.objects.create(
-                id=new_id(),
-                number=_next_number(),
-                customer_email=customer_email,
-                customer_name=customer_name,
-                payment_method=payment_method,
-                currency=catalogue[lines[0].sku].currency,
-                total_minor=total_minor,
-                idempotency_key=idempotency_key,
-                request_hash=asked if idempotency_key else "",
-                placed_at=now,
-            )
-            OrderLine.objects.bulk_create(
-                OrderLine(order=order, product=catalogue[line.sku], **line.model_dump()) for line in merged
-            )
-            outbox.emit(_placed(order, merged), now=now)
-            return order
+        return _place_missing(requests, now)
     except IntegrityError:
-        # Two requests with one key at the same moment: the second returns what the first one stored.
-        if idempotency_key is not None and (stored := _stored(idempotency_key, asked)):
-            return stored
-        raise
+        # Somebody else placed under one of these keys at the same moment and has committed: now it is found.
+        return _place_missing(requests, now)
 
 
 def confirm(*, order_id: UUID, now: datetime) -> Order:
@@ -146,11 +148,73 @@ def _decide(order_id: UUID, status: Order.Status, *, reason: str, now: datetime)
     return order
 
 
-def _stored(idempotency_key: str, asked: str) -> Order | None:
-    order = Order.objects.filter(idempotency_key=idempotency_key).first()
-    if order is not None and order.request_hash != asked:
-        raise KeyUsedForAnotherOrder(idempotency_key)
-    return order
+def _place_missing(requests: Sequence[OrderRequest], now: datetime) -> list[Placed]:
+    stored = _stored(requests)
+    missing = [request for request in requests if request.idempotency_key not in stored]
+    new = iter(_save(missing, now) if missing else [])
+    return [
+        Placed(order=stored[request.idempotency_key], is_new=False)
+        if request.idempotency_key in stored
+        else Placed(order=next(new), is_new=True)
+        for request in requests
+    ]
+
+
+def _stored(requests: Sequence[OrderRequest]) -> dict[str | None, Order]:
+    """Return what stands under the keys of these requests."""
+    asked = {request.idempotency_key: request for request in requests if request.idempotency_key is not None}
+    if not asked:
+        return {}
+    stored: dict[str | None, Order] = {}
+    for order in Order.objects.filter(idempotency_key__in=asked):
+        key = order.idempotency_key or ""
+        if order.request_hash != _hash(asked[key]):
+            raise KeyUsedForAnotherOrder(key)
+        stored[key] = order
+    return stored
+
+
+def _save(requests: Sequence[OrderRequest], now: datetime) -> list[Order]:
+    for request in requests:
+        _check_customer(request.customer_email, request.customer_name)
+    catalogue = selectors.products(line.sku for request in requests for line in request.lines)
+    merged = []
+    for request in requests:
+        _check_lines(request.lines, catalogue)
+        merged.append(_merged(request.lines, catalogue))
+    with transaction.atomic():
+        orders = [
+            _order(request, lines, number, catalogue, now)
+            for request, lines, number in zip(requests, merged, _next_numbers(len(requests)), strict=True)
+        ]
+        Order.objects.bulk_create(orders)
+        OrderLine.objects.bulk_create(
+            OrderLine(order=order, product=catalogue[line.sku], **line.model_dump())
+            for order, lines in zip(orders, merged, strict=True)
+            for line in lines
+        )
+        outbox.emit(*(_placed(order, lines) for order, lines in zip(orders, merged, strict=True)), now=now)
+    return orders
+
+
+def _order(
+    request: OrderRequest, lines: list[Line], number: str, catalogue: dict[str, Product], now: datetime
+) -> Order:
+    total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
+    if total_minor > _MOST_MINOR:
+        raise OrderRefused("lines", "The total is too large.")
+    return Order(
+        id=new_id(),
+        number=number,
+        customer_email=request.customer_email,
+        customer_name=request.customer_name,
+        payment_method=request.payment_method,
+        currency=catalogue[lines[0].sku].currency,
+        total_minor=total_minor,
+        idempotency_key=request.idempotency_key,
+        request_hash=_hash(request) if request.idempotency_key else "",
+        placed_at=now,
+    )
 
 
 def _check_customer(email: str, name: str) -> None:
@@ -207,18 +271,17 @@ def _placed(order: Order, lines: list[Line]) -> OrderPlaced:
     )
 
 
-def _next_number() -> str:
+def _next_numbers(count: int) -> list[str]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval('orders_number')")
-        (number,) = cursor.fetchone() or (0,)
-    return f"S{number}"
+        cursor.execute("SELECT nextval('orders_number') FROM generate_series(1, %s)", [count])
+        return [f"S{number}" for (number,) in cursor.fetchall()]
 
 
-def _hash(customer_email: str, customer_name: str, payment_method: str, lines: Sequence[LineRequest]) -> str:
+def _hash(request: OrderRequest) -> str:
     asked = [
-        customer_email,
-        customer_name,
-        payment_method,
-        [[line.sku, line.quantity, line.unit_price_minor] for line in lines],
+        request.customer_email,
+        request.customer_name,
+        request.payment_method,
+        [[line.sku, line.quantity, line.unit_price_minor] for line in request.lines],
     ]
     return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
