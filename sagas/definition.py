@@ -66,7 +66,8 @@ class Step:
         name: kebab-case, unique in its saga; with `queue` it names the Celery task.
         queue: the context that does the work: `celery worker -Q queue`.
         when: judged on the input as the run starts; a step it denies is written as skipped.
-        lease: how long one try of an outside call may take before somebody else looks after it.
+        lease: how long one try of an outside call may take before somebody else looks after it; the setting
+            `SAGAS_LEASE_SECONDS` unless told otherwise.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Step:
     outside: bool = False
     retry: Retry = field(default=Retry())
     undo_retry: Retry = field(default=PATIENT)
-    lease: timedelta = timedelta(seconds=30)
+    lease: timedelta | None = None
 
     @property
     def task(self) -> str:

@@ -17,7 +17,7 @@ from .errors import Kind, Retryable, TransactionRefusedError, kind_of
 from .events import Cause, caused_by
 from .ids import new_id
 from .models import Attempt, Delivery
-from .plans import resend_after
+from .plans import lease_of, resend_after
 from .subscriptions import Received, Subscription
 from .transitions import DeliveryStatus
 
@@ -87,7 +87,7 @@ def _deliver(pk: int, clock: Callable[[], datetime]) -> Delivery | None:
             _settle(delivery, subscription, error, started_at, clock())
             return delivery if error is None else None
         delivery.status, delivery.lease_token = DeliveryStatus.RUNNING, new_id()
-        delivery.due_at = started_at + subscription.lease
+        delivery.due_at = started_at + lease_of(subscription)
         delivery.save(update_fields=_FIELDS)
     error = _react(subscription, delivery, started_at)
     with transaction.atomic():

@@ -23,7 +23,7 @@ from .errors import Kind, OutcomeUnknown, Rejected, Retryable, StepFailed, Trans
 from .events import Cause, caused_by
 from .ids import new_id
 from .models import Attempt, Run, StepRun
-from .plans import WakeUp, resend_after, wake_ups_of
+from .plans import WakeUp, lease_of, resend_after, wake_ups_of
 from .retry import Retry
 from .transitions import LIVE_RUNS, RunStatus, StepStatus
 
@@ -229,7 +229,7 @@ def _lease(claims: Sequence[_Claim], now: datetime) -> None:
         row.status = StepStatus.RUNNING
         row.started_at = row.started_at or now
         row.lease_token = new_id()
-        row.held_until = run.due_at = now + claim.step.lease
+        row.held_until = run.due_at = now + lease_of(claim.step)
     _save(claims)
 
 

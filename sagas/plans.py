@@ -17,6 +17,7 @@ from django.conf import settings
 from . import registry
 from .definition import Saga, Step
 from .models import Event, Run, StepRun
+from .subscriptions import Subscription
 from .transitions import MAY_HAVE_EFFECT, RunStatus, StepStatus
 
 
@@ -45,6 +46,11 @@ def resend_after(resent: int) -> timedelta:
     A queue nobody serves for a while therefore does not fill with copies.
     """
     return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resent, 10)))
+
+
+def lease_of(work: Step | Subscription) -> timedelta:
+    """Return how long one try of an outside call may take before somebody else looks after it."""
+    return timedelta(seconds=settings.SAGAS_LEASE_SECONDS) if work.lease is None else work.lease
 
 
 def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[StepRun]]:

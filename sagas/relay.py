@@ -55,7 +55,7 @@ def relay(*, now: datetime, limit: int) -> Relayed:
                 chains += _start(subscription, wanted, owed, now)
             else:
                 owed += [_delivery(subscription, event, now) for event in wanted]
-        Delivery.objects.bulk_create(owed)
+        owed = Delivery.objects.bulk_create(_not_yet_owed(events, owed))
         Event.objects.filter(position__in=[event.position for event in events]).update(relayed_at=now)
     return Relayed(events=len(events), wake_ups=chains, deliveries=wake_ups_for(owed))
 
@@ -89,6 +89,12 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
             owed.append(parked)
             return []
     return [wake_up for event in events for wake_up in _start(subscription, [event], owed, now)]
+
+
+def _not_yet_owed(events: Sequence[Event], owed: list[Delivery]) -> list[Delivery]:
+    """Leave out what stands already: an event may be relayed again by hand."""
+    stored = set(Delivery.objects.filter(event__in=events).values_list("event_id", "subscription"))
+    return [delivery for delivery in owed if (delivery.event_id, delivery.subscription) not in stored]
 
 
 def _delivery(subscription: Subscription, event: Event, now: datetime) -> Delivery:

@@ -39,7 +39,7 @@ class Subscription:
     react: Callable[[Received[Any]], None]
     outside: bool = False
     retry: Retry = field(default=PATIENT)
-    lease: timedelta = timedelta(seconds=30)
+    lease: timedelta | None = None
 
     @property
     def task(self) -> str:

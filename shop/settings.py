@@ -162,6 +162,8 @@ PAYMENTS_TIMEOUT_SECONDS = env.float("PAYMENTS_TIMEOUT_SECONDS", default=1.0)
 
 #: A run that made no progress for this long is sent again by the sweep (a message was lost).
 SAGAS_RESEND_AFTER_SECONDS = env.float("SAGAS_RESEND_AFTER_SECONDS", default=20.0)
+#: A call to another system that has not come back for this long is looked after by another worker.
+SAGAS_LEASE_SECONDS = env.float("SAGAS_LEASE_SECONDS", default=30.0)
 #: Most events one turn of the relay takes; bounds its transaction.
 SAGAS_RELAY_LIMIT = 500
 #: Most runs that share one chain; 1 = a chain each (decision 0007).

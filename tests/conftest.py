@@ -52,12 +52,12 @@ def place(shelves: None) -> Callable[..., Order]:
     return place
 
 
-def wait_for(what: Callable[[], T], *, seconds: float = 30.0, why: str = "") -> T:
+def wait_for(what: Callable[[], T], *, seconds: float = 30.0, why: Callable[[], str] = str) -> T:
     """Return what the condition returns once that is true; fail with the last answer when time is up."""
     until = time.monotonic() + seconds
     while not (answer := what()):
         if time.monotonic() > until:
-            pytest.fail(f"waited {seconds:g} s in vain {why}; last answer: {answer!r}")
+            pytest.fail(f"waited {seconds:g} s in vain; last answer: {answer!r} {why()}")
         time.sleep(0.02)
     return answer
 
@@ -94,7 +94,7 @@ class Processes:
         arguments = ["worker", "-n", f"{name}@test", "-c", str(concurrency), "-l", "info"]
         arguments += ["--without-gossip", "--without-mingle", *(["-Q", queues] if queues else [])]
         process = self.start(*arguments, **environment)
-        wait_for(lambda: b" ready." in self.log(process), why=f"for worker {name}")
+        wait_for(lambda: b" ready." in self.log(process), why=lambda: self.log(process).decode())
         return process
 
     def beat(self, **environment: str) -> subprocess.Popen[bytes]:

@@ -1,12 +1,37 @@
-"""Settings of the test run: embedded servers of its own under var/test, beside a shop that may be running."""
+"""Settings of the test run: embedded servers of its own, beside a running shop and beside other test runs."""
 
+import fcntl
 import os
 import re
+from itertools import count
 from pathlib import Path
 
-for _name in ("DATABASE_URL", "CELERY_BROKER_URL", "EMAIL_HOST", "DEBUG", "API_TOKEN"):
+_VAR = Path(__file__).resolve().parent.parent / "var"
+
+
+def _claim_folder() -> str:
+    """Return the first of var/test-1, var/test-2, … that no other test run is using."""
+    for number in count(1):
+        folder = _VAR / f"test-{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "session.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+        else:
+            _held.append(lock)
+            return str(folder)
+    raise AssertionError
+
+
+_held: list[object] = []
+
+for _name in ("DATABASE_URL", "CELERY_BROKER_URL", "DEBUG"):
     os.environ.pop(_name, None)
-os.environ["SHOP_VAR"] = str(Path(__file__).resolve().parent.parent / "var" / "test")
+# xdist's processes, and the workers that tests start, share the folder of the run they belong to.
+os.environ["SHOP_VAR"] = os.environ.get("SHOP_TEST_VAR") or _claim_folder()
+os.environ["SHOP_TEST_VAR"] = os.environ["SHOP_VAR"]
 
 from shop import embedded  # noqa: E402
 
@@ -16,6 +41,10 @@ _process = int("".join(re.findall(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", 
 os.environ["CELERY_BROKER_URL"] = embedded.broker_url().replace("virtual_host=0", f"virtual_host={_process}")
 os.environ["API_TOKEN"] = "test-token"  # noqa: S105
 os.environ["LOG_LEVEL"] = "WARNING"
-os.environ["PAYMENTS_TIMEOUT_SECONDS"] = "0.05"
+# Recovery in seconds where a shop takes half a minute; a test may set its own for the processes it starts.
+os.environ.setdefault("PAYMENTS_TIMEOUT_SECONDS", "0.05")
+os.environ.setdefault("SAGAS_RESEND_AFTER_SECONDS", "2")
+os.environ.setdefault("SAGAS_LEASE_SECONDS", "3")
+os.environ.setdefault("CELERY_VISIBILITY_TIMEOUT_SECONDS", "10")
 
 from shop.settings import *  # noqa: E402, F403

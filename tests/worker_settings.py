@@ -7,5 +7,3 @@ from tests.settings import DATABASES
 
 DATABASES["default"]["NAME"] = os.environ["TEST_DATABASE"]
 EMAIL_FILE_PATH = os.environ["TEST_MAIL"]
-SAGAS_RESEND_AFTER_SECONDS = float(os.environ.get("SAGAS_RESEND_AFTER_SECONDS", "2"))
-CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] = 10  # noqa: F405

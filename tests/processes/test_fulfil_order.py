@@ -1,0 +1,186 @@
+"""What happens to an order, step by step: given a payment method, expect these steps in this order."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from inventory.models import Reservation, StockItem
+from notifications.models import Notification
+from orders.models import Order
+from payments.models import CreditAccount, FakeCharge, Payment
+from payments.services import open_credit
+from sagas.models import Attempt, Run
+from sagas.testing import MovableClock, drive
+
+Place = Callable[..., Order]
+
+
+def steps(order: Order) -> list[tuple[str, str]]:
+    return list(Run.objects.get(key=order.id).steps.order_by("place").values_list("name", "status"))
+
+
+def stock(sku: str) -> tuple[int, int]:
+    item = StockItem.objects.get(sku=sku)
+    return item.on_hand, item.reserved
+
+
+def told(order: Order) -> list[str]:
+    return list(Notification.objects.filter(order_id=order.id).values_list("kind", flat=True))
+
+
+def decided(order: Order) -> tuple[str, str]:
+    order.refresh_from_db()
+    return order.status, order.reason
+
+
+def test_a_good_card_goes_straight_through(place: Place) -> None:
+    order = place("tok_visa")
+    drive()
+    assert steps(order) == [
+        ("reserve-stock", "done"),
+        ("hold-credit", "skipped"),
+        ("capture-payment", "done"),
+        ("book-shipment", "done"),
+        ("confirm-order", "done"),
+        ("notify-customer", "done"),
+    ]
+    assert decided(order) == ("confirmed", "")
+    assert stock("MUG") == (98, 0)
+    assert list(Payment.objects.values_list("status", "amount_minor")) == [("captured", 2000)]
+    assert told(order) == ["order_confirmed"]
+    assert Run.objects.get(key=order.id).status == "completed"
+
+
+def test_too_little_stock_rejects_before_anything_is_charged(place: Place) -> None:
+    order = place(lines=(("MUG", 2), ("LAMP", 101)))
+    drive()
+    assert steps(order) == [
+        ("reserve-stock", "failed"),
+        ("hold-credit", "skipped"),
+        ("capture-payment", "skipped"),
+        ("book-shipment", "skipped"),
+        ("confirm-order", "skipped"),
+        ("notify-customer", "skipped"),
+        ("reject-order", "done"),
+        ("tell-customer", "done"),
+    ]
+    assert decided(order) == ("rejected", "LAMP is out of stock: 101 wanted, 100 available.")
+    assert stock("MUG") == (100, 0)
+    assert stock("LAMP") == (100, 0)
+    assert not Reservation.objects.exists()
+    assert not FakeCharge.objects.exists()
+    assert told(order) == ["order_rejected"]
+
+
+def test_a_declined_card_releases_the_stock(place: Place) -> None:
+    order = place("tok_chargeDeclined")
+    drive()
+    assert steps(order) == [
+        ("reserve-stock", "undone"),
+        ("hold-credit", "skipped"),
+        ("capture-payment", "failed"),
+        ("book-shipment", "skipped"),
+        ("confirm-order", "skipped"),
+        ("notify-customer", "skipped"),
+        ("release-stock", "done"),
+        ("reject-order", "done"),
+        ("tell-customer", "done"),
+    ]
+    assert decided(order) == ("rejected", "Your card was declined.")
+    assert stock("MUG") == (100, 0)
+    assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
+    assert told(order) == ["order_rejected"]
+    assert Run.objects.get(key=order.id).status == "compensated"
+
+
+def test_a_flaky_provider_is_tried_again_later_and_charged_once(place: Place) -> None:
+    clock = MovableClock()
+    order = place("tok_flaky", now=clock())
+    drive(now=clock)
+    assert decided(order) == ("pending", "")
+    for _ in range(2):
+        clock.move(seconds=60)
+        drive(now=clock)
+    assert decided(order) == ("confirmed", "")
+    assert list(Attempt.objects.order_by("number").values_list("number", "kind", "error")) == [
+        (1, "retryable", "ProviderBusy"),
+        (2, "retryable", "ProviderBusy"),
+    ]
+    assert list(FakeCharge.objects.values_list("status", "calls")) == [("charged", 3)]
+
+
+def test_a_lost_answer_is_asked_for_and_not_charged_again(place: Place) -> None:
+    clock = MovableClock()
+    order = place("tok_lostReply", now=clock())
+    drive(now=clock)
+    assert ("capture-payment", "unknown") in steps(order)
+    clock.move(seconds=60)
+    drive(now=clock)
+    assert decided(order) == ("confirmed", "")
+    assert list(FakeCharge.objects.values_list("status", "calls")) == [("charged", 1)]
+    assert Payment.objects.count() == 1
+
+
+def test_a_provider_that_never_answers_is_given_up_and_the_order_undone(place: Place) -> None:
+    clock = MovableClock()
+    order = place("tok_down", now=clock())
+    for _ in range(6):
+        drive(now=clock)
+        clock.move(seconds=60)
+    assert decided(order) == ("rejected", "Something on our side did not work; please try again later.")
+    assert ("capture-payment", "undone") in steps(order)
+    assert ("refund", "done") in steps(order)
+    assert Attempt.objects.filter(kind="unknown").count() == 5
+    assert FakeCharge.objects.get().status == "cancelled"
+    assert stock("MUG") == (100, 0)
+    assert told(order) == ["order_rejected"]
+
+
+def test_an_invoice_holds_credit_and_charges_no_card(place: Place) -> None:
+    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    order = place("invoice")
+    drive()
+    assert decided(order) == ("confirmed", "")
+    assert ("capture-payment", "skipped") in steps(order)
+    assert CreditAccount.objects.get().held_minor == 2000
+    assert not FakeCharge.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("limit_minor", "reason"),
+    [
+        (1999, "The order of 20.00 GBP is over the credit that is left, 19.99 GBP."),
+        (None, "There is no credit account for this customer; pay by card instead."),
+    ],
+)
+def test_too_little_credit_releases_the_stock(place: Place, limit_minor: int | None, reason: str) -> None:
+    if limit_minor is not None:
+        open_credit(customer_email="ada@example.com", limit_minor=limit_minor, currency="GBP")
+    order = place("invoice")
+    drive()
+    assert decided(order) == ("rejected", reason)
+    assert stock("MUG") == (100, 0)
+    assert sum(account.held_minor for account in CreditAccount.objects.all()) == 0
+
+
+def test_an_order_that_is_not_done_in_a_day_is_undone(place: Place) -> None:
+    clock = MovableClock()
+    order = place("tok_flaky", now=clock())
+    drive(now=clock)
+    Run.objects.update(due_at=clock() + timedelta(days=9))
+    clock.move(hours=24, seconds=1)
+    drive(now=clock)
+    assert decided(order)[0] == "rejected"
+    assert stock("MUG") == (100, 0)
+    assert FakeCharge.objects.get().status in ("new", "cancelled")
+
+
+def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: pytest.FixtureRequest) -> None:
+    settings.SAGAS_BATCH_SIZE = 50  # type: ignore[attr-defined]
+    orders = [place(lines=(("LAMP", 30),)) for _ in range(5)]
+    drive()
+    # 100 lamps are enough for three of five; who they are is the order of their ids.
+    assert [decided(order)[0] for order in orders] == ["confirmed"] * 3 + ["rejected"] * 2
+    assert stock("LAMP") == (10, 0)
+    assert Attempt.objects.filter(error="OutOfStock").count() == 2
