@@ -3,7 +3,7 @@
 from sagas.errors import Rejected
 
 
-class OutOfStock(Rejected):  # noqa: N818
+class OutOfStock(Rejected):
     """There is less of a SKU than was asked for."""
 
     def __init__(self, sku: str, *, wanted: int, available: int) -> None:
@@ -11,7 +11,7 @@ class OutOfStock(Rejected):  # noqa: N818
         self.sku, self.wanted, self.available = sku, wanted, available
 
 
-class NothingReserved(Rejected):  # noqa: N818
+class NothingReserved(Rejected):
     """There is no stock held for this order, so nothing can be shipped."""
 
     def __init__(self, order_id: object) -> None:

@@ -3,7 +3,7 @@
 from sagas.errors import Rejected
 
 
-class OrderRefused(Rejected):  # noqa: N818
+class OrderRefused(Rejected):
     """The order is not acceptable as it stands.
 
     Attributes:
@@ -31,7 +31,7 @@ class KeyUsedForAnotherOrder(OrderRefused):
         self.key = key
 
 
-class OrderDecidedAlready(Rejected):  # noqa: N818
+class OrderDecidedAlready(Rejected):
     """The order is confirmed, rejected or cancelled and stays so."""
 
     def __init__(self, number: str, status: str) -> None:

@@ -51,7 +51,7 @@ class Order(models.Model):
     currency = models.CharField(max_length=3, editable=False)
     total_minor = models.PositiveBigIntegerField("total (minor units)", editable=False)
     #: The caller's own key: a second order with the same one is the same order.
-    idempotency_key = models.CharField(max_length=255, null=True, blank=True, unique=True, editable=False)  # noqa: DJ001
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True, unique=True, editable=False)
     #: Hash of what was asked under that key.
     request_hash = models.CharField(max_length=64, blank=True, editable=False)
     placed_at = models.DateTimeField(editable=False)

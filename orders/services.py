@@ -21,7 +21,7 @@ from .models import Order, OrderLine, Product
 
 #: The most that fits any payment provider's amount field; a larger order is a typing error.
 _MOST_MINOR = 10**12
-_MOST_QUANTITY = 1_000_000
+MOST_QUANTITY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +238,8 @@ def _check_lines(lines: Sequence[LineRequest], catalogue: dict[str, Product]) ->
     for place, line in enumerate(lines):
         if line.sku not in catalogue:
             raise UnknownProduct(f"lines.{place}.sku", line.sku)
-        if not 0 < line.quantity <= _MOST_QUANTITY:
-            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {_MOST_QUANTITY}.")
+        if not 0 < line.quantity <= MOST_QUANTITY:
+            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {MOST_QUANTITY}.")
         if line.unit_price_minor is not None and line.unit_price_minor <= 0:
             raise OrderRefused(f"lines.{place}.unit_price", "A price is more than nothing.")
     currencies = {catalogue[line.sku].currency for line in lines}

@@ -3,7 +3,7 @@
 from sagas.errors import OutcomeUnknown, Rejected, Retryable
 
 
-class CardDeclined(Rejected):  # noqa: N818
+class CardDeclined(Rejected):
     """The bank says no."""
 
     def __init__(self, reason: str = "Your card was declined.") -> None:
@@ -11,7 +11,7 @@ class CardDeclined(Rejected):  # noqa: N818
         self.reason = reason
 
 
-class UnknownPaymentMethod(Rejected):  # noqa: N818
+class UnknownPaymentMethod(Rejected):
     """The provider does not know this way to pay."""
 
     def __init__(self, method: str) -> None:
@@ -19,7 +19,7 @@ class UnknownPaymentMethod(Rejected):  # noqa: N818
         self.method = method
 
 
-class PaymentCancelled(Rejected):  # noqa: N818
+class PaymentCancelled(Rejected):
     """The payment was called off before it was made; the provider refuses to make it now."""
 
     def __init__(self, key: str) -> None:
@@ -39,7 +39,7 @@ class NoAnswer(OutcomeUnknown):
         self.seconds = seconds
 
 
-class NoCredit(Rejected):  # noqa: N818
+class NoCredit(Rejected):
     """The customer has no credit account in this currency."""
 
     def __init__(self, customer_email: str) -> None:
@@ -47,7 +47,7 @@ class NoCredit(Rejected):  # noqa: N818
         self.customer_email = customer_email
 
 
-class CreditLimitExceeded(Rejected):  # noqa: N818
+class CreditLimitExceeded(Rejected):
     """The order is larger than what is left of the customer's credit."""
 
     def __init__(self, *, wanted_minor: int, available_minor: int, currency: str) -> None:

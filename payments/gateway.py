@@ -20,8 +20,9 @@ class Gateway(Protocol):
     Every call may raise `NoAnswer` (asked, and heard nothing) or `ProviderBusy` (nothing happened, come back).
     """
 
-    #: The payment methods it takes.
-    methods: tuple[str, ...]
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The payment methods it takes."""
 
     def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
         """Charge once per key; a repeat returns the first charge.

@@ -54,7 +54,9 @@ class CreditAccount(models.Model):
 
     class Meta:
         ordering = ["customer_email"]
-        constraints = [models.CheckConstraint(condition=Q(held_minor__lte=F("limit_minor")), name="payments_credit_in_limit")]
+        constraints = [
+            models.CheckConstraint(condition=Q(held_minor__lte=F("limit_minor")), name="payments_credit_in_limit")
+        ]
 
     def __str__(self) -> str:
         return self.customer_email
@@ -65,7 +67,7 @@ class CreditAccount(models.Model):
 
     def clean(self) -> None:
         self.customer_email = self.customer_email.lower()
-        if self.limit_minor is not None and self.limit_minor < self.held_minor:
+        if self.limit_minor < self.held_minor:
             raise ValidationError({"limit_minor": f"{self.held_minor} of it are held by open orders."})
 
 

@@ -1,6 +1,7 @@
 """Taking money, giving it back, keeping credit back."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -19,9 +20,7 @@ def gateway() -> Gateway:
     return FakeGateway()
 
 
-def capture(
-    *, order_id: UUID, amount_minor: int, currency: str, method: str, key: str, now: datetime
-) -> Payment:
+def capture(*, order_id: UUID, amount_minor: int, currency: str, method: str, key: str, now: datetime) -> Payment:
     """Charge the customer once for an order.
 
     Transaction: refuses one; the provider's answer must not wait under row locks.
@@ -40,7 +39,15 @@ def capture(
     try:
         charge = gateway().charge(key=key, amount_minor=amount_minor, currency=currency, method=method)
     except CardDeclined as declined:
-        _record_declined(order_id, amount_minor, currency, method, key, declined.reason, now)
+        _record_declined(
+            order_id=order_id,
+            amount_minor=amount_minor,
+            currency=currency,
+            method=method,
+            key=key,
+            reason=declined.reason,
+            made_at=now,
+        )
         raise
     return _record_captured(order_id, charge, method, key, now)
 
@@ -79,15 +86,7 @@ def refund(*, order_id: UUID, method: str, key: str, now: datetime) -> Payment |
         if payment.status == Payment.Status.CAPTURED:
             payment.status, payment.refunded_at = Payment.Status.REFUNDED, now
             payment.save(update_fields=["status", "refunded_at"])
-            outbox.emit(
-                PaymentRefunded(
-                    payment_id=payment.id,
-                    order_id=order_id,
-                    amount_minor=payment.amount_minor,
-                    currency=payment.currency,
-                ),
-                now=now,
-            )
+            outbox.emit(PaymentRefunded(**_facts(payment)), now=now)
     return payment
 
 
@@ -189,44 +188,24 @@ def _record_captured(order_id: UUID, charge: Charge, method: str, key: str, now:
             },
         )
         if new:
-            outbox.emit(
-                PaymentCaptured(
-                    payment_id=payment.id,
-                    order_id=order_id,
-                    amount_minor=payment.amount_minor,
-                    currency=payment.currency,
-                    method=method,
-                    provider_reference=charge.reference,
-                ),
-                now=now,
-            )
+            outbox.emit(PaymentCaptured(method=method, provider_reference=charge.reference, **_facts(payment)), now=now)
     return payment
 
 
-def _record_declined(
-    order_id: UUID, amount_minor: int, currency: str, method: str, key: str, reason: str, now: datetime
-) -> None:
+def _record_declined(**payment_fields: Any) -> None:
     with transaction.atomic():
+        key, now = payment_fields.pop("key"), payment_fields["made_at"]
         payment, new = Payment.objects.get_or_create(
-            key=key,
-            defaults={
-                "order_id": order_id,
-                "status": Payment.Status.DECLINED,
-                "amount_minor": amount_minor,
-                "currency": currency,
-                "method": method,
-                "reason": reason,
-                "made_at": now,
-            },
+            key=key, defaults={"status": Payment.Status.DECLINED, **payment_fields}
         )
         if new:
-            outbox.emit(
-                PaymentDeclined(
-                    payment_id=payment.id,
-                    order_id=order_id,
-                    amount_minor=amount_minor,
-                    currency=currency,
-                    reason=reason,
-                ),
-                now=now,
-            )
+            outbox.emit(PaymentDeclined(reason=payment.reason, **_facts(payment)), now=now)
+
+
+def _facts(payment: Payment) -> dict[str, Any]:
+    return {
+        "payment_id": payment.id,
+        "order_id": payment.order_id,
+        "amount_minor": payment.amount_minor,
+        "currency": payment.currency,
+    }

@@ -6,7 +6,7 @@ class SagasConfig(AppConfig):
     verbose_name = "Processes"
 
     def ready(self) -> None:
-        from . import checks as checks
+        from . import checks  # noqa: F401 - registers itself
         from . import outbox, tasks
 
         outbox.on_commit_call(tasks.wake_relay)

@@ -148,24 +148,30 @@ class Saga(Generic[Input]):
 
     def faults(self) -> Iterator[str]:
         """Yield what is wrong with the definition, one sentence each; the system checks report them."""
+        if not self.steps:
+            yield "it has no steps"
+        yield from self._faults_of_names()
+        yield from self._faults_of_direction()
+        for step in (*self.steps, *self.undone):
+            if step.outside and step.probe is None:
+                yield f"step {step.name!r} calls outside and has no probe to ask after a lost answer"
+
+    def _faults_of_names(self) -> Iterator[str]:
         names = [step.name for step in (*self.steps, *self.undone)]
         names += [step.undo_name for step in self.steps if step.undo]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"the name {name!r} stands for more than one step or undo"
-        if not self.steps:
-            yield "it has no steps"
+
+    def _faults_of_direction(self) -> Iterator[str]:
         if sum(isinstance(step, Pivot) for step in self.steps) > 1:
             yield "it has more than one pivot"
-        before = self.steps if self.pivot_place is None else self.steps[: self.pivot_place]
-        for step in before:
+        turn = len(self.steps) if self.pivot_place is None else self.pivot_place
+        for step in self.steps[:turn]:
             if step.undo is None:
                 yield f"step {step.name!r} stands before the pivot and has no undo"
-        for step in self.steps[len(before) :]:
+        for step in self.steps[turn:]:
             if step.undo is not None:
                 yield f"step {step.name!r} cannot have an undo: the pivot and what follows only go forward"
-        for step in (*self.steps, *self.undone):
-            if step.outside and step.probe is None:
-                yield f"step {step.name!r} calls outside and has no probe to ask after a lost answer"
         for step in self.undone:
             if step.undo is not None or isinstance(step, Pivot):
                 yield f"step {step.name!r} follows the undo and only goes forward"

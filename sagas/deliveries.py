@@ -146,7 +146,9 @@ def _settle(
     kind = kind_of(error, outside=subscription.outside)
     again = kind is not Kind.REJECTED and subscription.retry.allows(delivery.attempts)
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
-    pause: timedelta | None = subscription.retry.pause(delivery.attempts, asked_seconds=asked_seconds) if again else None
+    pause: timedelta | None = (
+        subscription.retry.pause(delivery.attempts, asked_seconds=asked_seconds) if again else None
+    )
     delivery.due_at = delivery.retry_at = None if pause is None else now + pause
     delivery.status = DeliveryStatus.PENDING if again else DeliveryStatus.PARKED
     delivery.error = f"{type(error).__name__}: {error}"

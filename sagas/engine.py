@@ -208,9 +208,9 @@ def _run_inside(claim: _Claim, now: datetime) -> Exception | None:
     row = claim.row
     row.started_at = row.started_at or now
     row.attempts += 1
+    if row.attempts > claim.retry.attempts + _BYSTANDER_TRIES:
+        return WorkerLostError(row.attempts - 1)
     try:
-        if row.attempts > claim.retry.attempts + _BYSTANDER_TRIES:
-            raise WorkerLostError(row.attempts - 1)
         with caused_by(claim.cause), transaction.atomic():
             claim.take(claim.action(claim.call(now)))
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
@@ -332,8 +332,8 @@ def _may_go_back(claim: _Claim) -> bool:
     pivot = claim.saga.pivot_place
     if claim.run.status != RunStatus.RUNNING:
         return False
-    return pivot is None or claim.row.place < pivot or (
-        claim.row.place == pivot and claim.row.status == StepStatus.FAILED
+    return (
+        pivot is None or claim.row.place < pivot or (claim.row.place == pivot and claim.row.status == StepStatus.FAILED)
     )
 
 

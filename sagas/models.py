@@ -60,7 +60,7 @@ class Event(models.Model):
             models.Index(fields=["key", "position"], name="sagas_event_of_key"),
         ]
 
-    objects: ClassVar[models.Manager["Event"]] = LockableQuerySet["Event"].as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager["Event"]] = LockableQuerySet["Event"].as_manager()
 
     def __str__(self) -> str:
         return f"{self.type} #{self.position}"
@@ -125,7 +125,7 @@ class Run(models.Model):
             models.Index(fields=["key"], name="sagas_run_of_key"),
         ]
 
-    objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()
 
     def __str__(self) -> str:
         return f"{self.saga} of {self.key}"
@@ -213,7 +213,7 @@ class Delivery(models.Model):
             models.Index(fields=["id"], name="sagas_delivery_parked", condition=models.Q(status=DeliveryStatus.PARKED)),
         ]
 
-    objects: ClassVar[models.Manager["Delivery"]] = LockableQuerySet["Delivery"].as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager["Delivery"]] = LockableQuerySet["Delivery"].as_manager()
 
     def __str__(self) -> str:
         return f"{self.subscription} of event {self.event_id}"

@@ -87,9 +87,7 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
 
 def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRun]:
     """Return the rows of a run's undo, not yet saved: what may have taken effect in reverse, then what follows."""
-    effects = [
-        row for row in rows if row.action == StepRun.Action.RUN and row.status in MAY_HAVE_EFFECT
-    ]
+    effects = [row for row in rows if row.action == StepRun.Action.RUN and row.status in MAY_HAVE_EFFECT]
     place = max((row.place for row in rows), default=-1)
     undo = []
     for row in reversed(effects):
@@ -153,9 +151,7 @@ def _tasks(run: Run, rows: list[StepRun]) -> Iterator[StepTask]:
 
 
 def _row(run: Run, place: int, step: Step) -> StepRun:
-    return StepRun(
-        run=run, place=place, name=step.name, step=step.name, idempotency_key=f"{run.id}:{step.name}"
-    )
+    return StepRun(run=run, place=place, name=step.name, step=step.name, idempotency_key=f"{run.id}:{step.name}")
 
 
 def _link(path: list[StepRun]) -> None:

@@ -1,12 +1,13 @@
 """What this process knows: sagas and subscriptions by name. Filled once, as the project's apps get ready."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from .definition import Saga
 from .errors import DefinitionError, UnknownSagaError
 from .subscriptions import Start, Subscription
 
-_sagas: dict[str, Saga] = {}
+_sagas: dict[str, Saga[Any]] = {}
 _subscriptions: dict[str, Subscription] = {}
 
 
@@ -26,14 +27,14 @@ def register(subscriptions: Iterable[Subscription]) -> None:
                 raise DefinitionError(f"two sagas are called {known.name!r}")
 
 
-def saga(name: str) -> Saga:
+def saga(name: str) -> Saga[Any]:
     try:
         return _sagas[name]
     except KeyError:
         raise UnknownSagaError(f"no saga is called {name!r}; known: {', '.join(sorted(_sagas)) or 'none'}") from None
 
 
-def sagas() -> list[Saga]:
+def sagas() -> list[Saga[Any]]:
     return list(_sagas.values())
 
 

@@ -80,7 +80,7 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
     try:
         with transaction.atomic():
             return start(subscription.saga, events, now=now)
-    except Exception as error:  # noqa: BLE001 - one bad event must not hold up the others
+    except Exception as error:  # one bad event must not hold up the others
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
             parked = _delivery(subscription, events[0], now)

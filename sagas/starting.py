@@ -23,12 +23,14 @@ def start(saga: Saga[Any], events: Sequence[Event], *, now: datetime) -> list[Wa
     """
     planned = [plan(saga, event, now=now) for event in events]
     taken = set(
-        Run.objects.filter(saga=saga.name, event_id__in=[event.id for event in events]).values_list("event_id", flat=True)
+        Run.objects.filter(saga=saga.name, event_id__in=[event.id for event in events]).values_list(
+            "event_id", flat=True
+        )
     )
     open_keys = set(
-        Run.objects.filter(
-            saga=saga.name, key__in=[event.key for event in events], finished_at=None
-        ).values_list("key", flat=True)
+        Run.objects.filter(saga=saga.name, key__in=[event.key for event in events], finished_at=None).values_list(
+            "key", flat=True
+        )
     )
     runs, rows = [], []
     for run, steps in planned:

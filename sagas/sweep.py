@@ -77,9 +77,7 @@ def expire(*, now: datetime, limit: int) -> int:
     return expired
 
 
-_DEADLINE_PASSED = Failure(
-    step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time."
-)
+_DEADLINE_PASSED = Failure(step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time.")
 
 
 def _may_go_back(run: Run) -> bool:
@@ -87,6 +85,5 @@ def _may_go_back(run: Run) -> bool:
     return (
         pivot is None
         or run.place < pivot
-        or run.place == pivot
-        and run.steps.filter(place=pivot, status=StepStatus.PENDING).exists()
+        or (run.place == pivot and run.steps.filter(place=pivot, status=StepStatus.PENDING).exists())
     )

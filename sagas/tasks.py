@@ -42,7 +42,8 @@ def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -
     if not wake_ups and not owed:
         return
     try:
-        with current_app.producer_pool.acquire(block=True, timeout=5) as producer, producer.batch(max_size=500):
+        pool: Any = current_app.producer_pool  # its stubs do not know batch() yet
+        with pool.acquire(block=True, timeout=5) as producer, producer.batch(max_size=500):
             for wake_up in wake_ups:
                 # apply_async of a chain would drop the producer, so the chain is laid out here (CELERY.md 4.2).
                 steps = _chain_of(wake_up)

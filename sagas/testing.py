@@ -1,4 +1,4 @@
-"""For tests: the relay, the workers and the sweep in one process, without a broker, at a time of the test's choosing."""
+"""For tests: relay, workers and sweep in one process, without a broker, at a time of the test's choosing."""
 
 from collections import deque
 from datetime import datetime, timedelta

@@ -31,7 +31,9 @@ class DeliveryStatus(StrEnum):
 
 
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.RUNNING: frozenset({RunStatus.COMPLETED, RunStatus.COMPENSATING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
+    RunStatus.RUNNING: frozenset(
+        {RunStatus.COMPLETED, RunStatus.COMPENSATING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}
+    ),
     RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING}),
     RunStatus.COMPENSATING: frozenset({RunStatus.COMPENSATED, RunStatus.NEEDS_ATTENTION}),
     RunStatus.NEEDS_ATTENTION: frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING}),

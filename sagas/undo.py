@@ -27,9 +27,7 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
     """
     with transaction.atomic():
         runs = list(
-            Run.objects.claimed().filter(
-                id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False
-            )
+            Run.objects.claimed().filter(id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False)
         )
         undo: list[StepRun] = []
         for run, rows in _with_rows(runs):
@@ -56,9 +54,9 @@ def hand_over(*, run_ids: Sequence[UUID], epoch: int) -> int:
     Transaction: a single statement.
     Idempotent: by run and epoch.
     """
-    return Run.objects.filter(
-        id__in=run_ids, epoch=epoch, status__in=LIVE_RUNS, attention__isnull=False
-    ).update(status=RunStatus.NEEDS_ATTENTION, epoch=F("epoch") + 1, due_at=None)
+    return Run.objects.filter(id__in=run_ids, epoch=epoch, status__in=LIVE_RUNS, attention__isnull=False).update(
+        status=RunStatus.NEEDS_ATTENTION, epoch=F("epoch") + 1, due_at=None
+    )
 
 
 def _with_rows(runs: Sequence[Run]) -> list[tuple[Run, list[StepRun]]]:

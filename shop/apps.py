@@ -1,3 +1,5 @@
+"""Tells the engine what this project wires together."""
+
 from django.apps import AppConfig
 
 
@@ -8,7 +10,7 @@ class ShopConfig(AppConfig):
     def ready(self) -> None:
         from sagas import registry, tasks
 
-        from . import celery as celery
+        from . import celery  # noqa: F401 - makes it the application that tasks belong to
         from .wiring import WIRING
 
         registry.register(WIRING)

@@ -18,7 +18,7 @@ env = environ.Env()
 
 
 def _url(name: str, schemes: tuple[str, ...], example: str) -> str:
-    url = env.str(name)
+    url: str = env.str(name)
     if url.partition(":")[0] not in schemes:
         raise SystemExit(f"shop: {name} is not a URL I can use: {url!r}. Example: {example}")
     return url
@@ -70,6 +70,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_structlog",
     "django_celery_results",
+    "ninja",
     "sagas",
     "orders",
     "inventory",
@@ -79,6 +80,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "shop.problems.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

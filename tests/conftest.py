@@ -40,7 +40,7 @@ def place(shelves: None) -> Callable[..., Order]:
     def place(
         payment_method: str = "tok_visa", *, lines: tuple[tuple[str, int], ...] = (("MUG", 2),), **more: Any
     ) -> Order:
-        asked = {
+        asked: dict[str, Any] = {
             "customer_email": "ada@example.com",
             "customer_name": "Ada Lovelace",
             "payment_method": payment_method,

@@ -39,7 +39,7 @@ embedded.ensure()
 # Each xdist process has a Redis database of its own, as it has a PostgreSQL one.
 _process = int("".join(re.findall(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
 os.environ["CELERY_BROKER_URL"] = embedded.broker_url().replace("virtual_host=0", f"virtual_host={_process}")
-os.environ["API_TOKEN"] = "test-token"  # noqa: S105
+os.environ["API_TOKEN"] = "test-token"
 os.environ["LOG_LEVEL"] = "WARNING"
 # Recovery in seconds where a shop takes half a minute; a test may set its own for the processes it starts.
 os.environ.setdefault("PAYMENTS_TIMEOUT_SECONDS", "0.05")

@@ -27,7 +27,7 @@ class FakeGateway:
     charges and loses the answer, `tok_down` never answers a charge.
     """  # noqa: D205
 
-    methods = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
+    methods: tuple[str, ...] = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
 
     def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
         if method not in self.methods:

@@ -2,157 +2,345 @@
 
 import django.db.models.deletion
 import django.db.models.functions.comparison
+from django.db import migrations, models
+
 import sagas.ids
 import sagas.transitions
-from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('position', models.BigAutoField(primary_key=True, serialize=False)),
-                ('id', models.UUIDField(default=sagas.ids.new_id, editable=False, unique=True)),
-                ('transaction_id', models.BigIntegerField(db_default=django.db.models.functions.comparison.Cast(django.db.models.functions.comparison.Cast(models.Func(function='pg_current_xact_id'), models.TextField()), models.BigIntegerField()), editable=False)),
-                ('type', models.CharField(max_length=100)),
-                ('version', models.PositiveSmallIntegerField(default=1)),
-                ('aggregate', models.CharField(max_length=50)),
-                ('subject', models.CharField(max_length=100)),
-                ('sequence', models.PositiveIntegerField()),
-                ('key', models.CharField(max_length=100)),
-                ('data', models.JSONField()),
-                ('correlation_id', models.UUIDField()),
-                ('causation_id', models.UUIDField(blank=True, null=True)),
-                ('traceparent', models.CharField(blank=True, default='', max_length=55)),
-                ('occurred_at', models.DateTimeField()),
-                ('relayed_at', models.DateTimeField(blank=True, null=True)),
+                ("position", models.BigAutoField(primary_key=True, serialize=False)),
+                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, unique=True)),
+                (
+                    "transaction_id",
+                    models.BigIntegerField(
+                        db_default=django.db.models.functions.comparison.Cast(
+                            django.db.models.functions.comparison.Cast(
+                                models.Func(function="pg_current_xact_id"), models.TextField()
+                            ),
+                            models.BigIntegerField(),
+                        ),
+                        editable=False,
+                    ),
+                ),
+                ("type", models.CharField(max_length=100)),
+                ("version", models.PositiveSmallIntegerField(default=1)),
+                ("aggregate", models.CharField(max_length=50)),
+                ("subject", models.CharField(max_length=100)),
+                ("sequence", models.PositiveIntegerField()),
+                ("key", models.CharField(max_length=100)),
+                ("data", models.JSONField()),
+                ("correlation_id", models.UUIDField()),
+                ("causation_id", models.UUIDField(blank=True, null=True)),
+                ("traceparent", models.CharField(blank=True, default="", max_length=55)),
+                ("occurred_at", models.DateTimeField()),
+                ("relayed_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('relayed_at', None)), fields=['position'], name='sagas_event_to_relay'), models.Index(fields=['key', 'position'], name='sagas_event_of_key')],
-                'constraints': [models.UniqueConstraint(fields=('aggregate', 'subject', 'sequence'), name='sagas_event_one_per_sequence')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("relayed_at", None)), fields=["position"], name="sagas_event_to_relay"
+                    ),
+                    models.Index(fields=["key", "position"], name="sagas_event_of_key"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("aggregate", "subject", "sequence"), name="sagas_event_one_per_sequence"
+                    )
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('subscription', models.CharField(max_length=100)),
-                ('key', models.CharField(max_length=100)),
-                ('status', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('done', 'done'), ('parked', 'parked')], default=sagas.transitions.DeliveryStatus['PENDING'], max_length=10)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('due_at', models.DateTimeField(blank=True, null=True)),
-                ('retry_at', models.DateTimeField(blank=True, null=True)),
-                ('resent', models.PositiveSmallIntegerField(default=0)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('error', models.TextField(blank=True, default='')),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='sagas.event')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("subscription", models.CharField(max_length=100)),
+                ("key", models.CharField(max_length=100)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("running", "running"),
+                            ("done", "done"),
+                            ("parked", "parked"),
+                        ],
+                        default=sagas.transitions.DeliveryStatus["PENDING"],
+                        max_length=10,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("due_at", models.DateTimeField(blank=True, null=True)),
+                ("retry_at", models.DateTimeField(blank=True, null=True)),
+                ("resent", models.PositiveSmallIntegerField(default=0)),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("error", models.TextField(blank=True, default="")),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="deliveries", to="sagas.event"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
+                "verbose_name_plural": "deliveries",
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
-                ('saga', models.CharField(max_length=100)),
-                ('definition_hash', models.CharField(max_length=16)),
-                ('key', models.CharField(max_length=100)),
-                ('status', models.CharField(choices=[('running', 'running'), ('paused', 'paused'), ('compensating', 'compensating'), ('completed', 'completed'), ('compensated', 'compensated'), ('needs_attention', 'needs attention')], default=sagas.transitions.RunStatus['RUNNING'], max_length=20)),
-                ('epoch', models.PositiveIntegerField(default=1)),
-                ('place', models.PositiveSmallIntegerField(default=0)),
-                ('input', models.JSONField()),
-                ('results', models.JSONField(default=dict)),
-                ('failure', models.JSONField(blank=True, null=True)),
-                ('attention', models.JSONField(blank=True, null=True)),
-                ('due_at', models.DateTimeField(blank=True, null=True)),
-                ('resent', models.PositiveSmallIntegerField(default=0)),
-                ('deadline_at', models.DateTimeField(blank=True, null=True)),
-                ('event_id', models.UUIDField(help_text='The event that started it.')),
-                ('correlation_id', models.UUIDField()),
-                ('traceparent', models.CharField(blank=True, default='', max_length=55)),
-                ('started_at', models.DateTimeField()),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
+                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                ("saga", models.CharField(max_length=100)),
+                ("definition_hash", models.CharField(max_length=16)),
+                ("key", models.CharField(max_length=100)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("running", "running"),
+                            ("paused", "paused"),
+                            ("compensating", "compensating"),
+                            ("completed", "completed"),
+                            ("compensated", "compensated"),
+                            ("needs_attention", "needs attention"),
+                        ],
+                        default=sagas.transitions.RunStatus["RUNNING"],
+                        max_length=20,
+                    ),
+                ),
+                ("epoch", models.PositiveIntegerField(default=1)),
+                ("place", models.PositiveSmallIntegerField(default=0)),
+                ("input", models.JSONField()),
+                ("results", models.JSONField(default=dict)),
+                ("failure", models.JSONField(blank=True, null=True)),
+                ("attention", models.JSONField(blank=True, null=True)),
+                ("due_at", models.DateTimeField(blank=True, null=True)),
+                ("resent", models.PositiveSmallIntegerField(default=0)),
+                ("deadline_at", models.DateTimeField(blank=True, null=True)),
+                ("event_id", models.UUIDField(help_text="The event that started it.")),
+                ("correlation_id", models.UUIDField()),
+                ("traceparent", models.CharField(blank=True, default="", max_length=55)),
+                ("started_at", models.DateTimeField()),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('status__in', (sagas.transitions.RunStatus['RUNNING'], sagas.transitions.RunStatus['COMPENSATING']))), fields=['due_at'], name='sagas_run_due'), models.Index(condition=models.Q(('status', sagas.transitions.RunStatus['RUNNING'])), fields=['deadline_at'], name='sagas_run_deadline'), models.Index(condition=models.Q(('status', sagas.transitions.RunStatus['NEEDS_ATTENTION'])), fields=['started_at'], name='sagas_run_needs_attention'), models.Index(fields=['key'], name='sagas_run_of_key')],
-                'constraints': [models.UniqueConstraint(condition=models.Q(('status__in', (sagas.transitions.RunStatus['RUNNING'], sagas.transitions.RunStatus['COMPENSATING'], sagas.transitions.RunStatus['PAUSED'], sagas.transitions.RunStatus['NEEDS_ATTENTION']))), fields=('saga', 'key'), name='sagas_one_open_run_per_saga_and_key'), models.UniqueConstraint(fields=('saga', 'event_id'), name='sagas_one_run_per_saga_and_event'), models.CheckConstraint(condition=models.Q(('status__in', ['running', 'paused', 'compensating', 'completed', 'compensated', 'needs_attention'])), name='sagas_run_status_is_known'), models.CheckConstraint(condition=models.Q(('due_at__isnull', False), models.Q(('status__in', (sagas.transitions.RunStatus['RUNNING'], sagas.transitions.RunStatus['COMPENSATING'])), _negated=True), _connector='OR'), name='sagas_a_live_run_is_looked_after')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                (sagas.transitions.RunStatus["RUNNING"], sagas.transitions.RunStatus["COMPENSATING"]),
+                            )
+                        ),
+                        fields=["due_at"],
+                        name="sagas_run_due",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", sagas.transitions.RunStatus["RUNNING"])),
+                        fields=["deadline_at"],
+                        name="sagas_run_deadline",
+                    ),
+                    models.Index(
+                        condition=models.Q(("status", sagas.transitions.RunStatus["NEEDS_ATTENTION"])),
+                        fields=["started_at"],
+                        name="sagas_run_needs_attention",
+                    ),
+                    models.Index(fields=["key"], name="sagas_run_of_key"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                (
+                                    sagas.transitions.RunStatus["RUNNING"],
+                                    sagas.transitions.RunStatus["COMPENSATING"],
+                                    sagas.transitions.RunStatus["PAUSED"],
+                                    sagas.transitions.RunStatus["NEEDS_ATTENTION"],
+                                ),
+                            )
+                        ),
+                        fields=("saga", "key"),
+                        name="sagas_one_open_run_per_saga_and_key",
+                    ),
+                    models.UniqueConstraint(fields=("saga", "event_id"), name="sagas_one_run_per_saga_and_event"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                ["running", "paused", "compensating", "completed", "compensated", "needs_attention"],
+                            )
+                        ),
+                        name="sagas_run_status_is_known",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("due_at__isnull", False),
+                            models.Q(
+                                (
+                                    "status__in",
+                                    (
+                                        sagas.transitions.RunStatus["RUNNING"],
+                                        sagas.transitions.RunStatus["COMPENSATING"],
+                                    ),
+                                ),
+                                _negated=True,
+                            ),
+                            _connector="OR",
+                        ),
+                        name="sagas_a_live_run_is_looked_after",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='StepRun',
+            name="StepRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('place', models.PositiveSmallIntegerField()),
-                ('next_place', models.PositiveSmallIntegerField(blank=True, null=True)),
-                ('name', models.CharField(max_length=100)),
-                ('step', models.CharField(max_length=100)),
-                ('action', models.CharField(choices=[('run', 'Run'), ('undo', 'Undo')], default='run', max_length=4)),
-                ('status', models.CharField(choices=[('pending', 'pending'), ('running', 'running'), ('unknown', 'unknown'), ('done', 'done'), ('failed', 'failed'), ('undoing', 'undoing'), ('undone', 'undone'), ('skipped', 'skipped')], default=sagas.transitions.StepStatus['PENDING'], max_length=10)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('idempotency_key', models.CharField(max_length=150)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('held_until', models.DateTimeField(blank=True, null=True)),
-                ('started_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='steps', to='sagas.run')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("place", models.PositiveSmallIntegerField()),
+                ("next_place", models.PositiveSmallIntegerField(blank=True, null=True)),
+                ("name", models.CharField(max_length=100)),
+                ("step", models.CharField(max_length=100)),
+                ("action", models.CharField(choices=[("run", "Run"), ("undo", "Undo")], default="run", max_length=4)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "pending"),
+                            ("running", "running"),
+                            ("unknown", "unknown"),
+                            ("done", "done"),
+                            ("failed", "failed"),
+                            ("undoing", "undoing"),
+                            ("undone", "undone"),
+                            ("skipped", "skipped"),
+                        ],
+                        default=sagas.transitions.StepStatus["PENDING"],
+                        max_length=10,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("idempotency_key", models.CharField(max_length=150)),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("held_until", models.DateTimeField(blank=True, null=True)),
+                ("started_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="steps", to="sagas.run"
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(max_length=10)),
-                ('error', models.CharField(max_length=200)),
-                ('message', models.TextField(blank=True)),
-                ('traceback', models.TextField(blank=True)),
-                ('started_at', models.DateTimeField()),
-                ('failed_at', models.DateTimeField()),
-                ('retry_at', models.DateTimeField(blank=True, null=True)),
-                ('delivery', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='tries', to='sagas.delivery')),
-                ('step', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='tries', to='sagas.steprun')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveSmallIntegerField()),
+                ("kind", models.CharField(max_length=10)),
+                ("error", models.CharField(max_length=200)),
+                ("message", models.TextField(blank=True)),
+                ("traceback", models.TextField(blank=True)),
+                ("started_at", models.DateTimeField()),
+                ("failed_at", models.DateTimeField()),
+                ("retry_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tries",
+                        to="sagas.delivery",
+                    ),
+                ),
+                (
+                    "step",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="tries",
+                        to="sagas.steprun",
+                    ),
+                ),
             ],
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status__in', [sagas.transitions.DeliveryStatus['PENDING'], sagas.transitions.DeliveryStatus['RUNNING']])), fields=['due_at'], name='sagas_delivery_due'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        [sagas.transitions.DeliveryStatus["PENDING"], sagas.transitions.DeliveryStatus["RUNNING"]],
+                    )
+                ),
+                fields=["due_at"],
+                name="sagas_delivery_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status', sagas.transitions.DeliveryStatus['DONE']), _negated=True), fields=['subscription', 'key', 'event'], name='sagas_delivery_line'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status", sagas.transitions.DeliveryStatus["DONE"]), _negated=True),
+                fields=["subscription", "key", "event"],
+                name="sagas_delivery_line",
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status', sagas.transitions.DeliveryStatus['PARKED'])), fields=['id'], name='sagas_delivery_parked'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status", sagas.transitions.DeliveryStatus["PARKED"])),
+                fields=["id"],
+                name="sagas_delivery_parked",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('event', 'subscription'), name='sagas_one_delivery_per_subscription'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(
+                fields=("event", "subscription"), name="sagas_one_delivery_per_subscription"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'running', 'done', 'parked'])), name='sagas_delivery_status_is_known'),
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["pending", "running", "done", "parked"])),
+                name="sagas_delivery_status_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='steprun',
-            constraint=models.UniqueConstraint(fields=('run', 'place'), name='sagas_one_step_per_place'),
+            model_name="steprun",
+            constraint=models.UniqueConstraint(fields=("run", "place"), name="sagas_one_step_per_place"),
         ),
         migrations.AddConstraint(
-            model_name='steprun',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'running', 'unknown', 'done', 'failed', 'undoing', 'undone', 'skipped'])), name='sagas_step_status_is_known'),
+            model_name="steprun",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("status__in", ["pending", "running", "unknown", "done", "failed", "undoing", "undone", "skipped"])
+                ),
+                name="sagas_step_status_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('delivery__isnull', False), ('step', None)), models.Q(('delivery', None), ('step__isnull', False)), _connector='OR'), name='sagas_attempt_of_a_step_or_a_delivery'),
+            model_name="attempt",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("delivery__isnull", False), ("step", None)),
+                    models.Q(("delivery", None), ("step__isnull", False)),
+                    _connector="OR",
+                ),
+                name="sagas_attempt_of_a_step_or_a_delivery",
+            ),
         ),
     ]

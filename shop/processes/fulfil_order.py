@@ -14,8 +14,7 @@ from payments import services as payments
 from payments.selectors import INVOICE
 from sagas.definition import Call, Pivot, Result, Saga, Step
 from sagas.retry import PATIENT, Retry
-
-from ..money import formatted
+from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]
 

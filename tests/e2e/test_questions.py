@@ -1,8 +1,8 @@
 """What every such system is asked, each answered by real PostgreSQL, Redis and worker processes."""
 
+import os
 import subprocess
 import sys
-import os
 from collections.abc import Callable
 
 import pytest
@@ -34,6 +34,12 @@ def has_ended(order: Order) -> bool:
 def stock(sku: str) -> tuple[int, int]:
     item = StockItem.objects.get(sku=sku)
     return item.on_hand, item.reserved
+
+
+def flush_broker() -> None:
+    path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
+    with redis.Redis(unix_socket_path=path, db=int(database)) as broker:
+        broker.flushdb()
 
 
 def test_the_payment_is_declined_after_the_stock_was_reserved(place: Place, processes: Processes) -> None:
@@ -126,11 +132,8 @@ def test_redis_is_flushed_with_a_hundred_runs_under_way(place: Place, processes:
     processes.worker(concurrency=1)
     processes.beat()
     wait_for(lambda: Run.objects.filter(status="running").exists())
-    broker = redis.Redis(unix_socket_path=settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?")[0])
     wait_for(lambda: 0 < Order.objects.filter(status="confirmed").count() < len(orders))
-    broker.execute_command("SELECT", settings.CELERY_BROKER_URL.rpartition("=")[2])
-    broker.flushdb()
-    broker.close()
+    flush_broker()
     assert not all_are("confirmed")
     wait_for(lambda: all_are("confirmed"), seconds=60)
     assert FakeCharge.objects.filter(status="charged", calls=1).count() == 100
