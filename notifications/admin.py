@@ -1,0 +1,22 @@
+"""What people were told, to look at."""
+
+from django.contrib import admin
+
+from sagas.backoffice import InspectAdmin, labelled
+
+from .models import Notification
+
+
+@admin.register(Notification)
+class NotificationAdmin(InspectAdmin):
+    """Messages to customers; one that cannot be sent is a parked delivery."""
+
+    list_display = ("queued_at", "recipient", "kind", "channel", "state", "sent_at", "order_id")
+    list_filter = ("status", "kind")
+    search_fields = ("id", "order_id")
+    search_help_text = "A whole message id or order id."
+    ordering = ("-pk",)
+
+    @labelled("status", {"queued": "info", "sent": "success"})
+    def state(self, notification: Notification) -> str:
+        return notification.status

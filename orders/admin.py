@@ -1,0 +1,44 @@
+"""The catalogue. The pages of an order join several contexts: they stand in `shop/admin.py`."""
+
+# ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from sagas.backoffice import EditAdmin, amount
+
+from .models import Product
+
+
+@admin.register(Product)
+class ProductAdmin(EditAdmin):
+    """Products are never deleted, for orders speak of them; an inactive one can no longer be ordered."""
+
+    list_display = ("sku", "name", "price", "active")
+    list_filter = ("active",)
+    search_fields = ("sku__istartswith", "name__icontains")
+    search_help_text = "The beginning of a SKU, or any part of the name."
+    fields = ("sku", "name", "price_minor", "currency", "active")
+    ordering = ("sku",)
+
+    @admin.display(description="price", ordering="price_minor")
+    def price(self, product: Product) -> str:
+        return amount(product.price_minor, product.currency)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> tuple[str, ...]:
+        # The warehouse and old orders know a product by its SKU.
+        return () if obj is None else ("sku", "currency")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"currency": settings.CURRENCY}
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Product], search_term: str
+    ) -> tuple[QuerySet[Product], bool]:
+        found, doubles = super().get_search_results(request, queryset, search_term)
+        # An autocomplete field asks for what can be ordered.
+        return (found.filter(active=True) if "field_name" in request.GET else found), doubles

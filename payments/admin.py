@@ -1,0 +1,99 @@
+"""Money: credit limits to set; everything that moved to look at."""
+
+# ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.http import HttpRequest
+
+from sagas.backoffice import EditAdmin, InspectAdmin, amount, labelled
+
+from .models import CreditAccount, CreditHold, FakeCharge, Payment
+
+
+@admin.register(Payment)
+class PaymentAdmin(InspectAdmin):
+    """Every attempt to take money."""
+
+    list_display = ("made_at", "total", "state", "method", "order_id", "reason")
+    list_filter = ("status",)
+    search_fields = ("id", "order_id", "key")
+    search_help_text = "A whole payment id, order id or key."
+    ordering = ("-pk",)
+
+    @admin.display(description="amount")
+    def total(self, payment: Payment) -> str:
+        return amount(payment.amount_minor, payment.currency)
+
+    @labelled("status", {"captured": "success", "declined": "danger", "refunded": "warning"})
+    def state(self, payment: Payment) -> str:
+        return payment.status
+
+
+@admin.register(CreditAccount)
+class CreditAccountAdmin(EditAdmin):
+    """What customers may owe who pay by invoice."""
+
+    list_display = ("customer_email", "limit", "held", "left")
+    search_fields = ("customer_email__istartswith",)
+    fields = ("customer_email", "limit_minor", "currency", "held", "left")
+    readonly_fields = ("held", "left")
+
+    @admin.display(description="limit", ordering="limit_minor")
+    def limit(self, account: CreditAccount) -> str:
+        return amount(account.limit_minor, account.currency)
+
+    @admin.display(description="held by orders", ordering="held_minor")
+    def held(self, account: CreditAccount) -> str:
+        return amount(account.held_minor, account.currency)
+
+    @admin.display(description="left")
+    def left(self, account: CreditAccount) -> str:
+        return "-" if not account.currency else amount(account.available_minor, account.currency)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
+        return ("held", "left") if obj is None else ("customer_email", "currency", "held", "left")
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        return {"currency": settings.CURRENCY}
+
+
+@admin.register(CreditHold)
+class CreditHoldAdmin(InspectAdmin):
+    """Credit kept back for orders."""
+
+    list_display = ("held_at", "account", "total", "state", "order_id", "released_at")
+    list_filter = ("status",)
+    list_select_related = ("account",)
+    search_fields = ("order_id",)
+    search_help_text = "A whole order id."
+    ordering = ("-pk",)
+
+    @admin.display(description="amount")
+    def total(self, hold: CreditHold) -> str:
+        return amount(hold.amount_minor, hold.account.currency)
+
+    @labelled("status", {"held": "info", "released": "warning"})
+    def state(self, hold: CreditHold) -> str:
+        return hold.status
+
+
+@admin.register(FakeCharge)
+class FakeChargeAdmin(InspectAdmin):
+    """The books of the fake provider."""
+
+    list_display = ("key", "state", "total", "method", "calls")
+    list_filter = ("status",)
+    search_fields = ("key",)
+    search_help_text = "A whole key."
+    ordering = ("-pk",)
+
+    @admin.display(description="amount")
+    def total(self, charge: FakeCharge) -> str:
+        return amount(charge.amount_minor, charge.currency) if charge.amount_minor else "-"
+
+    @labelled("status", {"charged": "success", "declined": "danger", "refunded": "warning"})
+    def state(self, charge: FakeCharge) -> str:
+        return charge.status

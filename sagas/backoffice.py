@@ -1,0 +1,187 @@
+"""What admin pages share: looking at rows that only the engine and services write, quickly however many there are."""
+
+# ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from django import forms
+from django.core.paginator import Paginator
+from django.db import connection, models
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.functional import cached_property
+
+if TYPE_CHECKING:
+    from django.contrib import admin
+
+    ModelAdmin = admin.ModelAdmin[Any]
+    TabularInline = admin.TabularInline[Any, Any]
+    Pages = Paginator[Any]
+else:
+    Pages = Paginator
+    from unfold.admin import ModelAdmin, TabularInline
+
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+Column = TypeVar("Column", bound=Callable[..., Any])
+
+#: Counting further takes longer than anybody pages.
+_COUNTED = 10_000
+
+
+def amount(minor: int, currency: str) -> str:
+    return f"{Decimal(minor) / 100:,.2f} {currency}"
+
+
+def labelled(description: str, colours: Mapping[str, str]) -> Callable[[Column], Column]:
+    """Show a column's value as a label: its text says what it is, its colour (success, danger, …) how it is."""
+    decorate: Callable[[Column], Column] = display(description=description, label=dict(colours))
+    return decorate
+
+
+class CappedPaginator(Pages):
+    """Counts no further than it must: a filtered list up to 10,000 rows, a whole table by PostgreSQL's estimate."""
+
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        counted: int = rows.order_by()[: _COUNTED + 1].count()
+        if counted <= _COUNTED:
+            return counted
+        return _COUNTED if rows.query.where else max(_COUNTED, _estimate(rows.model))
+
+
+def _estimate(model: type[models.Model]) -> int:
+    table = model._meta.db_table  # noqa: SLF001 - Django's documented API
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = %s::regclass", [table])
+        (rows,) = cursor.fetchone() or (0,)
+        return int(rows)
+
+
+def _fits(term: str, field: Any) -> bool:
+    if isinstance(field, models.UUIDField):
+        return _is_uuid(term)
+    if isinstance(field, models.IntegerField):
+        return term.isascii() and term.isdigit() and len(term) < 19
+    return "\x00" not in term
+
+
+def _is_uuid(term: str) -> bool:
+    try:
+        UUID(term)
+    except ValueError:
+        return False
+    return True
+
+
+class InspectAdmin(ModelAdmin):
+    """Rows to look at: nobody adds, changes or deletes them here, superusers included.
+
+    Search fields are compared as a whole, so that searching is a look into an index.
+    """
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    actions: Any = None
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        columns = queryset.model._meta  # noqa: SLF001 - Django's documented API
+        wanted = Q(pk__in=[])
+        for name in self.search_fields:
+            if _fits(term, columns.get_field(name.partition("__")[0])):
+                wanted |= Q(**{name: term})
+        return queryset.filter(wanted), False
+
+
+class InspectInline(TabularInline):
+    """Rows of another row, to look at."""
+
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class EditAdmin(ModelAdmin):
+    """Rows to edit beside running orders: locked while they are saved, and only what was typed is written.
+
+    Money is typed as people write it, and kept in minor units. Nothing is deleted: orders speak of it.
+    """
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and request.method == "POST" and connection.in_atomic_block:
+            return self.get_queryset(request).select_for_update().get(pk=row.pk)
+        return row
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
+        obj.save(update_fields=form.changed_data if change else None)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name.endswith("_minor"):
+            return MoneyField(label=db_field.verbose_name.replace(" (minor units)", "").capitalize())
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+
+class MoneyField(forms.Field):
+    """Money as people type it, 12.95; the value is in minor units."""
+
+    widget = UnfoldAdminTextInputWidget
+    default_error_messages = {"invalid": "An amount such as 12.95 is needed.", "too_small": "More than nothing."}
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        return {"inputmode": "decimal"}
+
+    def prepare_value(self, value: Any) -> Any:
+        return f"{Decimal(value) / 100:.2f}" if isinstance(value, int) else value
+
+    def to_python(self, value: Any) -> int | None:
+        if value in self.empty_values:
+            return None
+        try:
+            minor = Decimal(str(value).strip().replace(",", "")) * 100
+            whole = int(minor)
+        except (ArithmeticError, ValueError):
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+        if whole != minor or whole > 10**12:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        if whole <= 0:
+            raise forms.ValidationError(self.error_messages["too_small"], code="too_small")
+        return whole
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        try:
+            return bool(initial != self.to_python(data))
+        except forms.ValidationError:
+            return True
