@@ -1,11 +1,14 @@
 """The catalogue (product, price) and what customers asked for."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 
 from sagas.ids import new_id
+
+if TYPE_CHECKING:
+    from django.db.models.fields.related_descriptors import RelatedManager
 
 
 class Product(models.Model):
@@ -75,7 +78,7 @@ class Order(models.Model):
             models.Index(fields=["customer_email", "-id"], name="orders_of_customer"),
         ]
 
-    lines: "models.Manager[OrderLine]"
+    lines: "RelatedManager[OrderLine]"
     objects: ClassVar[models.Manager["Order"]] = models.Manager()
 
     def __str__(self) -> str:

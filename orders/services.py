@@ -20,7 +20,7 @@ from .events import Line, OrderConfirmed, OrderPlaced, OrderRejected
 from .models import Order, OrderLine, Product
 
 #: The most that fits any payment provider's amount field; a larger order is a typing error.
-_MOST_MINOR = 10**12
+MOST_MINOR = 10**12
 MOST_QUANTITY = 1_000_000
 
 
@@ -201,7 +201,7 @@ def _order(
     request: OrderRequest, lines: list[Line], number: str, catalogue: dict[str, Product], now: datetime
 ) -> Order:
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
-    if total_minor > _MOST_MINOR:
+    if total_minor > MOST_MINOR:
         raise OrderRefused("lines", "The total is too large.")
     return Order(
         id=new_id(),

@@ -34,3 +34,10 @@ def drop_interrupted_connections(exception: BaseException | None = None, **_: An
     """A query that was interrupted leaves a connection that looks usable and is not (Django #30646)."""
     if isinstance(exception, SoftTimeLimitExceeded | DatabaseError):
         connections.close_all()
+
+
+def ping_broker() -> None:
+    """Return if the broker answers; raise what it failed with otherwise, after a second or so."""
+    options = app.conf.broker_transport_options | {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
+    with app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
+        connection.connect()

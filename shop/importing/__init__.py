@@ -1,0 +1,1 @@
+"""Orders from a file: read (`reading`), placed (`placing`), waited for (`waiting`)."""

@@ -1,0 +1,123 @@
+"""What the API takes and gives; the OpenAPI page shows it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from ninja import Header
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from orders import services as orders
+from orders.models import Order
+from payments import selectors as payments
+
+# What comes in ---------------------------------------------------------------------------------------------------
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("Control characters are not allowed.")
+    return text
+
+
+def _way_to_pay(method: str) -> str:
+    if method not in payments.methods():
+        raise ValueError(f"Not a way to pay here; one of {', '.join(payments.methods())}.")
+    return method
+
+
+Text = Annotated[str, AfterValidator(_one_line)]
+
+
+class _Asked(BaseModel):
+    """Takes the exact types and no unknown field: a mistyped name must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class CustomerIn(_Asked):
+    email: Text = Field(max_length=254, examples=["ada@example.com"])
+    name: Text = Field(min_length=1, max_length=200, examples=["Ada Lovelace"])
+
+
+class LineIn(_Asked):
+    sku: Text = Field(min_length=1, max_length=40, examples=["MUG-BLUE"])
+    quantity: int = Field(ge=1, le=orders.MOST_QUANTITY, examples=[2])
+
+
+class OrderIn(_Asked):
+    customer: CustomerIn
+    lines: list[LineIn] = Field(min_length=1, max_length=1000)
+    payment_method: Annotated[Text, AfterValidator(_way_to_pay)] = Field(examples=["tok_visa"])
+
+
+#: Visible ASCII; a header can carry no more.
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x20-\x7e]{1,255}$")]
+
+
+# What goes out ---------------------------------------------------------------------------------------------------
+
+
+class LinksOut(BaseModel):
+    self: str
+
+
+class OrderOut(BaseModel):
+    """Amounts are in minor units of the currency; `total` is for people."""
+
+    id: UUID
+    number: str
+    status: Order.Status
+    reason: str
+    customer: dict[str, str]
+    payment_method: str
+    currency: str
+    total_minor: int
+    total: str
+    placed_at: datetime
+    decided_at: datetime | None
+    links: LinksOut
+
+
+class LineOut(BaseModel):
+    sku: str
+    name: str
+    quantity: int
+    unit_price_minor: int
+
+
+class RunOut(BaseModel):
+    """The process that carries the order; there is none for the moment it takes to start."""
+
+    id: UUID
+    status: str
+    step: str
+    needs_attention: bool
+    next_try_at: datetime | None
+
+
+class EntryOut(BaseModel):
+    at: datetime
+    kind: str
+    title: str
+    status: str
+    detail: str
+    duration_seconds: float | None
+    data: dict[str, Any]
+
+
+class OrderStoryOut(OrderOut):
+    """An order with all that happened to it; `standing` is one sentence for people."""
+
+    lines: list[LineOut]
+    standing: str
+    run: RunOut | None
+    timeline: list[EntryOut]
+
+
+class HealthOut(BaseModel):
+    status: str
+    database: bool
+    broker: bool
+    outbox_lag_seconds: float | None
+    needing_attention: int | None
