@@ -1,9 +1,9 @@
 """Questions about orders and the catalogue."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Count, QuerySet
 
 from .models import Order, Product
 
@@ -19,3 +19,13 @@ def order(order_id: UUID) -> Order | None:
 def products(skus: Iterable[str]) -> dict[str, Product]:
     """Return the products that can be ordered, by SKU."""
     return {product.sku: product for product in Product.objects.filter(sku__in=set(skus), active=True)}
+
+
+def count_by_status(order_ids: Collection[UUID]) -> dict[str, int]:
+    counted = Order.objects.filter(id__in=order_ids).order_by().values_list("status").annotate(Count("id"))
+    return dict(counted)
+
+
+def pending(order_ids: Collection[UUID]) -> list[UUID]:
+    """Return those orders that are not decided."""
+    return list(Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).values_list("id", flat=True))

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Prefetch
+from django.db.models import Count, Prefetch, Sum
 
 from .models import Attempt, Delivery, Event, Run, StepRun
 from .transitions import LIVE_RUNS, DeliveryStatus, RunStatus, StepStatus
@@ -24,6 +24,7 @@ __all__ = [
     "journal",
     "keys_needing_attention",
     "lag_seconds",
+    "movement",
     "parked",
 ]
 
@@ -73,3 +74,9 @@ def lag_seconds(*, now: datetime) -> float:
 def parked() -> int:
     """Return how many deliveries wait for a person."""
     return Delivery.objects.filter(status=DeliveryStatus.PARKED).count()
+
+
+def movement(keys: Collection[str]) -> tuple[int, ...]:
+    """Return figures that change whenever a run of these keys starts, gets on, or turns back."""
+    runs = Run.objects.filter(key__in=keys).aggregate(runs=Count("id"), places=Sum("place"), epochs=Sum("epoch"))
+    return tuple(figure or 0 for figure in runs.values())

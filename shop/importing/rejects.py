@@ -1,0 +1,54 @@
+"""The file of refused lines: each with its line number, the reason, and as it stood in the original."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from .reading import REJECT_COLUMNS, Reject, UnreadableFile
+
+
+class RejectFile:
+    """Refused lines, in a form that can be corrected and imported; `columns` are the original's."""
+
+    def __init__(self, file: TextIO, columns: Sequence[str]) -> None:
+        self.path = Path(file.name)
+        self._kept = [place for place, name in enumerate(columns) if name not in REJECT_COLUMNS]
+        self._width = len(columns)
+        self._writer = csv.writer(file)
+        self._writer.writerow([*REJECT_COLUMNS, *(columns[place] for place in self._kept)])
+
+    def write(self, reject: Reject) -> None:
+        values = reject.values
+        # A line that is too short or too long has no columns to leave out.
+        kept = [values[place] for place in self._kept] if len(values) == self._width else values
+        self._writer.writerow([reject.line, reject.reason, *kept])
+
+
+@contextmanager
+def open_rejects(original: Path, columns: Sequence[str], wanted: Path | None) -> Iterator[RejectFile]:
+    """Open the file where it is wanted, else beside the original, else in the current folder.
+
+    Raises:
+        UnreadableFile: it cannot be written, or would be the original itself.
+    """
+    name = f"{original.name.removesuffix('.csv')}.rejects.csv"
+    if wanted is not None:
+        file = _opened(wanted, original)
+    else:
+        try:
+            file = _opened(original.with_name(name), original)
+        except UnreadableFile:
+            file = _opened(Path(name), original)
+    with file:
+        yield RejectFile(file, columns)
+
+
+def _opened(path: Path, original: Path) -> TextIO:
+    if path.exists() and path.samefile(original):
+        raise UnreadableFile("The refused lines would overwrite the file they come from; give --rejects another path.")
+    try:
+        return path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be written ({error.strerror}); give --rejects another path.") from None

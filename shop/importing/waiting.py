@@ -1,0 +1,54 @@
+"""Where imported orders stand, and waiting until each of them is decided."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from orders import selectors as orders
+from orders.models import Order
+from sagas import selectors as sagas
+
+_LOOK_EVERY_SECONDS = 0.5
+#: Longer than any pause between two tries of a step.
+GIVE_UP_AFTER_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """How many orders have which status; those that need a person are pending too."""
+
+    by_status: dict[str, int]
+    needing_attention: int
+
+    @property
+    def decided(self) -> int:
+        return sum(self.by_status.values()) - self.by_status.get(Order.Status.PENDING, 0)
+
+    @property
+    def under_way(self) -> int:
+        return self.by_status.get(Order.Status.PENDING, 0) - self.needing_attention
+
+
+def tally(order_ids: Sequence[UUID]) -> Tally:
+    pending = orders.pending(order_ids)
+    return Tally(
+        by_status=orders.count_by_status(order_ids),
+        needing_attention=len(sagas.attention([str(order_id) for order_id in pending])),
+    )
+
+
+def wait(order_ids: Sequence[UUID]) -> Iterator[Tally]:
+    """Yield where the orders stand until nothing is under way, or until nothing has moved for a minute."""
+    moved_at, before = time.monotonic(), None
+    while True:
+        yield (now := tally(order_ids))
+        if not now.under_way:
+            return
+        # Runs go on side by side: the first order may be decided long after the first step was done.
+        standing = now, sagas.movement([str(order_id) for order_id in orders.pending(order_ids)])
+        if standing != before:
+            moved_at, before = time.monotonic(), standing
+        if time.monotonic() - moved_at > GIVE_UP_AFTER_SECONDS:
+            return
+        time.sleep(_LOOK_EVERY_SECONDS)
