@@ -1,9 +1,17 @@
 """What happens to messages."""
 
+from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
 from sagas.events import DomainEvent
+
+
+class Kind(StrEnum):
+    """What people are told; each kind has its templates."""
+
+    ORDER_CONFIRMED = "order_confirmed"
+    ORDER_REJECTED = "order_rejected"
 
 
 class _NotificationEvent(DomainEvent):

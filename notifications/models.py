@@ -4,13 +4,11 @@ from django.db import models
 
 from sagas.ids import new_id
 
+from .events import Kind
+
 
 class Notification(models.Model):
     """One message to one person over one channel."""
-
-    class Kind(models.TextChoices):
-        ORDER_CONFIRMED = "order_confirmed"
-        ORDER_REJECTED = "order_rejected"
 
     class Channel(models.TextChoices):
         EMAIL = "email"
@@ -21,7 +19,7 @@ class Notification(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     order_id = models.UUIDField()
-    kind = models.CharField(max_length=30, choices=Kind.choices)
+    kind = models.CharField(max_length=30, choices=[(kind.value, kind.value.replace("_", " ")) for kind in Kind])
     channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.EMAIL)
     recipient = models.CharField(max_length=254)
     #: What the templates are filled with.

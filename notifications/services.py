@@ -11,14 +11,14 @@ from sagas import outbox
 
 from .channel import Channel
 from .channels.email import EmailChannel
-from .events import NotificationQueued, NotificationSent
+from .events import Kind, NotificationQueued, NotificationSent
 from .models import Notification
 
 _CHANNELS: dict[str, Channel] = {Notification.Channel.EMAIL: EmailChannel()}
 
 
 def queue(
-    *, order_id: UUID, kind: Notification.Kind, recipient: str, context: Mapping[str, Any], now: datetime
+    *, order_id: UUID, kind: Kind, recipient: str, context: Mapping[str, Any], now: datetime
 ) -> Notification:
     """Decide that a person is told something; a reaction to `NotificationQueued` sends it.
 

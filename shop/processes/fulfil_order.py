@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from inventory import services as inventory
 from notifications import services as notifications
-from notifications.models import Notification
+from notifications.events import Kind
 from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
@@ -103,7 +103,7 @@ def confirm_order(call: OrderCall) -> Result:
 
 
 def notify_customer(call: OrderCall) -> Result:
-    return _tell(call, Notification.Kind.ORDER_CONFIRMED, **call.results["book-shipment"])
+    return _tell(call, Kind.ORDER_CONFIRMED, **call.results["book-shipment"])
 
 
 def reject_order(call: OrderCall) -> Result:
@@ -113,7 +113,7 @@ def reject_order(call: OrderCall) -> Result:
 
 
 def tell_customer(call: OrderCall) -> Result:
-    return _tell(call, Notification.Kind.ORDER_REJECTED, reason=_reason(call))
+    return _tell(call, Kind.ORDER_REJECTED, reason=_reason(call))
 
 
 def _reason(call: OrderCall) -> str:
@@ -124,7 +124,7 @@ def _reason(call: OrderCall) -> str:
     return "Something on our side did not work; please try again later."
 
 
-def _tell(call: OrderCall, kind: Notification.Kind, **more: str) -> Result:
+def _tell(call: OrderCall, kind: Kind, **more: str) -> Result:
     order = call.input
     context = {
         "number": order.number,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from pytest_django import Settings
 
 from inventory.models import Reservation, StockItem
 from notifications.models import Notification
@@ -176,8 +177,8 @@ def test_an_order_that_is_not_done_in_a_day_is_undone(place: Place) -> None:
     assert FakeCharge.objects.get().status in ("new", "cancelled")
 
 
-def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: pytest.FixtureRequest) -> None:
-    settings.SAGAS_BATCH_SIZE = 50  # type: ignore[attr-defined]
+def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: Settings) -> None:
+    settings.SAGAS_BATCH_SIZE = 50
     orders = [place(lines=(("LAMP", 30),)) for _ in range(5)]
     drive()
     # 100 lamps are enough for three of five; who they are is the order of their ids.

@@ -1,0 +1,70 @@
+"""What import-linter cannot see: foreign keys, strings, sizes."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.db.models import ForeignKey
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CONTEXTS = ("orders", "inventory", "payments", "notifications")
+SOURCES = [
+    path
+    for package in (*CONTEXTS, "sagas", "shop")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if "migrations" not in path.parts
+]
+
+
+def test_no_table_refers_to_a_table_of_another_context() -> None:
+    crossing = [
+        f"{model._meta.label}.{field.name} -> {field.related_model._meta.label}"
+        for model in apps.get_models()
+        if model._meta.app_label in (*CONTEXTS, "sagas")
+        for field in model._meta.get_fields()
+        if isinstance(field, ForeignKey) and field.related_model._meta.app_label != model._meta.app_label
+    ]
+    assert crossing == []
+
+
+@pytest.mark.parametrize("context", [*CONTEXTS, "sagas"])
+def test_no_string_names_another_context(context: str) -> None:
+    others = [name for name in CONTEXTS if name != context]
+    path = re.compile(rf"^({'|'.join(others)}|shop)(\.\w+)+$")
+    named = [
+        f"{source.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for source in SOURCES
+        if source.is_relative_to(ROOT / context)
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and path.match(node.value)
+    ]
+    assert named == []
+
+
+def test_only_the_wiring_names_what_reacts_to_what() -> None:
+    registering = [
+        str(path.relative_to(ROOT))
+        for path in SOURCES
+        if re.search(r"= ?Subscription\(|^ +Subscription\(|starts\(\w", path.read_text(), re.MULTILINE)
+    ]
+    assert registering == ["sagas/subscriptions.py", "shop/wiring.py"]
+
+
+def test_no_module_and_no_function_outgrows_a_screen_or_two() -> None:
+    too_long = [str(path.relative_to(ROOT)) for path in SOURCES if len(path.read_text().splitlines()) > 600]
+    too_long += [
+        f"{path.relative_to(ROOT)}:{node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > 80
+    ]
+    assert too_long == []
+
+
+def test_celery_never_waits_by_eta_or_countdown() -> None:
+    waiting = [
+        str(path.relative_to(ROOT)) for path in SOURCES if re.search(r"\b(countdown|eta)=|\.retry\(", path.read_text())
+    ]
+    assert waiting == []

@@ -1,0 +1,34 @@
+"""The docs say what the code does: diagrams are generated, named tests exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sagas import diagrams
+from shop.processes.fulfil_order import fulfil_order
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+
+
+@pytest.mark.parametrize("drawn", [diagrams.sequence(fulfil_order), diagrams.states()], ids=["sequence", "states"])
+def test_the_diagrams_in_the_docs_are_fresh(drawn: str) -> None:
+    page = (ROOT / "docs" / "fulfil-order.md").read_text()
+    for diagram in drawn.split("\n\n"):
+        assert f"```mermaid\n{diagram}\n```" in page, "run `manage.py sagas diagram fulfil-order` and paste it"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`(test_[a-z0-9_]+)`", page.read_text()))
+    assert {
+        name for name in named if f"def {name}(" not in TESTS and not list((ROOT / "tests").rglob(f"{name}.py"))
+    } == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []

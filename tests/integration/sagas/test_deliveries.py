@@ -1,0 +1,94 @@
+"""Deliveries: in order per key, tried again, parked, sent again by a person."""
+
+from collections.abc import Callable
+
+import pytest
+
+from sagas.deliveries import deliver, redrive
+from sagas.errors import Rejected, Retryable
+from sagas.models import Attempt, Delivery, Event
+from sagas.relay import relay
+from sagas.testing import MovableClock, drive, run_delivery
+
+from .conftest import Script
+
+Tell = Callable[[str, int], Event]
+
+
+def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock: MovableClock) -> None:
+    for number in (1, 2, 3):
+        tell("k", number)
+    owed = [pk for wake_up in relay(now=clock(), limit=10).deliveries for pk in wake_up.delivery_ids]
+    for pk in reversed(owed):
+        deliver(delivery_ids=[pk], clock=clock)
+    assert script.did == ["told k 1"]
+    drive(now=clock)
+    clock.move(minutes=1)
+    drive(now=clock)
+    assert script.did == ["told k 1", "told k 2", "told k 3"]
+
+
+def test_the_next_in_line_is_woken_when_the_first_is_done(tell: Tell, script: Script, clock: MovableClock) -> None:
+    tell("k", 1)
+    tell("k", 2)
+    first, second = (wake_up.delivery_ids[0] for wake_up in relay(now=clock(), limit=10).deliveries)
+    assert deliver(delivery_ids=[second], clock=clock) == []
+    (woken,) = deliver(delivery_ids=[first], clock=clock)
+    assert woken.delivery_ids == (second,)
+
+
+def test_a_failing_reaction_is_tried_again_later(tell: Tell, script: Script, clock: MovableClock) -> None:
+    script.says["told k"] = [Retryable("busy")]
+    tell("k", 1)
+    drive(now=clock)
+    assert Delivery.objects.get().status == "pending"
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert script.did == ["told k 1", "told k 1"]
+    assert list(Attempt.objects.values_list("delivery_id", "number", "kind")) == [
+        (Delivery.objects.get().pk, 1, "retryable")
+    ]
+
+
+@pytest.mark.parametrize("errors", [[Rejected("never")], [ZeroDivisionError(), ZeroDivisionError()]])
+def test_what_fails_for_good_parks_and_holds_up_its_own_key_only(
+    tell: Tell, script: Script, clock: MovableClock, errors: list[BaseException]
+) -> None:
+    script.says["told k"] = list(errors)
+    tell("k", 1)
+    tell("other", 1)
+    tell("k", 2)
+    for _ in range(3):
+        drive(now=clock)
+        clock.move(seconds=11)
+    assert dict(Delivery.objects.values_list("event__data__number", "status").filter(key="k")) == {
+        1: "parked",
+        2: "pending",
+    }
+    assert Delivery.objects.get(key="other").status == "done"
+    assert Delivery.objects.get(status="parked").error.startswith(type(errors[-1]).__name__)
+
+
+def test_a_parked_delivery_is_sent_again_by_hand_and_the_line_moves(
+    tell: Tell, script: Script, clock: MovableClock
+) -> None:
+    script.says["told k"] = [Rejected("not yet")]
+    tell("k", 1)
+    tell("k", 2)
+    drive(now=clock)
+    parked = Delivery.objects.get(status="parked")
+    (again,) = redrive(delivery_ids=[parked.pk, parked.pk + 1], now=clock())
+    assert again.delivery_ids == (parked.pk,)
+    assert redrive(delivery_ids=[parked.pk], now=clock()) == []
+    (following,) = run_delivery(again, now=clock)
+    run_delivery(following, now=clock)
+    assert script.did == ["told k 1", "told k 1", "told k 2"]
+    assert not Delivery.objects.exclude(status="done").exists()
+
+
+def test_a_doubled_delivery_message_finds_nothing_to_do(tell: Tell, script: Script, clock: MovableClock) -> None:
+    tell("k", 1)
+    (wake_up,) = relay(now=clock(), limit=10).deliveries
+    for _ in range(3):
+        run_delivery(wake_up, now=clock)
+    assert script.did == ["told k 1"]

@@ -1,0 +1,426 @@
+"""The engine against its journal: what each failure leads to, and what late and doubled calls do not."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from sagas import engine, undo
+from sagas.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.models import Attempt, Event, Run, StepRun
+from sagas.relay import relay
+from sagas.sweep import sweep
+from sagas.testing import MovableClock, drive
+
+from .conftest import Script, ids, standing
+
+Ask = Callable[..., Event]
+
+
+def test_forward_success(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    drive(now=clock)
+    assert script.did == ["first k", "far k", "pivot k", "last k"]
+    assert standing() == ("completed", {"first": "done", "far": "done", "pivot": "done", "last": "done"})
+    run = Run.objects.get()
+    assert run.results["far"] == {"by": "far"}
+    assert (run.due_at, run.finished_at) == (None, clock())
+
+
+def test_a_rejection_at_the_first_step_undoes_nothing(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["first"] = [Rejected("no")]
+    ask()
+    drive(now=clock)
+    assert script.did == ["first k", "say-sorry k"]
+    assert standing()[0] == "compensated"
+
+
+def test_a_rejection_at_the_pivot_undoes_what_came_before_in_reverse(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    script.says["pivot"] = [Rejected("no van today")]
+    ask()
+    drive(now=clock)
+    assert script.did == ["first k", "far k", "pivot k", "undo-far k", "undo-first k", "say-sorry k"]
+    assert standing() == (
+        "compensated",
+        {
+            "first": "undone",
+            "far": "undone",
+            "pivot": "failed",
+            "last": "skipped",
+            "undo-far": "done",
+            "undo-first": "done",
+            "say-sorry": "done",
+        },
+    )
+    assert Run.objects.get().failure == {
+        "step": "pivot",
+        "kind": "rejected",
+        "error": "Rejected",
+        "message": "no van today",
+    }
+
+
+def test_a_failure_behind_the_pivot_never_goes_back(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["last"] = [Rejected("cannot")]
+    ask()
+    drive(now=clock)
+    assert script.did == ["first k", "far k", "pivot k", "last k"]
+    run = Run.objects.get()
+    assert run.status == "needs_attention"
+    assert run.attention["step"] == "last"
+    assert run.failure is None
+
+
+def test_a_bug_is_tried_again_and_then_given_up(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["first"] = [ZeroDivisionError("bug"), ZeroDivisionError("bug")]
+    ask()
+    drive(now=clock)
+    assert standing()[0] == "running"
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert standing()[0] == "compensated"
+    assert list(Attempt.objects.order_by("number").values_list("number", "kind", "error")) == [
+        (1, "unexpected", "ZeroDivisionError"),
+        (2, "unexpected", "ZeroDivisionError"),
+    ]
+    assert "ZeroDivisionError: bug" in Attempt.objects.get(number=1).traceback
+
+
+def test_a_retry_waits_for_its_time(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["first"] = [Retryable("busy", retry_after_seconds=120)]
+    ask()
+    drive(now=clock)
+    run = Run.objects.get()
+    for seconds in (0, 60, 59):
+        clock.move(seconds=seconds)
+        outcome = engine.execute(run_ids=[run.id], place=0, epoch=1, clock=clock)
+        assert not outcome.carries_on
+    assert script.did == ["first k"]
+    clock.move(seconds=1)
+    drive(now=clock)
+    assert standing()[0] == "completed"
+
+
+def test_a_lost_answer_is_asked_for_and_taken_as_done(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [OutcomeUnknown("silence")]
+    ask()
+    drive(now=clock)
+    assert standing()[1]["far"] == "unknown"
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert script.did == ["first k", "far k", "probe k", "pivot k", "last k"]
+    assert Run.objects.get().results["far"] == {"by": "probe"}
+
+
+def test_a_lost_call_is_made_again_with_the_same_key(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [OutcomeUnknown("silence")]
+    script.says["probe"] = ["nothing found"]
+    ask()
+    drive(now=clock)
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert script.did == ["first k", "far k", "probe k", "far k", "pivot k", "last k"]
+    assert len(script.keys["far"] | script.keys["probe"]) == 1
+
+
+def test_an_unknown_outcome_that_stays_unknown_is_undone_too(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [OutcomeUnknown("silence")]
+    script.says["probe"] = [OutcomeUnknown("silence")]
+    ask()
+    drive(now=clock)
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert script.did == ["first k", "far k", "probe k", "undo-far k", "undo-first k", "say-sorry k"]
+    assert standing()[1]["far"] == "undone"
+    assert script.keys["undo-far"] == script.keys["far"]
+
+
+def test_an_undo_is_tried_again_and_does_not_undo_twice(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["pivot"] = [Rejected("no")]
+    script.says["undo-first"] = [Retryable("busy")]
+    ask()
+    drive(now=clock)
+    assert standing()[0] == "compensating"
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert script.did == [
+        "first k", "far k", "pivot k", "undo-far k", "undo-first k", "undo-first k", "say-sorry k",
+    ]  # fmt: skip
+    assert standing()[0] == "compensated"
+
+
+def test_an_undo_that_gives_up_needs_a_person(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["pivot"] = [Rejected("no van")]
+    script.says["undo-far"] = [Retryable("down"), Retryable("still down")]
+    ask()
+    drive(now=clock)
+    clock.move(seconds=11)
+    drive(now=clock)
+    run = Run.objects.get()
+    assert run.status == "needs_attention"
+    assert (run.attention["step"], run.attention["message"]) == ("undo-far", "still down")
+    assert (run.failure or {})["message"] == "no van"
+    assert script.did[-1] == "undo-far k"
+    clock.move(days=9)
+    drive(now=clock)
+    assert script.did[-1] == "undo-far k"
+
+
+def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script, clock: MovableClock) -> None:
+    def write_and_fail(call: object) -> None:
+        Event.objects.create(type="tests.ghost", aggregate="ghost", subject="g", sequence=1, key="g", data={},
+                             correlation_id="00000000-0000-0000-0000-000000000000", occurred_at=clock())  # fmt: skip
+        raise Rejected("after writing")
+
+    event = ask()
+    relayed = relay(now=clock(), limit=10)
+    saga_step = engine.registry.saga("test").steps[0]
+    object.__setattr__(saga_step, "run", write_and_fail)
+    outcome = engine.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
+    assert outcome.failed is not None
+    assert not Event.objects.exclude(pk=event.pk).exists()
+    assert StepRun.objects.get(name="first").status == "failed"
+
+
+def test_a_result_that_is_not_json_fails_its_own_step_only(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["first"] = [{"file": object()}, {"file": object()}]
+    ask()
+    drive(now=clock)
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert standing()[0] == "compensated"
+    assert Attempt.objects.filter(error="TypeError").count() == 2
+
+
+# Doubled, late and stale ------------------------------------------------------------------------------------------
+
+
+def test_a_doubled_message_does_nothing_and_lets_its_chain_go_on(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    for expected in ("first k", "first k"):
+        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+        assert outcome.carries_on
+        assert script.did == [expected]
+
+
+def test_a_message_of_an_old_epoch_does_nothing(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [Rejected("no")]
+    ask()
+    drive(now=clock)
+    did = list(script.did)
+    for place in range(7):
+        assert not engine.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
+    assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
+    assert undo.hand_over(run_ids=ids(), epoch=1) == 0
+    assert script.did == did
+
+
+def test_an_error_callback_for_a_run_that_did_not_fail_does_nothing(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    ask()
+    relay(now=clock(), limit=10)
+    assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
+    assert undo.hand_over(run_ids=ids(), epoch=1) == 0
+    drive(now=clock)
+    assert standing()[0] == "running"
+    clock.move(minutes=1)
+    drive(now=clock)
+    assert standing()[0] == "completed"
+
+
+def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: MovableClock) -> None:
+    """A worker frozen in its call wakes up after another has settled the step by asking."""
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+
+    def frozen(call: object) -> dict[str, str]:
+        clock.move(minutes=5)
+        engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+        return {"by": "the frozen one"}
+
+    far = engine.registry.saga("test").steps[1]
+    object.__setattr__(far, "run", frozen)
+    outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    assert Run.objects.get().results["far"] == {"by": "probe"}
+    assert StepRun.objects.get(name="far").attempts == 2
+    assert not outcome.failed
+
+
+def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    inner = []
+
+    def doubled(call: object) -> None:
+        inner.append(engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
+
+    far = engine.registry.saga("test").steps[1]
+    object.__setattr__(far, "run", doubled)
+    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    assert [outcome.carries_on for outcome in inner] == [False]
+    assert script.did == ["first k"]
+
+
+def test_a_row_that_another_worker_holds_is_passed_over(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    other = connection.copy()
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT 1 FROM sagas_run FOR UPDATE")
+            outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+            cursor.execute("ROLLBACK")
+    finally:
+        other.close()
+    assert not outcome.carries_on
+    assert script.did == []
+
+
+def test_poison_that_kills_its_worker_is_counted_and_given_up(ask: Ask, script: Script, clock: MovableClock) -> None:
+    class Killed(BaseException):
+        """Stands for a kill -9: nothing catches it, nothing is written."""
+
+    script.says["first"] = [Killed() for _ in range(50)]
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    for _ in range(50):
+        try:
+            outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+        except Killed:
+            continue
+        break
+    assert outcome.failed is not None
+    assert len(script.did) <= 2 + 5
+    assert Attempt.objects.get().error == "WorkerLostError"
+
+
+def test_the_engine_refuses_a_transaction(ask: Ask, clock: MovableClock) -> None:
+    ask()
+    with transaction.atomic(), pytest.raises(TransactionRefusedError):
+        engine.execute(run_ids=ids(), place=0, epoch=1, clock=clock)
+
+
+# Batches ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batches(settings: Settings) -> None:
+    settings.SAGAS_BATCH_SIZE = 100
+
+
+def test_a_batch_shares_its_chain(batches: None, ask: Ask, script: Script, clock: MovableClock) -> None:
+    for key in "abc":
+        ask(key)
+    wake_ups = relay(now=clock(), limit=10).wake_ups
+    assert [len(wake_up.run_ids) for wake_up in wake_ups] == [3]
+    outcome = engine.execute(run_ids=wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
+    assert outcome.carries_on
+    assert script.did == ["first a", "first b", "first c"]
+
+
+def test_a_run_that_fails_in_a_batch_is_run_alone_and_its_neighbours_do_not_notice(
+    batches: None, ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    for key in "abc":
+        ask(key)
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    script.says["first"] = [{"ok": 1}, Rejected("b is refused"), {"ok": 1}]
+    outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    assert (outcome.carries_on, outcome.failed) == (True, None)
+    assert [alone.run_ids for alone in outcome.alone] == [(ids("b")[0],)]
+    assert not Attempt.objects.exists()
+    assert set(Run.objects.filter(place=1).values_list("key", flat=True)) == {"a", "c"}
+    script.says["first"] = [Rejected("b is refused")]
+    alone = engine.execute(run_ids=outcome.alone[0].run_ids, place=0, epoch=1, clock=clock)
+    assert str(alone.failed).endswith("step first failed: Rejected: b is refused")
+
+
+def test_an_outside_call_that_fails_in_a_batch_is_not_made_twice(
+    batches: None, ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    for key in "abc":
+        ask(key)
+    script.says["far"] = [{}, Rejected("b is refused"), {}]
+    drive(now=clock)
+    assert [done for done in script.did if done.startswith("far")] == ["far a", "far b", "far c"]
+    assert [standing(key)[0] for key in "abc"] == ["completed", "compensated", "completed"]
+
+
+# Sweep ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableClock, settings: Settings) -> None:
+    settings.SAGAS_RESEND_AFTER_SECONDS = 20
+    ask()
+    relay(now=clock(), limit=10)
+    pauses = []
+    begin = clock()
+    while len(pauses) < 4:
+        clock.move(seconds=1)
+        if sweep(now=clock(), limit=10):
+            pauses.append((clock() - begin).total_seconds())
+            begin = clock()
+    assert pauses == [20, 40, 80, 160]
+
+
+def test_a_failure_whose_error_callback_was_lost_is_swept_into_its_undo(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    script.says["first"] = [Rejected("no")]
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    assert engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).failed is not None
+    clock.move(minutes=1)
+    drive(now=clock)
+    assert standing()[0] == "compensated"
+
+
+def test_a_redelivered_message_of_a_failed_step_raises_again(ask: Ask, script: Script, clock: MovableClock) -> None:
+    """The worker died between the journal and the raise: the error callback still comes."""
+    script.says["first"] = [Rejected("no")]
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    for _ in range(2):
+        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+        assert outcome.failed is not None
+    assert script.did == ["first k"]
+
+
+def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(
+    ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask()
+    relay(now=clock(), limit=10)
+    clock.move(minutes=1)
+    known = dict(engine.registry._sagas)
+    monkeypatch.setattr(engine.registry, "_sagas", {})
+    assert sweep(now=clock(), limit=10) == []
+    monkeypatch.setattr(engine.registry, "_sagas", known)
+    clock.move(minutes=10)
+    drive(now=clock)
+    assert standing()[0] == "completed"
+
+
+def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [Retryable("busy", retry_after_seconds=7200)]
+    ask("slow")
+    drive(now=clock)
+    script.says["last"] = [Retryable("busy", retry_after_seconds=7200)]
+    ask("past")
+    drive(now=clock)
+    clock.move(seconds=3601)
+    drive(now=clock)
+    assert standing("slow")[0] == "compensated"
+    assert (Run.objects.get(key="slow").failure or {})["error"] == "DeadlinePassed"
+    assert standing("past")[0] == "running"
+    clock.move(seconds=3600)
+    drive(now=clock)
+    assert standing("past")[0] == "completed"

@@ -1,0 +1,21 @@
+import pytest
+
+from sagas.errors import Kind, OutcomeUnknown, Rejected, Retryable, StepFailed, kind_of
+
+
+@pytest.mark.parametrize(
+    ("error", "inside", "outside"),
+    [
+        (Rejected("no"), Kind.REJECTED, Kind.REJECTED),
+        (Retryable("later"), Kind.RETRYABLE, Kind.RETRYABLE),
+        (OutcomeUnknown("?"), Kind.UNKNOWN, Kind.UNKNOWN),
+        (ZeroDivisionError(), Kind.UNEXPECTED, Kind.UNKNOWN),
+    ],
+)
+def test_the_class_of_an_exception_decides_never_its_text(error: Exception, inside: Kind, outside: Kind) -> None:
+    assert kind_of(error, outside=False) is inside
+    assert kind_of(error, outside=True) is outside
+
+
+def test_a_failed_step_says_which() -> None:
+    assert str(StepFailed("r1", "pay", "CardDeclined: no")) == "run r1: step pay failed: CardDeclined: no"

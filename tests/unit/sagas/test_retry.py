@@ -1,0 +1,26 @@
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sagas.retry import Retry
+
+
+@given(
+    attempts=st.integers(1, 60),
+    base=st.floats(0.001, 100),
+    cap=st.floats(0.001, 1000),
+)
+def test_a_pause_lies_between_half_its_ceiling_and_its_ceiling(attempts: int, base: float, cap: float) -> None:
+    ceiling = min(cap, base * 2 ** (attempts - 1))
+    pause = Retry(base_seconds=base, cap_seconds=cap).pause(attempts).total_seconds()
+    assert ceiling / 2 - 1e-6 <= pause <= ceiling + 1e-6
+
+
+def test_the_other_side_may_ask_for_a_time() -> None:
+    assert Retry().pause(1, asked_seconds=17) == timedelta(seconds=17)
+
+
+def test_tries_are_counted() -> None:
+    retry = Retry(attempts=3)
+    assert [retry.allows(made) for made in (1, 2, 3, 4)] == [True, True, False, False]
