@@ -1,6 +1,7 @@
 """Questions about orders and the catalogue."""
 
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import Count, QuerySet
@@ -29,3 +30,9 @@ def count_by_status(order_ids: Collection[UUID]) -> dict[str, int]:
 def pending(order_ids: Collection[UUID]) -> list[UUID]:
     """Return those orders that are not decided."""
     return list(Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).values_list("id", flat=True))
+
+
+def placed_by_status(*, since: datetime) -> dict[str, int]:
+    """Return how many orders placed since then stand in each status."""
+    rows = Order.objects.filter(placed_at__gte=since).order_by().values_list("status").annotate(count=Count("pk"))
+    return dict(rows)

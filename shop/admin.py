@@ -1,0 +1,370 @@
+"""The pages of an order, which join the contexts: placing one, finding one, and why it stands where it stands.
+
+Tables of the contexts have their pages in the contexts' own `admin.py`.
+"""
+
+# ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
+from django_celery_results.models import GroupResult, TaskResult
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from inventory import selectors as inventory
+from orders import selectors as orders
+from orders import services
+from orders.errors import OrderRefused
+from orders.models import Order, OrderLine, Product
+from sagas import selectors as sagas
+from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
+
+from .money import formatted
+from .order_form import LineForm, LineFormSet, OrderForm, methods
+from .order_page import Line, Shown, ago, poll_ms
+from .timeline import Standing, story
+
+if TYPE_CHECKING:
+    from django.contrib.admin.views.main import ChangeList
+else:
+    from unfold.views import ChangeList
+
+admin.site.index_template = "shop/dashboard.html"
+
+#: A card payment with all its tries is through in well under a minute.
+SUSPICIOUS_AFTER = timedelta(minutes=5)
+_STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "danger", "Cancelled": "warning"}
+
+
+def needs_attention(order: Order, known: Mapping[str, str]) -> str:
+    """Return why somebody should look at an order; empty if nobody needs to.
+
+    Args:
+        known: what the journal says, by key.
+    """
+    if why := known.get(str(order.id)):
+        return why
+    waits = order.status == Order.Status.PENDING and timezone.now() - order.placed_at > SUSPICIOUS_AFTER
+    return "Still pending: do the workers run?" if waits else ""
+
+
+class AttentionFilter(admin.SimpleListFilter):
+    """Orders somebody should look at."""
+
+    title, parameter_name = "attention", "attention"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Needs a person")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() != "yes":
+            return queryset
+        stuck = Q(status=Order.Status.PENDING, placed_at__lt=timezone.now() - SUSPICIOUS_AFTER)
+        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in sagas.keys_needing_attention() if _is_uuid(key)]))
+
+
+class OrderList(ChangeList):
+    """Adds to a page of orders what the journal says of them: two queries a page."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        page = list(self.result_list)
+        known = sagas.attention([str(order.id) for order in page])
+        for order in page:
+            order.attention = needs_attention(order, known)
+        self.result_list = page
+
+
+class LineInline(TabularInline):
+    """The products of a new order."""
+
+    model = OrderLine
+    form = LineForm
+    formset = LineFormSet
+    fields = ("product", "quantity")
+    autocomplete_fields = ("product",)
+    extra = 3
+    verbose_name, verbose_name_plural = "product", "products"
+    template_after = "shop/_total.html"
+
+    def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        kwargs["queryset"] = Product.objects.filter(active=True)
+        field = super().formfield_for_foreignkey(db_field, request, **kwargs)
+        if field is not None:
+            field.error_messages["invalid_choice"] = "There is no such product, or it is no longer for sale."
+            for link in ("can_add_related", "can_change_related", "can_view_related"):
+                setattr(field.widget, link, False)
+        return field
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "quantity" and field is not None:
+            field.initial, field.widget.attrs["min"] = 1, 1
+        return field
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm("orders.add_order")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # A row that was never saved can be taken off the page.
+        return obj is None
+
+
+@admin.register(Order)
+class OrderAdmin(ModelAdmin):
+    """Orders are placed and looked at; nobody changes or deletes one."""
+
+    form = OrderForm
+    inlines = (LineInline,)
+    add_form_template = "shop/place_order.html"
+    fieldsets = ((None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key")}),)
+
+    list_display = ("number", "customer", "state", "total", "age", "mark")
+    list_filter = ("status", AttentionFilter, "placed_at")
+    search_fields = ("number",)
+    search_help_text = "An order's number or id, a whole e-mail address, or the beginning of a name."
+    ordering = ("-id",)
+    list_per_page = 50
+    paginator = CappedPaginator
+    show_full_result_count = False
+    sortable_by = ()
+    actions = None
+
+    # The list -----------------------------------------------------------------------------------------------------
+
+    @admin.display(description="customer")
+    def customer(self, order: Order) -> SafeString:
+        return format_html(
+            '<span class="shop-customer">{}<small>{}</small></span>', order.customer_name, order.customer_email
+        )
+
+    @labelled("status", _STATUS_COLOURS)
+    def state(self, order: Order) -> str:
+        return order.get_status_display()
+
+    @admin.display(description="total")
+    def total(self, order: Order) -> str:
+        return formatted(order.total_minor, order.currency)
+
+    @admin.display(description="age")
+    def age(self, order: Order) -> SafeString:
+        return ago(order.placed_at, now=timezone.now())
+
+    @admin.display(description="attention")
+    def mark(self, order: Any) -> SafeString | str:
+        if not order.attention:
+            return ""
+        return format_html(
+            '<span class="shop-mark" title="{0}"><span class="material-symbols-outlined" aria-hidden="true">warning'
+            '</span>Needs a person<span class="sr-only">: {0}</span></span>',
+            order.attention,
+        )
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return OrderList
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """What is typed says which column is meant, so that each search is a look into one index."""
+        term = search_term.strip().replace("\x00", "")
+        if not term:
+            return queryset, False
+        if _is_uuid(term):
+            return queryset.filter(id=term), False
+        if "@" in term:
+            return queryset.filter(customer_email__in={term, term.lower()}), False
+        if re.fullmatch(r"[sS]\d+", term):
+            return queryset.filter(number__startswith=term.upper()), False
+        return queryset.filter(customer_name__istartswith=term), False
+
+    # Placing one --------------------------------------------------------------------------------------------------
+
+    def get_form(self, request: Any, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002
+        form: Any = super().get_form(request, obj, change, **kwargs)
+        form.refused = getattr(request, "refused", None)
+        return form
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        if db_field.name == "payment_method":
+            return OrderForm.base_fields["payment_method"]
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def changeform_view(
+        self, request: Any, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        extra_context = {"title": "Place an order", **(extra_context or {})}
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except OrderRefused as refused:
+            # It was rolled back; shown again, the form says why.
+            request.refused = refused
+            return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
+        """Do nothing: an order comes to be with its lines, in `save_related`."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
+        now = timezone.now()
+        placed = services.place(
+            customer_email=form.cleaned_data["customer_email"],
+            customer_name=form.cleaned_data["customer_name"],
+            payment_method=form.cleaned_data["payment_method"],
+            lines=formsets[0].requests(),
+            now=now,
+            idempotency_key=f"admin:{form.cleaned_data['form_key']}",
+        )
+        form.instance.pk, form.instance.number = placed.pk, placed.number
+        form.instance.is_repeat = placed.placed_at != now
+
+    def construct_change_message(self, request: Any, form: Any, formsets: Any, add: bool = False) -> Any:  # noqa: FBT001, FBT002
+        return [{"added": {}}]
+
+    def log_addition(self, request: Any, obj: Any, message: Any) -> Any:
+        return None if obj.is_repeat else super().log_addition(request, obj, message)
+
+    def response_add(self, request: Any, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        self.message_user(request, f"Order {obj.number} is placed.", messages.SUCCESS)
+        if not self.has_view_permission(request):
+            return HttpResponseRedirect(reverse("admin:index"))
+        return HttpResponseRedirect(reverse("admin:orders_order_change", args=[obj.pk]))
+
+    def prices(self, request: HttpRequest) -> JsonResponse:
+        """Tell the page what the chosen products cost and how many are left."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        ids = [int(pk) for pk in request.GET.getlist("product") if pk.isascii() and pk.isdigit() and len(pk) < 19]
+        found = Product.objects.filter(pk__in=ids[:200], active=True)
+        left = inventory.available(product.sku for product in found)
+        return JsonResponse(
+            {
+                product.pk: {
+                    "price_minor": product.price_minor,
+                    "price": formatted(product.price_minor, product.currency),
+                    "available": left[product.sku],
+                }
+                for product in found
+            }
+        )
+
+    # The page of one ----------------------------------------------------------------------------------------------
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_urls(self) -> list[Any]:
+        wrap = self.admin_site.admin_view
+        return [
+            path("prices/", wrap(never_cache(self.prices)), name="orders_order_prices"),
+            path("<uuid:order_id>/story/", wrap(never_cache(self.story_view)), name="orders_order_story"),
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        context = self._story(request, object_id)
+        context |= self.admin_site.each_context(request) | {
+            "title": f"Order {context['order'].number}",
+            "opts": self.opts,
+            "original": context["order"],
+            "has_view_permission": True,
+            "may_place": self.has_add_permission(request),
+        }
+        return TemplateResponse(request, "shop/order.html", context)
+
+    def story_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
+        """Return what changes on the page of an order, for the page to fetch."""
+        return TemplateResponse(request, "shop/_story.html", self._story(request, str(order_id)))
+
+    def _story(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
+            raise PermissionDenied
+        order = orders.order(UUID(object_id)) if _is_uuid(object_id) else None
+        if order is None:
+            raise Http404
+        standing, entries = story(order.id)
+        return {
+            "order": order,
+            "lines": [Line.of(line, order.currency) for line in order.lines.all()],
+            "total": formatted(order.total_minor, order.currency),
+            "method": dict(methods()).get(order.payment_method, order.payment_method),
+            "standing": standing,
+            "poll_ms": poll_ms(standing, now=timezone.now()),
+            "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
+            "links": _links(request, standing),
+        }
+
+
+def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
+    """Return where to look further, and where to act, as far as the user may."""
+    links = []
+    if standing.parked_delivery_ids and request.user.has_perm("sagas.view_delivery"):
+        links += [
+            ("Open what gave up, to send it again", reverse("admin:sagas_delivery_change", args=[pk]))
+            for pk in standing.parked_delivery_ids
+        ]
+    if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
+        links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
+    return links
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True
+
+
+# Tables of others, in the style of this site ----------------------------------------------------------------------
+
+for _model in (TaskResult, GroupResult, User, Group):
+    admin.site.unregister(_model)
+
+
+@admin.register(TaskResult)
+class TaskResultAdmin(InspectAdmin):
+    """What Celery tasks returned that a person asked for, and every failure."""
+
+    list_display = ("task_name", "state", "date_done", "worker", "task_id")
+    list_filter = ("status",)
+    search_fields = ("task_id",)
+    search_help_text = "A whole task id."
+    ordering = ("-pk",)
+
+    @labelled("status", {"SUCCESS": "success", "FAILURE": "danger", "STARTED": "info", "RETRY": "warning"})
+    def state(self, result: TaskResult) -> str:
+        return str(result.status)
+
+
+@admin.register(User)
+class ShopUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+    """Who may do what."""
+
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class ShopGroupAdmin(GroupAdmin, ModelAdmin):
+    """Permissions by role."""

@@ -1,0 +1,60 @@
+"""What one sees first in the admin: the figures of the day, and whatever waits for a person."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.urls import reverse
+from django.utils import timezone
+
+from orders import selectors as orders
+from sagas import selectors as sagas
+
+from .order_page import span
+
+
+def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
+    """Add the figures of the day, each with the list behind it, for whoever may see orders."""
+    if request.user.has_perm("orders.view_order"):
+        context["figures"] = [*_orders_today(), *_work_queue()]
+    return context
+
+
+def _orders_today() -> list[dict[str, Any]]:
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    counts = orders.placed_by_status(since=midnight)
+    url = reverse("admin:orders_order_changelist")
+    return [
+        {
+            "name": f"{status} today",
+            "value": counts.get(status, 0),
+            "status": status,
+            "url": f"{url}?status__exact={status}&placed_at__gte={midnight:%Y-%m-%d}",
+        }
+        for status in ("confirmed", "pending", "rejected", "cancelled")
+    ]
+
+
+def _work_queue() -> list[dict[str, Any]]:
+    attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
+    lag_seconds = sagas.lag_seconds(now=timezone.now())
+    orders_url, deliveries = reverse("admin:orders_order_changelist"), reverse("admin:sagas_delivery_changelist")
+    return [
+        {
+            "name": "orders need a person",
+            "value": attention,
+            "status": "needs_attention" if attention else "done",
+            "url": f"{orders_url}?attention=yes",
+        },
+        {
+            "name": "deliveries are parked",
+            "value": parked,
+            "status": "parked" if parked else "done",
+            "url": f"{deliveries}?status__exact=parked",
+        },
+        {
+            "name": "the oldest event waits for the relay",
+            "value": span(timedelta(seconds=lag_seconds)),
+            "status": "waiting" if lag_seconds > 10 else "done",
+            "url": reverse("admin:sagas_event_changelist") + "?relayed=no",
+        },
+    ]

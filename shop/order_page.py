@@ -1,0 +1,179 @@
+"""How the page of an order shows its timeline: an icon, a tone and a word for everything that can happen."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .money import formatted
+from .timeline import Entry, Standing
+
+#: Good, bad, on the way back, under way, by the way.
+_TONES = {
+    **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
+    **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention"), "bad"),
+    **dict.fromkeys(("undone", "undoing", "compensating", "compensated", "released", "refunded"), "back"),
+    **dict.fromkeys(("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused"), "back"),
+    **dict.fromkeys(("running", "next", "pending", "held", "queued"), "busy"),
+}
+
+#: Material symbols; a kind's own where its status has none.
+_STATUS_ICONS = {
+    "done": "check_circle",
+    "failed": "cancel",
+    "running": "sync",
+    "next": "pending",
+    "pending": "radio_button_unchecked",
+    "waiting": "schedule",
+    "unknown": "help",
+    "skipped": "do_not_disturb_on",
+    "undoing": "undo",
+    "undone": "undo",
+    "parked": "warning",
+    "confirmed": "check_circle",
+    "rejected": "cancel",
+    "cancelled": "block",
+}
+_KIND_ICONS = {
+    "event": "campaign",
+    "attempt": "error",
+    "payment": "payments",
+    "reservation": "inventory_2",
+    "notification": "mail",
+}
+_RUN_ICONS = {
+    "completed": "flag",
+    "compensated": "flag",
+    "compensating": "u_turn_left",
+    "needs_attention": "front_hand",
+}
+
+#: What a failed try's kind means, to somebody who does not know the words.
+_MEANINGS = {
+    "rejected": "refused",
+    "retryable": "may work later",
+    "unknown": "outcome unknown",
+    "unexpected": "unexpected error",
+}
+_LABELLED = ("step", "undo", "attempt", "delivery")
+
+
+def tone(status: str) -> str:
+    return _TONES.get(status, "quiet")
+
+
+def icon(status: str) -> str:
+    return _STATUS_ICONS.get(status, "circle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One entry of the timeline, ready to print."""
+
+    key: str
+    kind: str
+    icon: str
+    tone: str
+    title: str
+    label: str
+    detail: str
+    at: datetime
+    clock: str
+    offset: str
+    took: str
+    next_try_at: datetime | None
+    data: str
+    traceback: str
+
+    @classmethod
+    def of(cls, entry: Entry, *, since: datetime) -> "Shown":
+        data = {name: value for name, value in entry.data.items() if name != "traceback" and value not in (None, "")}
+        started = entry.kind == "run" and entry.title.endswith("started")
+        return cls(
+            key=f"{entry.kind}:{entry.at.isoformat()}:{entry.title}",
+            kind=entry.kind,
+            icon="play_circle" if started else _icon(entry),
+            tone="quiet" if started or entry.kind == "event" else tone(entry.status),
+            title=entry.title,
+            label=_MEANINGS.get(entry.status, entry.status) if entry.kind in _LABELLED else "",
+            detail=entry.detail,
+            at=entry.at,
+            clock=_clock(entry.at, since),
+            offset=f"+{span(entry.at - since)}",
+            took="" if started or entry.duration_seconds is None else span(timedelta(seconds=entry.duration_seconds)),
+            next_try_at=entry.next_try_at,
+            data=json.dumps(data, indent=2, ensure_ascii=False) if data else "",
+            traceback=entry.data.get("traceback", ""),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of the order, ready to print."""
+
+    sku: str
+    name: str
+    quantity: int
+    price: str
+    total: str
+
+    @classmethod
+    def of(cls, line: Any, currency: str) -> "Line":
+        return cls(
+            sku=line.sku,
+            name=line.name,
+            quantity=line.quantity,
+            price=formatted(line.unit_price_minor, currency),
+            total=formatted(line.quantity * line.unit_price_minor, currency),
+        )
+
+
+def poll_ms(standing: Standing, *, now: datetime) -> int:
+    """Return how long the page waits before it asks again: a second, more while nothing can happen; 0 for no more."""
+    if not standing.live:
+        return 0
+    rests = standing.next_try_at is not None and standing.next_try_at - now > timedelta(seconds=10)
+    return 5000 if rests else 1000
+
+
+def span(time: timedelta) -> str:
+    """Return a time span in the unit that fits: 43 ms, 1.25 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    seconds = max(0.0, time.total_seconds())
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    whole = int(seconds)
+    for large, small, size, part in (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def ago(at: datetime, *, now: datetime) -> SafeString:
+    """Return how long ago something was; a script keeps it true while the page is open."""
+    moment = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return format_html(
+        '<time data-ago datetime="{}" title="{}">{} ago</time>',
+        at.isoformat(),
+        moment,
+        span(now - at).partition(".")[0],
+    )
+
+
+def _icon(entry: Entry) -> str:
+    if entry.kind == "run":
+        return _RUN_ICONS.get(entry.status, "flag")
+    if entry.kind == "undo" and entry.status == "done":
+        return "undo"
+    return _KIND_ICONS.get(entry.kind) or icon(entry.status)
+
+
+def _clock(at: datetime, since: datetime) -> str:
+    """Return the time of day, with the date where it is another one."""
+    time = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
+    return time if at.date() == since.date() else f"{at:%Y-%m-%d} {time}"

@@ -1,0 +1,78 @@
+// The total as one types. Prices come from the server; the amount that counts is worked out there once more on saving.
+(() => {
+  "use strict";
+  const total = document.getElementById("shop-total");
+  const form = document.getElementById("order_form");
+  const known = new Map();
+
+  const lines = () => [...form.querySelectorAll("select[name^='lines-'][name$='-product']")]
+    .filter((select) => !select.name.includes("__prefix__"))
+    .map((select) => ({
+      product: select.value,
+      row: select.closest("tr"),
+      quantity: Number(form.elements[select.name.replace(/-product$/, "-quantity")].value),
+    }))
+    .filter((line) => line.product);
+
+  // What a price looks like, with another number in it: the server knows the currency and where its sign goes.
+  function money(minor, sample) {
+    const amount = (minor / 100).toLocaleString("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+    return sample.replace(/[\d.,]+/, amount);
+  }
+
+  function note(row, text, bad) {
+    const cell = row.querySelector(".field-product") || row;
+    let hint = cell.querySelector(".shop-hint");
+    if (!hint) {
+      hint = document.createElement("small");
+      hint.className = "shop-hint";
+      cell.append(hint);
+    }
+    hint.textContent = text;
+    hint.classList.toggle("shop-hint-bad", bad);
+  }
+
+  function draw() {
+    let sum = 0;
+    let sample = "";
+    const wanted = new Map();
+    for (const { product, quantity } of lines()) wanted.set(product, (wanted.get(product) || 0) + quantity);
+    for (const hint of form.querySelectorAll(".shop-hint")) hint.textContent = "";
+    for (const { product, row, quantity } of lines()) {
+      const item = known.get(product);
+      if (!item) continue;
+      const short = item.available < wanted.get(product);
+      const left = item.available ? `${item.available} left` : "sold out";
+      note(row, `${item.price} each · ${left}`, short);
+      if (quantity > 0) sum += item.price_minor * quantity;
+      sample = item.price;
+    }
+    document.getElementById("shop-total-amount").textContent = sample ? money(sum, sample) : "-";
+  }
+
+  async function update() {
+    const missing = [...new Set(lines().map((line) => line.product))].filter((product) => !known.has(product));
+    if (missing.length) {
+      const query = new URLSearchParams(missing.map((product) => ["product", product]));
+      try {
+        const response = await fetch(`${total.dataset.prices}?${query}`, { credentials: "same-origin" });
+        if (response.ok) for (const [id, item] of Object.entries(await response.json())) known.set(id, item);
+      } catch { /* the total is a comfort: the order can be placed without it */ }
+    }
+    draw();
+  }
+
+  // Autocomplete fields tell of a change through jQuery only.
+  django.jQuery(form).on("change", "select", update);
+  form.addEventListener("input", draw);
+  document.addEventListener("formset:added", update);
+  document.addEventListener("formset:removed", update);
+
+  // One click places one order; the hidden key sees to it on the server, too.
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) event.preventDefault();
+    form.dataset.sent = "1";
+  });
+  window.addEventListener("pageshow", () => { delete form.dataset.sent; });
+  update();
+})();

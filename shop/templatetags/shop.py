@@ -1,0 +1,39 @@
+"""Icons, tones and moments for the templates."""
+
+from datetime import datetime
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from .. import order_page
+
+register = template.Library()
+
+
+@register.filter
+def tone(status: str) -> str:
+    return order_page.tone(status)
+
+
+@register.filter
+def icon(status: str) -> SafeString:
+    return symbol(order_page.icon(status))
+
+
+@register.simple_tag
+def symbol(name: str) -> SafeString:
+    """Draw an icon beside words that say the same."""
+    return format_html('<span class="material-symbols-outlined shop-icon" aria-hidden="true">{}</span>', name)
+
+
+@register.simple_tag
+def until(at: datetime) -> SafeString:
+    """Say when something is due; a script counts down while the page is open."""
+    return format_html('at {} UTC <time data-until datetime="{}"></time>', f"{at:%H:%M:%S}", at.isoformat())
+
+
+@register.filter
+def ago(at: datetime) -> SafeString:
+    return order_page.ago(at, now=timezone.now())
