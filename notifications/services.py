@@ -17,9 +17,7 @@ from .models import Notification
 _CHANNELS: dict[str, Channel] = {Notification.Channel.EMAIL: EmailChannel()}
 
 
-def queue(
-    *, order_id: UUID, kind: Kind, recipient: str, context: Mapping[str, Any], now: datetime
-) -> Notification:
+def queue(*, order_id: UUID, kind: Kind, recipient: str, context: Mapping[str, Any], now: datetime) -> Notification:
     """Decide that a person is told something; a reaction to `NotificationQueued` sends it.
 
     Transaction: opens one.

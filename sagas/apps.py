@@ -6,7 +6,8 @@ class SagasConfig(AppConfig):
     verbose_name = "Processes"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 - registers itself
-        from . import outbox, tasks
+        from . import checks, outbox, tasks
+
+        checks.register_checks()
 
         outbox.on_commit_call(tasks.wake_relay)

@@ -7,7 +7,11 @@ from django.core.checks import CheckMessage, Error, register
 from . import registry
 
 
-@register("sagas")
+def register_checks() -> None:
+    """Have Django run the checks with its own."""
+    register(check_definitions, "sagas")
+
+
 def check_definitions(**_: Any) -> list[CheckMessage]:
     """Report every fault of every registered saga."""
     return [

@@ -44,11 +44,8 @@ def test_no_string_names_another_context(context: str) -> None:
 
 
 def test_only_the_wiring_names_what_reacts_to_what() -> None:
-    registering = [
-        str(path.relative_to(ROOT))
-        for path in SOURCES
-        if re.search(r"= ?Subscription\(|^ +Subscription\(|starts\(\w", path.read_text(), re.MULTILINE)
-    ]
+    wired = re.compile(r"= ?Subscription\(|^ +Subscription\(|starts\(\w", re.MULTILINE)
+    registering = [str(path.relative_to(ROOT)) for path in SOURCES if wired.search(path.read_text())]
     assert registering == ["sagas/subscriptions.py", "shop/wiring.py"]
 
 

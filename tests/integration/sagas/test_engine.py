@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import Settings
 
-from sagas import engine, undo
+from sagas import engine, registry, undo
 from sagas.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
 from sagas.models import Attempt, Event, Run, StepRun
 from sagas.relay import relay
@@ -70,7 +70,7 @@ def test_a_failure_behind_the_pivot_never_goes_back(ask: Ask, script: Script, cl
     assert script.did == ["first k", "far k", "pivot k", "last k"]
     run = Run.objects.get()
     assert run.status == "needs_attention"
-    assert run.attention["step"] == "last"
+    assert (run.attention or {})["step"] == "last"
     assert run.failure is None
 
 
@@ -161,7 +161,7 @@ def test_an_undo_that_gives_up_needs_a_person(ask: Ask, script: Script, clock: M
     drive(now=clock)
     run = Run.objects.get()
     assert run.status == "needs_attention"
-    assert (run.attention["step"], run.attention["message"]) == ("undo-far", "still down")
+    assert [(run.attention or {})[fact] for fact in ("step", "message")] == ["undo-far", "still down"]
     assert (run.failure or {})["message"] == "no van"
     assert script.did[-1] == "undo-far k"
     clock.move(days=9)
@@ -177,7 +177,7 @@ def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script
 
     event = ask()
     relayed = relay(now=clock(), limit=10)
-    saga_step = engine.registry.saga("test").steps[0]
+    saga_step = registry.saga("test").steps[0]
     object.__setattr__(saga_step, "run", write_and_fail)
     outcome = engine.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert outcome.failed is not None
@@ -244,7 +244,7 @@ def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: Movabl
         engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
         return {"by": "the frozen one"}
 
-    far = engine.registry.saga("test").steps[1]
+    far = registry.saga("test").steps[1]
     object.__setattr__(far, "run", frozen)
     outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert Run.objects.get().results["far"] == {"by": "probe"}
@@ -261,7 +261,7 @@ def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: Movable
     def doubled(call: object) -> None:
         inner.append(engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
 
-    far = engine.registry.saga("test").steps[1]
+    far = registry.saga("test").steps[1]
     object.__setattr__(far, "run", doubled)
     engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert [outcome.carries_on for outcome in inner] == [False]
@@ -361,7 +361,7 @@ def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableC
     settings.SAGAS_RESEND_AFTER_SECONDS = 20
     ask()
     relay(now=clock(), limit=10)
-    pauses = []
+    pauses: list[float] = []
     begin = clock()
     while len(pauses) < 4:
         clock.move(seconds=1)
@@ -400,10 +400,10 @@ def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(
     ask()
     relay(now=clock(), limit=10)
     clock.move(minutes=1)
-    known = dict(engine.registry._sagas)
-    monkeypatch.setattr(engine.registry, "_sagas", {})
+    known = dict(registry._sagas)
+    monkeypatch.setattr(registry, "_sagas", {})
     assert sweep(now=clock(), limit=10) == []
-    monkeypatch.setattr(engine.registry, "_sagas", known)
+    monkeypatch.setattr(registry, "_sagas", known)
     clock.move(minutes=10)
     drive(now=clock)
     assert standing()[0] == "completed"
