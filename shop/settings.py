@@ -126,8 +126,7 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
-STATIC_ROOT = embedded.var() / "static"
-# Static files are served from where the packages keep them: no collectstatic step to forget.
+# Static files are served from where the packages keep them: no STATIC_ROOT, no collectstatic step to forget.
 WHITENOISE_USE_FINDERS = True
 
 if HTTPS:
