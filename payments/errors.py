@@ -11,6 +11,14 @@ class CardDeclined(Rejected):
         self.reason = reason
 
 
+class PaidAlready(Rejected):
+    """The order was charged before, under another key."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__("This order is paid already.")
+        self.order_id = order_id
+
+
 class UnknownPaymentMethod(Rejected):
     """The provider does not know this way to pay."""
 

@@ -9,7 +9,7 @@ from django.db import connection, transaction
 from sagas import outbox
 from sagas.errors import TransactionRefusedError
 
-from .errors import CardDeclined, CreditLimitExceeded, NoCredit
+from .errors import CardDeclined, CreditLimitExceeded, NoCredit, PaidAlready
 from .events import CreditHeld, CreditReleased, PaymentCaptured, PaymentDeclined, PaymentRefunded
 from .gateway import Charge, Gateway
 from .gateways.fake import FakeGateway
@@ -31,11 +31,14 @@ def capture(*, order_id: UUID, amount_minor: int, currency: str, method: str, ke
 
     Raises:
         CardDeclined: Rejected; the bank says no.
+        PaidAlready: Rejected; the order was charged under another key.
         ProviderBusy: Retryable; nothing was charged.
         NoAnswer: OutcomeUnknown; `find_capture` tells what happened.
         TransactionRefusedError: called inside a transaction.
     """
     _refuse_transaction()
+    if Payment.objects.filter(order_id=order_id, status=Payment.Status.CAPTURED).exclude(key=key).exists():
+        raise PaidAlready(order_id)
     try:
         charge = gateway().charge(key=key, amount_minor=amount_minor, currency=currency, method=method)
     except CardDeclined as declined:

@@ -6,11 +6,12 @@ Pure: a context describes its events here and publishes them with `sagas.outbox.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
+from structlog.contextvars import bound_contextvars
 
 
 class DomainEvent(BaseModel):
@@ -65,13 +66,10 @@ def current_cause() -> Cause:
 
 @contextmanager
 def caused_by(cause: Cause) -> Iterator[None]:
-    """Make `cause` the origin of every event emitted inside."""
+    """Make `cause` the origin of every event emitted, and its correlation id part of every line logged, inside."""
     token = _cause.set(cause)
     try:
-        yield
+        with bound_contextvars(correlation_id=str(cause.correlation_id)):
+            yield
     finally:
         _cause.reset(token)
-
-
-def with_causation(causation_id: UUID) -> Cause:
-    return replace(current_cause(), causation_id=causation_id)

@@ -12,13 +12,17 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+import structlog
 from django.conf import settings
 
 from . import registry
 from .definition import Saga, Step
+from .errors import DefinitionError
 from .models import Event, Run, StepRun
 from .subscriptions import Subscription
-from .transitions import MAY_HAVE_EFFECT, RunStatus, StepStatus
+from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
+
+logger = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +126,13 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
         rows_of[row.run_id].append(row)
     groups: dict[tuple[int, bool, tuple[StepTask, ...]], list[UUID]] = defaultdict(list)
     for run in runs:
-        tasks = tuple(_tasks(run, rows_of[run.id]))
-        if tasks:
+        try:
+            tasks = tuple(_tasks(run, rows_of[run.id]))
+        except DefinitionError as error:
+            # Other code planned it; a process that has that code takes it on.
+            logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
+            continue
+        if run.status in LIVE_RUNS:
             groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks].append(run.id)
     size = size or settings.SAGAS_BATCH_SIZE
     return [

@@ -38,6 +38,10 @@ def sagas() -> list[Saga[Any]]:
     return list(_sagas.values())
 
 
+def names() -> list[str]:
+    return list(_sagas)
+
+
 def subscription(name: str) -> Subscription | None:
     return _subscriptions.get(name)
 

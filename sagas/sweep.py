@@ -1,20 +1,20 @@
 """The sweep: finds runs that are due, overdue or were forgotten by a message that got lost, and sends them again."""
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
+from uuid import UUID
 
-import structlog
 from django.db import transaction
 
 from . import registry
 from .definition import Failure
-from .errors import DefinitionError, Kind, UnknownSagaError
+from .errors import Kind
 from .models import Run
 from .plans import WakeUp, resend_after, wake_ups_of
 from .transitions import LIVE_RUNS, RunStatus, StepStatus
 from .undo import hand_over, start_undo
-
-logger = structlog.get_logger(__name__)
 
 
 def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
@@ -27,7 +27,7 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
     with transaction.atomic():
         expire(now=now, limit=limit)
         due = list(
-            Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now)
+            Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now, saga__in=registry.names())
             .order_by("due_at")
             .select_for_update(skip_locked=True)[:limit]
         )
@@ -35,35 +35,42 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
             run.resent += 1
             run.due_at = now + resend_after(run.resent)
         Run.objects.bulk_update(due, ("resent", "due_at"))
-        chains: list[WakeUp] = []
-        for run in due:
-            chains += _send_on(run, now)
-    return chains
+        _hand_over([run for run in due if run.attention is not None])
+        failed = [run for run in due if run.status == RunStatus.RUNNING and run.failure is not None]
+        forward = [run for run in due if run.attention is None and run not in failed]
+        return _start_undo(failed, now) + wake_ups_of(forward)
 
 
-def _send_on(run: Run, now: datetime) -> list[WakeUp]:
-    try:
-        if run.attention is not None:
-            hand_over(run_ids=[run.id], epoch=run.epoch)
-            return []
-        if run.status == RunStatus.RUNNING and run.failure is not None:
-            return start_undo(run_ids=[run.id], epoch=run.epoch, now=now)
-        return wake_ups_of([run])
-    except (UnknownSagaError, DefinitionError) as error:
-        # Other code started it; a worker that has that code will send it on (rolling deploy).
-        logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
-        return []
+def _hand_over(runs: Iterable[Run]) -> None:
+    for epoch, run_ids in _by_epoch(runs).items():
+        hand_over(run_ids=run_ids, epoch=epoch)
+
+
+def _start_undo(runs: Iterable[Run], now: datetime) -> list[WakeUp]:
+    return [
+        wake_up
+        for epoch, run_ids in _by_epoch(runs).items()
+        for wake_up in start_undo(run_ids=run_ids, epoch=epoch, now=now)
+    ]
+
+
+def _by_epoch(runs: Iterable[Run]) -> dict[int, list[UUID]]:
+    groups: dict[int, list[UUID]] = defaultdict(list)
+    for run in runs:
+        groups[run.epoch].append(run.id)
+    return groups
 
 
 def expire(*, now: datetime, limit: int) -> int:
     """Turn back runs whose deadline has passed before their pivot; return how many.
 
-    A run at or behind its pivot only goes forward: its deadline no longer counts.
+    A run at or behind its pivot only goes forward: its deadline no longer counts. Runs of sagas this process does
+    not know are left to one that does (rolling deploy).
 
     Transaction: requires one.
     """
     late = list(
-        Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lte=now)
+        Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lte=now, saga__in=registry.names())
         .order_by("deadline_at")
         .select_for_update(skip_locked=True)[:limit]
     )

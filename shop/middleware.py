@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from uuid import UUID
 
-import structlog
 from django.http import HttpRequest, HttpResponse
 
 from sagas.events import Cause, caused_by
@@ -19,7 +18,6 @@ class CorrelationMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         correlation_id = _uuid(request.headers.get("X-Correlation-ID", ""))
         cause = Cause(correlation_id=correlation_id, traceparent=request.headers.get("traceparent", "")[:55])
-        structlog.contextvars.bind_contextvars(correlation_id=str(correlation_id))
         with caused_by(cause):
             response = self.get_response(request)
         response["X-Correlation-ID"] = str(correlation_id)
