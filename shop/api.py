@@ -109,6 +109,7 @@ def _problems(**statuses: str) -> dict[str, Any]:
 
 @api.post(
     "/orders",
+    operation_id="place_order",
     response={201: OrderOut},
     tags=["orders"],
     summary="Place an order",
@@ -152,6 +153,7 @@ def _request(order: OrderIn, idempotency_key: str | None) -> orders.OrderRequest
 
 @api.get(
     "/orders/{order_id}",
+    operation_id="get_order",
     response=OrderStoryOut,
     tags=["orders"],
     summary="See where an order stands, and why",
@@ -171,7 +173,7 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
         "next_try_at": standing.next_try_at,
     }
     return _order(order) | {
-        "lines": order.lines.all(),
+        "lines": list(order.lines.all()),
         "standing": standing.sentence,
         "run": run if standing.run_id else None,
         "timeline": timeline,
@@ -180,6 +182,7 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
 
 @api.get(
     "/health",
+    operation_id="get_health",
     response=HealthOut,
     auth=None,
     tags=["operations"],

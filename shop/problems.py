@@ -129,7 +129,7 @@ def _field(place: tuple[str | int, ...]) -> str:
 
 def _printable(name: str) -> str:
     """Return a field's name as we may repeat it: a sender can call a field anything."""
-    return name.encode("ascii", "backslashreplace").decode()[:100]
+    return name.encode("unicode_escape").decode()[:100]
 
 
 def _http_error(error: HttpError) -> HttpResponse:

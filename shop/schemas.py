@@ -58,6 +58,12 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r
 # What goes out ---------------------------------------------------------------------------------------------------
 
 
+class _Told(BaseModel):
+    """Read from the attributes of what is told about."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
 class LinksOut(BaseModel):
     self: str
 
@@ -79,7 +85,7 @@ class OrderOut(BaseModel):
     links: LinksOut
 
 
-class LineOut(BaseModel):
+class LineOut(_Told):
     sku: str
     name: str
     quantity: int
@@ -96,7 +102,7 @@ class RunOut(BaseModel):
     next_try_at: datetime | None
 
 
-class EntryOut(BaseModel):
+class EntryOut(_Told):
     at: datetime
     kind: str
     title: str
