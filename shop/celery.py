@@ -40,4 +40,4 @@ def ping_broker() -> None:
     """Return if the broker answers; raise what it failed with otherwise, after a second or so."""
     options = app.conf.broker_transport_options | {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
     with app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
-        connection.connect()
+        connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)

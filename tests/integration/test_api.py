@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orders import services as orders
-from orders.models import Order, OrderLine
+from orders.models import Order, OrderLine, Product
+from sagas.ids import new_id
 from sagas.models import Event, Run
 from sagas.testing import drive
 from shop import health as shop_health
@@ -236,7 +238,7 @@ def test_all_wrong_fields_are_named_at_once(shelves: None) -> None:
 
 
 def test_a_product_that_is_not_for_sale_is_unknown(shelves: None) -> None:
-    orders.Product.objects.filter(sku="LAMP").update(active=False)
+    Product.objects.filter(sku="LAMP").update(active=False)
     assert_refused(post(body(lines=[{"sku": "LAMP", "quantity": 1}])), 422, "lines.0.sku")
 
 
@@ -288,7 +290,7 @@ def test_a_key_of_255_characters_is_kept(shelves: None) -> None:
     "token", ["", "Bearer", "Bearer ", "Bearer wrong", "Bearer tést", "Basic test-token", "test-token"]
 )
 def test_without_the_token_nobody_gets_in(shelves: None, token: str) -> None:
-    for response in (post(body(), token=token), get(f"/api/orders/{orders.new_id()}", token=token)):
+    for response in (post(body(), token=token), get(f"/api/orders/{new_id()}", token=token)):
         assert_refused(response, 401)
         assert response["WWW-Authenticate"] == 'Bearer realm="shop"'
 
@@ -409,7 +411,7 @@ def test_a_shop_that_is_well_says_so_without_a_token(transactional_db: None) -> 
 
 
 def test_events_that_wait_too_long_degrade_the_shop(place: Callable[..., Order]) -> None:
-    place(now=orders.datetime.fromisoformat("2026-01-01T00:00:00Z"))
+    place(now=datetime.fromisoformat("2026-01-01T00:00:00Z"))
     answer = Client().get("/api/health").json()
     assert answer["status"] == "degraded"
     assert answer["outbox_lag_seconds"] > shop_health.LAG_SECONDS
