@@ -44,7 +44,7 @@ def _took(start: datetime | None, end: datetime | None) -> str:
 def _tried(attempts: Iterable[Attempt]) -> SafeString:
     """Return failed tries as a list, each with its traceback folded in."""
     rows = [
-        (attempt.failed_at.isoformat(sep=" ", timespec="milliseconds"), attempt.kind, attempt, attempt.traceback)
+        (attempt.failed_at.strftime("%Y-%m-%d %H:%M:%S"), attempt.kind, attempt, attempt.traceback)
         for attempt in attempts
     ]
     return format_html_join(
@@ -59,10 +59,11 @@ class StepInline(InspectInline):
     """The steps of a run, in their order, its undo behind them."""
 
     model = StepRun
-    fields = ("place", "name", "action", "state", "attempts", "started_at", "took", "held_until", "idempotency_key")
+    fields = ("place", "name", "action", "state", "attempts", "started_at", "took", "held_until")
     readonly_fields = ("state", "took")
     ordering = ("place",)
     verbose_name_plural = "steps"
+    hide_title = True
 
     @labelled("status", _STEP_LABELS)
     def state(self, row: StepRun) -> str:
@@ -109,15 +110,21 @@ class RunAdmin(InspectAdmin):
     ordering = ("-pk",)
     inlines = (StepInline,)
     fields = (
-        ("saga", "key", "state"),
-        ("failure", "attention"),
-        ("started_at", "finished_at", "took"),
-        ("due_at", "deadline_at", "resent"),
+        ("saga", "state"),
+        "key",
+        "attention",
+        "failure",
         "failed_tries",
-        ("id", "event_id", "correlation_id"),
-        ("epoch", "place", "definition_hash"),
+        ("started_at", "finished_at"),
+        ("took", "deadline_at"),
+        ("due_at", "resent"),
         "results",
         "input",
+        "id",
+        "event_id",
+        "correlation_id",
+        ("epoch", "place"),
+        "definition_hash",
     )
     readonly_fields = ("state", "took", "failed_tries")
 

@@ -107,14 +107,15 @@ class LineInline(TabularInline):
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if field is not None:
             field.error_messages["invalid_choice"] = "There is no such product, or it is no longer for sale."
-            for link in ("can_add_related", "can_change_related", "can_view_related"):
-                setattr(field.widget, link, False)
         return field
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        field = super().formfield_for_dbfield(db_field, request, **kwargs)
-        if db_field.name == "quantity" and field is not None:
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "quantity":
             field.initial, field.widget.attrs["min"] = 1, 1
+        if db_field.name == "product":
+            # Without its links to add and change a product: an order is no place for that.
+            field.widget = field.widget.widget
         return field
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -318,10 +319,8 @@ def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
     """Return where to look further, and where to act, as far as the user may."""
     links = []
     if standing.parked_delivery_ids and request.user.has_perm("sagas.view_delivery"):
-        links += [
-            ("Open what gave up, to send it again", reverse("admin:sagas_delivery_change", args=[pk]))
-            for pk in standing.parked_delivery_ids
-        ]
+        url = reverse("admin:sagas_delivery_changelist")
+        links += [("Open what gave up, to send it again", f"{url}?q={pk}") for pk in standing.parked_delivery_ids]
     if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
         links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
     return links

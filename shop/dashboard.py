@@ -46,14 +46,14 @@ def _work_queue() -> list[dict[str, Any]]:
             "url": f"{orders_url}?attention=yes",
         },
         {
-            "name": "deliveries are parked",
+            "name": "parked deliveries",
             "value": parked,
             "status": "parked" if parked else "done",
             "url": f"{deliveries}?status__exact=parked",
         },
         {
-            "name": "the oldest event waits for the relay",
-            "value": span(timedelta(seconds=lag_seconds)),
+            "name": "oldest event the relay has yet to take",
+            "value": span(timedelta(seconds=lag_seconds)) if lag_seconds else "none",
             "status": "waiting" if lag_seconds > 10 else "done",
             "url": reverse("admin:sagas_event_changelist") + "?relayed=no",
         },

@@ -45,6 +45,7 @@ class OrderForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Order
         fields = ("customer_name", "customer_email", "payment_method")
+        labels = {"customer_name": "Customer's name", "customer_email": "Customer's e-mail"}
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

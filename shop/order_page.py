@@ -58,6 +58,7 @@ _MEANINGS = {
     "unknown": "outcome unknown",
     "unexpected": "unexpected error",
 }
+_UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 _LABELLED = ("step", "undo", "attempt", "delivery")
 
 
@@ -98,7 +99,7 @@ class Shown:
             icon="play_circle" if started else _icon(entry),
             tone="quiet" if started or entry.kind == "event" else tone(entry.status),
             title=entry.title,
-            label=_MEANINGS.get(entry.status, entry.status) if entry.kind in _LABELLED else "",
+            label=_label(entry),
             detail=entry.detail,
             at=entry.at,
             clock=_clock(entry.at, since),
@@ -147,11 +148,10 @@ def span(time: timedelta) -> str:
     if seconds < 60:
         return f"{seconds:.2f} s"
     whole = int(seconds)
-    for large, small, size, part in (("d", "h", 86_400, 3600), ("h", "min", 3600, 60), ("min", "s", 60, 1)):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
-    return f"{whole} s"
+    place = next(place for place, (_, size) in enumerate(_UNITS) if whole >= size)
+    (large, size), (small, part) = _UNITS[place : place + 2]
+    rest = whole % size // part
+    return f"{whole // size} {large}" + (f" {rest} {small}" if rest else "")
 
 
 def ago(at: datetime, *, now: datetime) -> SafeString:
@@ -161,8 +161,20 @@ def ago(at: datetime, *, now: datetime) -> SafeString:
         '<time data-ago datetime="{}" title="{}">{} ago</time>',
         at.isoformat(),
         moment,
-        span(now - at).partition(".")[0],
+        _roughly(now - at),
     )
+
+
+def _roughly(time: timedelta) -> str:
+    seconds = max(0, int(time.total_seconds()))
+    name, size = next((unit for unit in _UNITS if seconds >= unit[1]), ("s", 1))
+    return f"{seconds // size} {name}"
+
+
+def _label(entry: Entry) -> str:
+    if entry.kind == "event":
+        return "event" if entry.status == "relayed" else "event, not passed on yet"
+    return _MEANINGS.get(entry.status, entry.status) if entry.kind in _LABELLED else ""
 
 
 def _icon(entry: Entry) -> str:

@@ -125,6 +125,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = "shop.formats"
 STATIC_URL = "static/"
 # Static files are served from where the packages keep them: no STATIC_ROOT, no collectstatic step to forget.
 WHITENOISE_USE_FINDERS = True

@@ -317,7 +317,7 @@ def _delivery_detail(delivery: Delivery) -> str:
         policy = None if subscription is None else subscription.retry
         return f"Failed {_times(delivery.attempts)}{_of(policy)}; it will be tried again."
     if delivery.status == DeliveryStatus.PARKED:
-        return f"Gave up after {_tries(delivery.attempts)}: {delivery.error}"
+        return f"Gave up after {_tries(delivery.attempts)}: {_error(delivery)}"
     return f"at try {delivery.attempts}" if delivery.attempts > 1 else ""
 
 
@@ -452,7 +452,14 @@ def _now(row: StepRun | None) -> str:
 
 
 def _gave_up(delivery: Delivery) -> str:
-    return f"“{_words(delivery.subscription)}” gave up after {_tries(delivery.attempts)} and needs a person."
+    tries = _tries(delivery.attempts)
+    return f"“{_words(delivery.subscription)}” gave up after {tries} and needs a person: {_ended(_error(delivery))}"
+
+
+def _error(delivery: Delivery) -> str:
+    """Return what the last try said; an event that could not even be read had none."""
+    said = [attempt.message for attempt in delivery.tries.all()]
+    return said[-1] if said and said[-1] else delivery.error
 
 
 def _still(under_way: list[Delivery], run: Run | None) -> Iterator[str]:
@@ -468,7 +475,7 @@ def _still(under_way: list[Delivery], run: Run | None) -> Iterator[str]:
 def _reason(run: Run | None, parked: list[Delivery]) -> str:
     if run is not None and (why := run.attention or run.failure):
         return str(why["message"])
-    return parked[0].error if parked else ""
+    return _error(parked[0]) if parked else ""
 
 
 def _stages(run: Run) -> Iterator[Stage]:

@@ -21,7 +21,7 @@
   }
 
   function note(row, text, bad) {
-    const cell = row.querySelector(".field-product") || row;
+    const cell = row.querySelector(".field-product .select2").parentElement;
     let hint = cell.querySelector(".shop-hint");
     if (!hint) {
       hint = document.createElement("small");

@@ -1,0 +1,1 @@
+"""How moments are written: to the second, and the same way everywhere."""
