@@ -107,7 +107,11 @@ class InvoiceFile:
             raise UnreadableFile(f"{path} cannot be read: {error.strerror}.") from None
         self._reader = csv.reader(io.TextIOWrapper(self._bytes, encoding=self.encoding, newline=""))
         self.size = path.stat().st_size
-        self.columns = self._header()
+        try:
+            self.columns = self._header()
+        except UnreadableFile:
+            self._bytes.close()
+            raise
 
     @property
     def position(self) -> int:

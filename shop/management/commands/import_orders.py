@@ -51,6 +51,8 @@ class Command(BaseCommand):
             with InvoiceFile(file) as invoices, open_rejects(file, invoices.columns, rejects) as refused:
                 if invoices.encoding == "latin-1":
                     self.stdout.write(f"{file} is not UTF-8: it is read as Latin-1.")
+                if rejects is None and refused.path.parent != file.parent:
+                    self.stdout.write(f"{file.parent} cannot be written: refused lines go to ./{refused.path}")
                 done = self._import(invoices, payment_method, refused)
         except UnreadableFile as unreadable:
             raise CommandError(str(unreadable)) from None
@@ -85,7 +87,7 @@ class Command(BaseCommand):
 
     def _report_import(self, done: _Done, lines: int, rejects: Path, seconds: float) -> None:
         self.stdout.write(
-            f"{lines} lines read, {done.new} orders placed in {seconds:.1f} s ({done.new / seconds:.0f} a second), "
+            f"{lines} lines read in {seconds:.1f} s: {done.new} orders placed ({done.new / seconds:.0f} a second), "
             f"{len(done.order_ids) - done.new} stood already."
         )
         self.stdout.write(f"{done.refused.total()} lines refused: {rejects}")
