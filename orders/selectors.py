@@ -8,6 +8,17 @@ from django.db.models import Count, QuerySet
 
 from .models import Order, Product
 
+__all__ = [
+    "Order",
+    "Product",
+    "count_by_status",
+    "order",
+    "orders",
+    "pending",
+    "placed_by_status",
+    "products",
+]
+
 
 def orders() -> QuerySet[Order]:
     return Order.objects.prefetch_related("lines")

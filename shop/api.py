@@ -15,7 +15,7 @@ from ninja.security import HttpBearer
 from orders import selectors as catalogue
 from orders import services as orders
 from orders.errors import OrderRefused
-from orders.models import Order
+from orders.selectors import Order
 
 from . import health as shop_health
 from .importing.placing import KEY_PREFIX

@@ -8,7 +8,7 @@ from ninja import Header
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orders import services as orders
-from orders.models import Order
+from orders.selectors import Order
 from payments import selectors as payments
 
 # What comes in ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from orders import selectors as orders
-from orders.models import Order
+from orders.selectors import Order
 from sagas import selectors as sagas
 
 _LOOK_EVERY_SECONDS = 0.5
