@@ -8,7 +8,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -86,18 +86,29 @@ def register_tasks() -> None:
 
 def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> None:
     """Take runs one step on; end the chain quietly where nothing is left to carry on."""
-    outcome = engine.execute(
-        run_ids=[UUID(run_id) for run_id in run_ids],
-        place=place,
-        epoch=epoch,
-        clock=timezone.now,
-        redelivered=bool(self.request.delivery_info and self.request.delivery_info.get("redelivered")),
-    )
-    send(outcome.alone)
-    if outcome.failed is not None:
-        raise outcome.failed
+    with _failing_alone(self):
+        outcome = engine.execute(
+            run_ids=[UUID(run_id) for run_id in run_ids],
+            place=place,
+            epoch=epoch,
+            clock=timezone.now,
+            redelivered=bool(self.request.delivery_info and self.request.delivery_info.get("redelivered")),
+        )
+        send(outcome.alone)
+        if outcome.failed is not None:
+            raise outcome.failed
     if not outcome.carries_on:
         raise Ignore
+
+
+@contextlib.contextmanager
+def _failing_alone(task: Task[Any, Any]) -> Iterator[None]:
+    """Store a result for the step that failed, not for those behind it, which never ran."""
+    try:
+        yield
+    except Exception:
+        task.request.chain = None
+        raise
 
 
 def _deliver(delivery_ids: list[int]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import redis
 from django.conf import settings
 from django.utils import timezone
+from django_celery_results.models import TaskResult
 
 from inventory.models import StockItem
 from notifications.models import Notification
@@ -53,6 +54,8 @@ def test_the_payment_is_declined_after_the_stock_was_reserved(place: Place, proc
     assert stock("MUG") == (100, 0)
     assert "We could not take your order" in processes.mails()[0]
     assert not Payment.objects.filter(status="captured").exists()
+    # The failure is among the task results, alone: the steps behind it never ran.
+    assert list(TaskResult.objects.values_list("task_name", "status")) == [("payments.capture_payment", "FAILURE")]
 
 
 def test_the_email_fails_after_the_payment(place: Place, processes: Processes) -> None:
@@ -78,6 +81,7 @@ from django.conf import settings
 from django.db import connection, transaction
 connection.settings_dict["NAME"] = os.environ["TEST_DATABASE"]
 from django.utils import timezone
+from django_celery_results.models import TaskResult
 from orders import services as orders
 with transaction.atomic():
     orders.place(customer_email="a@example.com", customer_name="A", payment_method="tok_visa",
