@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from django.core.management.base import CommandError
 from django.db import connection, connections
 from django.db.models import Sum
 from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from inventory.models import Reservation, StockItem
 from orders.models import Order, OrderLine, Product
@@ -361,6 +364,30 @@ def test_refused_lines_never_overwrite_the_file_itself(transactional_db: None, t
     with pytest.raises(CommandError, match="would overwrite"):
         run(file, "--rejects", str(file))
     assert file.read_bytes() == before
+
+
+VALUES = st.text(max_size=8) | st.sampled_from(
+    [*GOOD.values(), "C1", "-1", "0", "1e9", "NaN", "'", '"', "\x00", "\r", ";"]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.lists(VALUES, min_size=7, max_size=9), max_size=5),
+    raw=st.binary(max_size=60),
+    quoting=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_whatever_a_file_holds_each_line_is_placed_or_refused(
+    transactional_db: None, tmp_path: Path, rows: list[list[str]], raw: bytes, quoting: Any
+) -> None:
+    file = tmp_path / "orders.csv"
+    with file.open("w", newline="", errors="ignore") as written:
+        csv.writer(written).writerow(COLUMNS)
+        csv.writer(written, quoting=quoting).writerows(rows)
+    with file.open("ab") as more:
+        more.write(raw)
+    with suppress(CommandError):  # a stray quote can make the rest unreadable, in one clear line
+        run(file)
 
 
 # Again, and again ------------------------------------------------------------------------------------------------
