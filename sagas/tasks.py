@@ -130,7 +130,8 @@ def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # 
     undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch)
 
 
-@shared_task(name="sagas.relay")
+# Their messages expire where nobody takes them in time, each of which would be stored as a failure.
+@shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
     """Take new events on until there are none, or the next beat takes over."""
     until = time.monotonic() + _RELAY_SECONDS
@@ -141,7 +142,7 @@ def relay() -> None:
             return
 
 
-@shared_task(name="sagas.sweep")
+@shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
 def sweep() -> None:
     """Send again whatever is due."""
     now, limit = timezone.now(), settings.SAGAS_RELAY_LIMIT
