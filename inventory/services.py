@@ -38,9 +38,7 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], now: datet
             available = stock[sku].available if sku in stock else 0
             if available < quantity:
                 raise OutOfStock(sku, wanted=quantity, available=available)
-        for sku, quantity in wanted.items():
-            stock[sku].reserved += quantity
-        StockItem.objects.bulk_update(stock.values(), ["reserved"])
+        _move(wanted, on_hand=0, reserved=1)
         reservations = Reservation.objects.bulk_create(
             Reservation(order_id=order_id, sku=sku, quantity=quantity, reserved_at=now)
             for sku, quantity in wanted.items()
@@ -58,11 +56,10 @@ def release(*, order_id: UUID, now: datetime) -> list[Reservation]:
     with transaction.atomic():
         held = _held(order_id)
         if held:
-            stock = _locked({reservation.sku: reservation.quantity for reservation in held})
-            for reservation in held:
-                stock[reservation.sku].reserved -= reservation.quantity
-            StockItem.objects.bulk_update(stock.values(), ["reserved"])
-            _end(held, Reservation.Status.RELEASED, now)
+            quantities = {reservation.sku: reservation.quantity for reservation in held}
+            _locked(quantities)
+            _move(quantities, on_hand=0, reserved=-1)
+            _end(order_id, Reservation.Status.RELEASED, now)
             outbox.emit(StockReleased(order_id=order_id, lines=_lines(held)), now=now)
     return held
 
@@ -83,12 +80,10 @@ def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
         held = _held(order_id)
         if not held:
             raise NothingReserved(order_id)
-        stock = _locked({reservation.sku: reservation.quantity for reservation in held})
-        for reservation in held:
-            stock[reservation.sku].on_hand -= reservation.quantity
-            stock[reservation.sku].reserved -= reservation.quantity
-        StockItem.objects.bulk_update(stock.values(), ["on_hand", "reserved"])
-        _end(held, Reservation.Status.SHIPPED, now)
+        quantities = {reservation.sku: reservation.quantity for reservation in held}
+        _locked(quantities)
+        _move(quantities, on_hand=-1, reserved=-1)
+        _end(order_id, Reservation.Status.SHIPPED, now)
         parcel = Parcel(order_id=order_id, booked_at=now)
         parcel.tracking_number = f"PX{parcel.id.hex[-14:].upper()}"
         parcel.save(force_insert=True)
@@ -129,10 +124,22 @@ def _held(order_id: UUID) -> list[Reservation]:
     )
 
 
-def _end(reservations: list[Reservation], status: Reservation.Status, now: datetime) -> None:
-    for reservation in reservations:
-        reservation.status, reservation.ended_at = status, now
-    Reservation.objects.bulk_update(reservations, ["status", "ended_at"])
+def _move(quantities: Mapping[str, int], *, on_hand: int, reserved: int) -> None:
+    """Add so many times (1, 0 or -1) each quantity to the columns of locked stock rows, in one statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE inventory_stockitem AS stock
+            SET on_hand = on_hand + %s * quantity, reserved = reserved + %s * quantity
+            FROM unnest(%s::text[], %s::bigint[]) AS moved (sku, quantity)
+            WHERE stock.sku = moved.sku
+            """,
+            [on_hand, reserved, list(quantities), list(quantities.values())],
+        )
+
+
+def _end(order_id: UUID, status: Reservation.Status, now: datetime) -> None:
+    Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD).update(status=status, ended_at=now)
 
 
 def _lines(reservations: list[Reservation]) -> tuple[Held, ...]:

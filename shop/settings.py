@@ -32,10 +32,7 @@ try:
     ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
     CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
     LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-    if EMBEDDED:
-        SECRET_KEY = env.str("SECRET_KEY", default="embedded-servers-only-" + "0" * 40)
-    else:
-        SECRET_KEY = env.str("SECRET_KEY")
+    SECRET_KEY = env.str("SECRET_KEY") if "SECRET_KEY" in env or not EMBEDDED else embedded.secret_key()
 
     DATABASES: dict[str, dict[str, Any]] = {
         "default": embedded.database()

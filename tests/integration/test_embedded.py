@@ -15,6 +15,8 @@ import psycopg
 import pytest
 import redis
 
+from shop import embedded
+
 PROJECT = Path(__file__).resolve().parents[2]
 ENSURE = "from shop import embedded; embedded.ensure()"
 #: A user of the servers: says where they are, then stays until its standard input is closed.
@@ -254,3 +256,11 @@ def test_a_socket_folder_that_others_may_enter_is_one_clear_line(machine: Machin
     said = machine.refusal(CELERY_BROKER_URL="redis://broker/0")
     folder.rmdir()
     assert said == f"shop: {folder} must be a folder that is yours alone (mode 700); remove it and try again\n"
+
+
+def test_the_secret_key_is_drawn_once_and_is_its_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_VAR", str(tmp_path / "var"))
+    first = embedded.secret_key()
+    assert (embedded.secret_key(), len(first) > 50) == (first, True)
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret-key"]
+    assert (tmp_path / "var" / "secret-key").stat().st_mode & 0o077 == 0
