@@ -110,9 +110,9 @@ class LineInline(TabularInline):
         return field
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "quantity":
-            field.initial, field.widget.attrs["min"] = 1, 1
+            kwargs |= {"min_value": 1, "initial": 1}
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "product":
             # Without its links to add and change a product: an order is no place for that.
             field.widget = field.widget.widget

@@ -110,7 +110,7 @@ def story(order_id: UUID) -> tuple[Standing, list[Entry]]:
 
 # The timeline ----------------------------------------------------------------------------------------------------
 
-#: Among entries of one moment: what starts a run, the run, its steps, what they did, what they told, who heard it.
+#: Among entries of one moment: what starts a run, the run, its steps, what they did, what they told.
 _RANK: dict[EntryKind, int] = {
     "run": 1,
     "step": 2,
@@ -120,7 +120,7 @@ _RANK: dict[EntryKind, int] = {
     "payment": 4,
     "notification": 4,
     "event": 5,
-    "delivery": 6,
+    "delivery": 2,
 }
 _FIRST, _LAST = 0, 7
 
@@ -288,7 +288,8 @@ def _attempt(title: str, attempt: Attempt) -> Entry:
 def _delivery(delivery: Delivery, event: Event) -> Iterator[Entry]:
     title, waits = _words(delivery.subscription), _is_retried(delivery)
     yield Entry(
-        at=delivery.started_at or event.occurred_at,
+        # Not tried yet, it is owed since the relay took the event on.
+        at=delivery.started_at or event.relayed_at or event.occurred_at,
         kind="delivery",
         title=title,
         status="waiting" if waits else delivery.status,
