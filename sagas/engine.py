@@ -338,7 +338,11 @@ def _may_go_back(claim: _Claim) -> bool:
 
 
 def _save(claims: Sequence[_Claim]) -> None:
-    if claims:
+    if len(claims) == 1:
+        # bulk_update's CASE for each column costs four times as much as the update itself.
+        claims[0].row.save(update_fields=_ROW_FIELDS)
+        claims[0].run.save(update_fields=_RUN_FIELDS)
+    elif claims:
         StepRun.objects.bulk_update([claim.row for claim in claims], _ROW_FIELDS)
         Run.objects.bulk_update([claim.run for claim in claims], _RUN_FIELDS)
 
