@@ -65,8 +65,37 @@
   // Autocomplete fields tell of a change through jQuery only.
   django.jQuery(form).on("change", "select", update);
   form.addEventListener("input", draw);
-  document.addEventListener("formset:added", update);
-  document.addEventListener("formset:removed", update);
+  document.addEventListener("formset:added", () => { prepare(); update(); });
+
+  // Taking a row away empties and hides it. The theme would renumber the rows below by their HTML, which forgets
+  // what was typed into them; a row without a product counts as none anyway.
+  function remove(button) {
+    const row = button.closest("tbody");
+    django.jQuery(row.querySelector("select")).val(null).trigger("change");
+    row.hidden = true;
+    form.querySelector(".add-row").focus();
+  }
+
+  function prepare() {
+    for (const button of form.querySelectorAll(".delete-template")) {
+      button.setAttribute("role", "button");
+      button.setAttribute("aria-label", "Remove this product");
+      button.tabIndex = 0;
+    }
+  }
+
+  form.addEventListener("click", (event) => {
+    const button = event.target.closest(".delete-template");
+    if (!button) return;
+    event.stopImmediatePropagation();
+    remove(button);
+  }, true);
+  form.addEventListener("keydown", (event) => {
+    if (!event.target.matches(".delete-template") || !["Enter", " "].includes(event.key)) return;
+    event.preventDefault();
+    remove(event.target);
+  });
+  prepare();
 
   // One click places one order; the hidden key sees to it on the server, too.
   form.addEventListener("submit", (event) => {
