@@ -309,7 +309,7 @@ class OrderAdmin(ModelAdmin):
             "total": formatted(order.total_minor, order.currency),
             "method": dict(methods()).get(order.payment_method, order.payment_method),
             "standing": standing,
-            "poll_ms": poll_ms(standing, now=timezone.now()),
+            "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=timezone.now()),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
             "links": _links(request, standing),
         }

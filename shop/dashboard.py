@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
@@ -28,7 +29,7 @@ def _orders_today() -> list[dict[str, Any]]:
             "name": f"{status} today",
             "value": counts.get(status, 0),
             "status": status,
-            "url": f"{url}?status__exact={status}&placed_at__gte={midnight:%Y-%m-%d}",
+            "url": f"{url}?{urlencode({'status__exact': status, 'placed_at__gte': str(midnight)})}",
         }
         for status in ("confirmed", "pending", "rejected", "cancelled")
     ]

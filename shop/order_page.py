@@ -132,12 +132,17 @@ class Line:
         )
 
 
-def poll_ms(standing: Standing, *, now: datetime) -> int:
-    """Return how long the page waits before it asks again: a second, more while nothing can happen; 0 for no more."""
+def poll_ms(standing: Standing, *, placed_at: datetime, now: datetime) -> int:
+    """Return how long the page waits before it asks again; 0 for no more.
+
+    A second; less in the first five, when most orders are done and somebody is looking on; more while nothing can
+    happen before the next try.
+    """
     if not standing.live:
         return 0
-    rests = standing.next_try_at is not None and standing.next_try_at - now > timedelta(seconds=10)
-    return 5000 if rests else 1000
+    if standing.next_try_at is not None and standing.next_try_at - now > timedelta(seconds=10):
+        return 5000
+    return 300 if now - placed_at < timedelta(seconds=5) else 1000
 
 
 def span(time: timedelta) -> str:

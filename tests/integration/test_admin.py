@@ -275,7 +275,9 @@ def test_the_page_of_an_order_shows_its_story(staff: Client, place: Place) -> No
 
 
 def test_the_page_of_an_order_under_way_asks_again_each_second(staff: Client, place: Place) -> None:
-    assert 'data-poll-ms="1000"' in staff.get(page(place())).content.decode()
+    fresh, older = place(), place(now=timezone.now() - timedelta(seconds=6))
+    assert 'data-poll-ms="300"' in staff.get(page(fresh)).content.decode()
+    assert 'data-poll-ms="1000"' in staff.get(page(older)).content.decode()
 
 
 def test_the_page_of_an_order_costs_the_same_for_any_order(staff: Client, place: Place) -> None:
@@ -298,9 +300,13 @@ def test_the_first_page_shows_the_figures_of_the_day(staff: Client, place: Place
     place()
     place("tok_chargeDeclined")
     drive()
-    html = re.sub(r"<[^>]+>|\s+", " ", staff.get("/admin/").content.decode())
+    response = staff.get("/admin/")
+    html = re.sub(r"<[^>]+>|\s+", " ", response.content.decode())
     assert re.search(r"1\s+confirmed today", html)
     assert re.search(r"1\s+rejected today", html)
+    behind = {figure["name"]: figure["url"] for figure in response.context["figures"]}
+    assert staff.get(behind["confirmed today"]).context["cl"].result_count == 1
+    assert all(staff.get(url).status_code == 200 for url in behind.values())
 
 
 # Who may do what ---------------------------------------------------------------------------------------------------
