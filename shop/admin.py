@@ -35,8 +35,8 @@ from sagas import selectors as sagas
 from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 
 from .money import formatted
-from .order_form import LineForm, LineFormSet, OrderForm, methods
-from .order_page import Line, Shown, ago, poll_ms
+from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
+from .pages.order_page import Line, Shown, ago, poll_ms
 from .timeline import Standing, story
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ A server runs while somebody uses it. Who calls `ensure()` holds a shared lock o
 process ends, however it ends. A keeper, one detached process a server (`python -m shop.embedded postgres`), holds
 `<server>.keeper`, starts the server again when it dies, and stops it once the users' lock is free.
 
-Names, URLs and paths are computed, never looked up: importing the settings starts nothing (it draws a
-secret key once). The keeper runs this file alone, so it imports the standard library only.
+Names, URLs and paths are computed, never looked up: importing the settings starts nothing. The keeper runs this file
+alone, so it imports the standard library only.
 """
 
 import fcntl
@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import os
 import pwd
-import secrets
 import shutil
 import signal
 import socket
@@ -48,7 +47,7 @@ class Unavailable(SystemExit):
         self.reason = reason
 
 
-# What settings need: nothing below this line starts anything --------------------------------------------------------
+# What settings need: nothing below this line starts, opens or creates anything --------------------------------------
 
 
 def var() -> Path:
@@ -69,22 +68,6 @@ def database() -> dict[str, Any]:
 
 def broker_url() -> str:
     return f"redis+socket://{_sockets()}/redis.sock?virtual_host=0"
-
-
-def secret_key() -> str:
-    """Return the key that signs sessions: drawn once and kept in `var/secret-key`, readable by its owner only."""
-    path = var() / "secret-key"
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    drawn = path.with_name(f"secret-key.{os.getpid()}")
-    drawn.touch(mode=0o600)
-    drawn.write_text(secrets.token_urlsafe(50))
-    with suppress(FileExistsError):  # another process was faster: its key counts
-        os.link(drawn, path)
-    drawn.unlink()
-    return path.read_text()
 
 
 def _sockets() -> Path:

@@ -11,7 +11,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import embedded, logs, navigation
+from . import embedded, logs, secret_key
+from .pages import navigation
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -32,7 +33,7 @@ try:
     ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
     CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
     LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-    SECRET_KEY = env.str("SECRET_KEY") if "SECRET_KEY" in env or not EMBEDDED else embedded.secret_key()
+    SECRET_KEY = env.str("SECRET_KEY") if "SECRET_KEY" in env or not EMBEDDED else secret_key.drawn_once()
 
     DATABASES: dict[str, dict[str, Any]] = {
         "default": embedded.database()
@@ -77,7 +78,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "shop.problems.ApiMiddleware",
+    "shop.api.problems.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

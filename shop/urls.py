@@ -4,7 +4,7 @@ from django.contrib import admin
 from django.urls import path
 from django.views.generic import RedirectView
 
-from .api import api
+from .api.operations import api
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

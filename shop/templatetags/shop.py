@@ -7,7 +7,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .. import order_page
+from shop.pages import order_page
 
 register = template.Library()
 

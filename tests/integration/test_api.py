@@ -24,7 +24,7 @@ from orders.models import Order, OrderLine, Product
 from sagas.ids import new_id
 from sagas.models import Event, Run
 from sagas.testing import drive
-from shop import health as shop_health
+from shop.api import health as shop_health
 from tests.conftest import ROOT
 
 PROBLEM = "application/problem+json"

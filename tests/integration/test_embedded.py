@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import redis
 
-from shop import embedded
+from shop import secret_key
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENSURE = "from shop import embedded; embedded.ensure()"
@@ -260,7 +260,7 @@ def test_a_socket_folder_that_others_may_enter_is_one_clear_line(machine: Machin
 
 def test_the_secret_key_is_drawn_once_and_is_its_owners(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_VAR", str(tmp_path / "var"))
-    first = embedded.secret_key()
-    assert (embedded.secret_key(), len(first) > 50) == (first, True)
+    first = secret_key.drawn_once()
+    assert (secret_key.drawn_once(), len(first) > 50) == (first, True)
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret-key"]
     assert (tmp_path / "var" / "secret-key").stat().st_mode & 0o077 == 0

@@ -15,7 +15,7 @@ from orders.models import Order
 from sagas.models import Delivery, Run, StepRun
 from sagas.testing import drive
 from shop import timeline
-from shop.order_page import Shown, span
+from shop.pages.order_page import Shown, span
 
 Place = Callable[..., Order]
 

@@ -12,8 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from sagas import selectors as sagas
-
-from .celery import ping_broker
+from shop.celery import ping_broker
 
 logger = structlog.get_logger(__name__)
 

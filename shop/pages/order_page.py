@@ -8,8 +8,8 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from .money import formatted
-from .timeline import Entry, Standing
+from shop.money import formatted
+from shop.timeline import Entry, Standing
 
 #: Good, bad, on the way back, under way, by the way.
 _TONES = {

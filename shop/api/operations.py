@@ -16,13 +16,13 @@ from orders import selectors as catalogue
 from orders import services as orders
 from orders.errors import OrderRefused
 from orders.selectors import Order
+from shop.importing.placing import KEY_PREFIX
+from shop.money import formatted
+from shop.timeline import story
 
 from . import health as shop_health
-from .importing.placing import KEY_PREFIX
-from .money import formatted
 from .problems import MEDIA_TYPE, Refused, StrictJson, handle_errors, problem
 from .schemas import HealthOut, IdempotencyKey, OrderIn, OrderOut, OrderStoryOut
-from .timeline import story
 
 logger = structlog.get_logger(__name__)
 

@@ -32,7 +32,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "storefront",
     "SITE_URL": None,
     "SHOW_HISTORY": False,
-    "DASHBOARD_CALLBACK": "shop.dashboard.dashboard",
+    "DASHBOARD_CALLBACK": "shop.pages.dashboard.dashboard",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("shop/icon.svg")}],  # noqa: ARG005
     "STYLES": [lambda request: static("shop/order.css")],  # noqa: ARG005
     "SIDEBAR": {
