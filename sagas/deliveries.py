@@ -1,6 +1,5 @@
 """Deliveries: an event owed to a subscription, in order per key, until it is done or parked."""
 
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
 from . import registry
+from .attempts import failed_try, message_of
 from .errors import Kind, Retryable, TransactionRefusedError, kind_of
 from .events import Cause, caused_by
 from .ids import new_id
-from .models import Attempt, Delivery
+from .models import Delivery
 from .plans import lease_of, resend_after
 from .subscriptions import Received, Subscription
 from .transitions import DeliveryStatus
@@ -151,19 +151,9 @@ def _settle(
     )
     delivery.due_at = delivery.retry_at = None if pause is None else now + pause
     delivery.status = DeliveryStatus.PENDING if again else DeliveryStatus.PARKED
-    delivery.error = f"{type(error).__name__}: {error}"
+    delivery.error = f"{type(error).__name__}: {message_of(error)}"
     delivery.save(update_fields=_FIELDS)
-    Attempt.objects.create(
-        delivery=delivery,
-        number=delivery.attempts,
-        kind=kind,
-        error=type(error).__name__,
-        message=str(error),
-        traceback="".join(traceback.format_exception(error)),
-        started_at=started_at,
-        failed_at=now,
-        retry_at=delivery.retry_at,
-    )
+    failed_try(error, of=delivery, kind=kind, started_at=started_at, failed_at=now, retry_at=delivery.retry_at)
 
 
 _FIELDS = (

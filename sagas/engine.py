@@ -4,8 +4,6 @@ Knows rows, not messages. Every function takes lists of runs, claims what nobody
 called twice or late: what is not at the expected place and epoch is left alone.
 """
 
-import json
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -13,16 +11,26 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, transaction
 from django.db.models import F
 
 from . import registry
+from .attempts import failed_try, message_of, storable_result
 from .definition import Action, Call, Failure, Result, Saga, Step
-from .errors import Kind, OutcomeUnknown, Rejected, Retryable, StepFailed, TransactionRefusedError, kind_of
+from .errors import (
+    DefinitionError,
+    Kind,
+    OutcomeUnknown,
+    Rejected,
+    Retryable,
+    StepFailed,
+    TransactionRefusedError,
+    UnknownSagaError,
+    kind_of,
+)
 from .events import Cause, caused_by
 from .ids import new_id
-from .models import Attempt, Run, StepRun
+from .models import Run, StepRun
 from .plans import WakeUp, lease_of, resend_after, wake_ups_of
 from .retry import Retry
 from .transitions import LIVE_RUNS, RunStatus, StepStatus
@@ -97,7 +105,7 @@ class _Claim:
 
     def take(self, result: Result) -> None:
         """Keep what the step handed on, as it will be read back from the journal."""
-        self.result = None if result is None else json.loads(json.dumps(result, cls=DjangoJSONEncoder))
+        self.result = None if result is None else storable_result(result)
 
     def still_holds(self) -> bool:
         """Lock the rows again and say whether this lease is the current one."""
@@ -140,7 +148,6 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
 
     Raises:
         TransactionRefusedError: called inside a transaction.
-        UnknownSagaError: other code started these runs; nothing is changed.
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("the engine commits its own transactions")
@@ -186,8 +193,12 @@ def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> li
     )
     claims = []
     for row in rows:
-        saga = registry.saga(row.run.saga)
-        claims.append(_Claim(run=row.run, row=row, saga=saga, step=saga.step(row.step)))
+        try:
+            saga = registry.saga(row.run.saga)
+            claims.append(_Claim(run=row.run, row=row, saga=saga, step=saga.step(row.step)))
+        except (UnknownSagaError, DefinitionError) as error:
+            # Other code planned it; a worker that has that code takes it (rolling deploy).
+            logger.warning("run_of_other_code", run_id=str(row.run_id), error=str(error))
     return claims
 
 
@@ -299,17 +310,7 @@ def _fail(claim: _Claim, error: Exception, *, started_at: datetime, now: datetim
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
     again = kind is not Kind.REJECTED and claim.retry.allows(row.attempts)
     retry_at = now + claim.retry.pause(row.attempts, asked_seconds=asked_seconds) if again else None
-    Attempt.objects.create(
-        step=row,
-        number=row.attempts,
-        kind=kind,
-        error=type(error).__name__,
-        message=str(error),
-        traceback="".join(traceback.format_exception(error)),
-        started_at=started_at,
-        failed_at=now,
-        retry_at=retry_at,
-    )
+    failed_try(error, of=row, kind=kind, started_at=started_at, failed_at=now, retry_at=retry_at)
     if kind is Kind.UNKNOWN:
         row.status = StepStatus.UNKNOWN
     else:
@@ -319,7 +320,7 @@ def _fail(claim: _Claim, error: Exception, *, started_at: datetime, now: datetim
     run.due_at = retry_at or now + resend_after(0)
     if not again:
         row.finished_at = now
-        failure = asdict(Failure(step=row.name, kind=kind, error=type(error).__name__, message=str(error)))
+        failure = asdict(Failure(step=row.name, kind=kind, error=type(error).__name__, message=message_of(error)))
         if _may_go_back(claim):
             run.failure = failure
         else:

@@ -9,6 +9,7 @@ import structlog
 from django.db import connection, transaction
 
 from . import registry
+from .attempts import message_of
 from .deliveries import DeliveryWakeUp, wake_ups_for
 from .models import Delivery, Event
 from .plans import WakeUp, resend_after
@@ -85,7 +86,7 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
             parked = _delivery(subscription, events[0], now)
             parked.status, parked.due_at = DeliveryStatus.PARKED, None
-            parked.error = f"{type(error).__name__}: {error}"
+            parked.error = f"{type(error).__name__}: {message_of(error)}"
             owed.append(parked)
             return []
     return [wake_up for event in events for wake_up in _start(subscription, [event], owed, now)]

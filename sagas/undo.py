@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+import structlog
 from django.db import transaction
 from django.db.models import F
 
 from . import registry
+from .errors import DefinitionError, UnknownSagaError
 from .models import Run, StepRun
 from .plans import WakeUp, plan_undo, resend_after, wake_ups
 from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
+
+logger = structlog.get_logger(__name__)
 
 #: What an undo changes of a run.
 _RUN_FIELDS = ("status", "epoch", "place", "due_at", "resent", "finished_at")
@@ -30,8 +34,14 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
             Run.objects.claimed().filter(id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False)
         )
         undo: list[StepRun] = []
+        turned = []
         for run, rows in _with_rows(runs):
-            planned = plan_undo(registry.saga(run.saga), run, rows)
+            try:
+                planned = plan_undo(registry.saga(run.saga), run, rows)
+            except (UnknownSagaError, DefinitionError) as error:
+                # Other code planned it; a process that has that code turns it back (rolling deploy).
+                logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
+                continue
             run.epoch += 1
             run.resent = 0
             if planned:
@@ -39,13 +49,14 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
             else:
                 run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
             undo.extend(planned)
-        StepRun.objects.filter(run__in=runs, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)
-        StepRun.objects.filter(run__in=runs, status__in=MAY_HAVE_EFFECT).update(
+            turned.append(run)
+        StepRun.objects.filter(run__in=turned, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)
+        StepRun.objects.filter(run__in=turned, status__in=MAY_HAVE_EFFECT).update(
             status=StepStatus.UNDOING, lease_token=None, held_until=None
         )
         StepRun.objects.bulk_create(undo)
-        Run.objects.bulk_update(runs, _RUN_FIELDS)
-        return wake_ups(runs, undo)
+        Run.objects.bulk_update(turned, _RUN_FIELDS)
+        return wake_ups(turned, undo)
 
 
 def hand_over(*, run_ids: Sequence[UUID], epoch: int) -> int:

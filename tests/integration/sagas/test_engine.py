@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import F, Value
+from django.db.models.functions import Concat
 from pytest_django import Settings
 
 from sagas import engine, registry, undo
@@ -185,14 +187,42 @@ def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script
     assert StepRun.objects.get(name="first").status == "failed"
 
 
-def test_a_result_that_is_not_json_fails_its_own_step_only(ask: Ask, script: Script, clock: MovableClock) -> None:
-    script.says["first"] = [{"file": object()}, {"file": object()}]
+@pytest.mark.parametrize("result", [{"file": object()}, {"ratio": float("nan")}, {"text": "a\x00b"}])
+def test_a_result_that_cannot_be_stored_fails_its_own_step_only(
+    ask: Ask, script: Script, clock: MovableClock, result: dict[str, object]
+) -> None:
+    script.says["first"] = [result, result]
     ask()
     drive(now=clock)
     clock.move(seconds=11)
     drive(now=clock)
     assert standing()[0] == "compensated"
-    assert Attempt.objects.filter(error="TypeError").count() == 2
+    assert Attempt.objects.filter(kind="unexpected").count() == 2
+
+
+class Speechless(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (Rejected("a\x00b"), "a\N{REPLACEMENT CHARACTER}b"),
+        (Rejected("\ud800"), "?"),
+        (Speechless(), "(its message cannot be shown: RuntimeError)"),
+    ],
+)
+def test_whatever_an_exception_says_can_be_journalled(
+    ask: Ask, script: Script, clock: MovableClock, error: Exception, message: str
+) -> None:
+    script.says["first"] = [error, error]
+    ask()
+    drive(now=clock)
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert standing()[0] == "compensated"
+    assert (Run.objects.get().failure or {})["message"] == message
 
 
 # Doubled, late and stale ------------------------------------------------------------------------------------------
@@ -407,6 +437,26 @@ def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(
     clock.move(minutes=10)
     drive(now=clock)
     assert standing()[0] == "completed"
+
+
+def test_a_run_whose_step_is_gone_disturbs_no_other(
+    batches: None, ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    for key in "abc":
+        ask(key)
+    script.says["far"] = [Retryable("busy"), Retryable("busy"), Retryable("busy")]
+    drive(now=clock)
+    StepRun.objects.filter(run__key="b").update(step=Concat(F("step"), Value("-of-old")))
+    clock.move(minutes=1)
+    drive(now=clock)
+    assert [standing(key)[0] for key in "abc"] == ["completed", "running", "completed"]
+    clock.move(hours=1)
+    drive(now=clock)
+    assert standing("b")[0] == "running"
+    StepRun.objects.filter(run__key="b").update(step=F("name"))
+    clock.move(hours=1)
+    drive(now=clock)
+    assert standing("b")[0] == "compensated"
 
 
 def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: Script, clock: MovableClock) -> None:
