@@ -165,9 +165,7 @@ def test_its_errors_say_whether_to_undo_to_try_again_or_to_ask() -> None:
     method=st.sampled_from(["tok_visa", "tok_flaky", "tok_lostReply", "tok_chargeDeclined"]),
     calls=st.lists(st.sampled_from(["charge", "charge", "find", "refund"]), max_size=8),
 )
-@settings(
-    max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_in_whatever_order_it_is_asked_one_key_is_charged_and_refunded_once(
     gateway: Gateway, method: str, calls: list[str]
 ) -> None:

@@ -21,6 +21,10 @@ def confirmed() -> int:
     return Order.objects.filter(status="confirmed").count()
 
 
+def all_completed(orders: int) -> bool:
+    return Run.objects.filter(status="completed").count() == orders
+
+
 def state() -> str:
     """Say where orders and runs stand, for who reads a failure."""
     runs = Run.objects.values_list("status", "place", "resent", "failure")
@@ -53,10 +57,8 @@ def broker() -> "Redis":
     return Redis(unix_socket_path=path, db=int(database))
 
 
-def waits_for_a_lock() -> bool:
-    """Say whether somebody on the test's database waits for a row that another transaction has locked."""
+def somebody_waits_for_us() -> bool:
+    """Say whether another transaction waits for a row that this one has locked."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
         return cursor.fetchone() is not None

@@ -17,11 +17,11 @@ import pytest
 from django.db import connections
 
 from orders.models import Order
-from sagas.models import Event, Run
+from sagas.models import Event
 from shop import embedded
 from tests.conftest import ROOT, Processes, wait_for
 
-from .conftest import all_are, assert_all_done_once, confirmed, state
+from .conftest import all_are, all_completed, assert_all_done_once, confirmed, state
 
 Place = Callable[..., Order]
 
@@ -32,10 +32,6 @@ def kill_and_wait(server: embedded.Server) -> None:
     assert killed is not None
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: server.pid() not in (None, killed) and server.answers())
-
-
-def all_completed(orders: int) -> bool:
-    return Run.objects.filter(status="completed").count() == orders
 
 
 def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
@@ -79,16 +75,16 @@ def broker_that_hangs() -> Iterator[str]:
 
 
 _PLACE_WITHOUT_BROKER = """
-import json, sys, threading, time
+import json, os, sys, threading, time
 import django
 django.setup()
-from django.conf import settings
+os.environ["CELERY_BROKER_URL"] = sys.argv[1]  # Celery prefers it to the settings, which set it to the real one
 from django.db import connection
 from django.utils import timezone
 from orders import services as orders
 from sagas import tasks
 from shop.celery import app
-app.conf.broker_url = sys.argv[1]
+assert app.connection_for_write().as_uri().startswith(sys.argv[1].partition("?")[0])
 
 def place():
     started = time.monotonic()

@@ -12,9 +12,19 @@ from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
 from sagas.models import Event, Run, StepRun
+from tests.concurrency import at_once
 from tests.conftest import Processes, wait_for
 
-from .conftest import all_are, assert_all_done_once, confirmed, message_ids, state, stock, waits_for_a_lock
+from .conftest import (
+    all_are,
+    all_completed,
+    assert_all_done_once,
+    confirmed,
+    message_ids,
+    somebody_waits_for_us,
+    state,
+    stock,
+)
 
 Place = Callable[..., Order]
 
@@ -23,7 +33,7 @@ def kill_child(worker: subprocess.Popen[bytes]) -> int:
     """Kill -9 the one process that does the work of a prefork worker; return its id."""
     (child,) = psutil.Process(worker.pid).children()
     os.kill(child.pid, signal.SIGKILL)
-    return child.pid
+    return int(child.pid)
 
 
 def has_another_child(worker: subprocess.Popen[bytes], killed: int) -> bool:
@@ -41,7 +51,7 @@ def test_two_beats_and_two_relays_do_nothing_twice(place: Place, processes: Proc
             place()
         wait_for(lambda done=done: confirmed() >= done - 5, why=state)  # type: ignore[misc]
     wait_for(lambda: all_are("confirmed"), why=state)
-    wait_for(lambda: Run.objects.filter(status="completed").count() == 50, why=state)
+    wait_for(lambda: all_completed(50), why=state)
     wait_for(lambda: len(message_ids(processes)) >= 50, why=state)
     assert_all_done_once(50)
     assert len(message_ids(processes)) == len(set(message_ids(processes))) == 50
@@ -61,7 +71,7 @@ def test_the_child_of_a_worker_is_killed_while_it_waits_for_the_payment_provider
     killed = kill_child(worker)
     wait_for(lambda: has_another_child(worker, killed))
     assert StepRun.objects.get(name="capture-payment").status == "running"
-    wait_for(lambda: Run.objects.filter(status="completed").exists(), why=state)
+    wait_for(lambda: all_completed(1), why=state)
     order.refresh_from_db()
     assert order.status == "confirmed"
     assert FakeCharge.objects.get().calls == 1
@@ -76,25 +86,21 @@ def test_the_child_of_a_worker_is_killed_in_the_middle_of_a_transaction(place: P
         StockItem.objects.select_for_update().get(sku="MUG")
         # Committed on a connection of its own, as the lock is held on this one.
         _place_elsewhere(place)
-        wait_for(waits_for_a_lock, why=state)
+        wait_for(somebody_waits_for_us, why=state)
         killed = kill_child(worker)
         wait_for(lambda: has_another_child(worker, killed))
         assert stock("MUG") == (100, 0)
-    wait_for(lambda: Run.objects.filter(status="completed").exists(), why=state)
+    wait_for(lambda: all_completed(1), why=state)
     assert_all_done_once(1)
     assert worker.poll() is None
 
 
 def _place_elsewhere(place: Place) -> None:
-    from tests.concurrency import at_once
-
     (order,) = at_once(place)
     assert isinstance(order, Order)
 
 
-def test_a_worker_of_older_code_drops_a_message_and_the_sweep_sends_another(
-    place: Place, processes: Processes
-) -> None:
+def test_a_worker_of_older_code_drops_a_message_and_the_sweep_sends_another(place: Place, processes: Processes) -> None:
     arguments = ("worker", "-n", "old@test", "-c", "1", "-l", "info", "--without-gossip", "--without-mingle")
     old = processes.start(*arguments, "-I", "tests.faults.old_code")
     processes.beat()
@@ -105,5 +111,5 @@ def test_a_worker_of_older_code_drops_a_message_and_the_sweep_sends_another(
     assert run.place == StepRun.objects.get(name="book-shipment").place
     processes.kill(old)
     processes.worker(name="new")
-    wait_for(lambda: Run.objects.filter(status="completed").exists(), why=state)
+    wait_for(lambda: all_completed(1), why=state)
     assert_all_done_once(1)

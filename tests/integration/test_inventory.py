@@ -107,7 +107,7 @@ def test_too_little_of_one_sku_holds_nothing_of_any(
     stock: None, quantities: dict[str, int], message: str, facts: tuple[str, int, int]
 ) -> None:
     with pytest.raises(OutOfStock) as refused:
-        reserve(**quantities)
+        inventory.reserve(order_id=ORDER, quantities=quantities.items(), now=NOW)
     assert str(refused.value) == message
     assert (refused.value.sku, refused.value.wanted, refused.value.available) == facts
     assert (held(), shelf(), told()) == ({}, {"A": (10, 0), "B": (10, 0)}, [])
@@ -339,7 +339,7 @@ _numbers = count(1)
 
 def _reservation(**more: object) -> Reservation:
     fields: dict[str, object] = {"order_id": ORDER, "sku": "B", "quantity": 1, "reserved_at": NOW}
-    return Reservation.objects.create(**fields | more)  # type: ignore[misc]
+    return Reservation.objects.create(**fields | more)
 
 
 VIOLATIONS: dict[str, Callable[[], object]] = {

@@ -22,7 +22,12 @@ from tests.constraints import named
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
 ORDER = UUID(int=1)
-CONTEXT = {"number": "S1", "name": "Ada", "total": "£20.00", "lines": [{"quantity": 2, "name": "Mug", "total": "£20.00"}]}
+CONTEXT = {
+    "number": "S1",
+    "name": "Ada",
+    "total": "£20.00",
+    "lines": [{"quantity": 2, "name": "Mug", "total": "£20.00"}],
+}
 
 
 def queue(kind: Kind = Kind.ORDER_CONFIRMED, *, order_id: UUID = ORDER, **more: Any) -> Notification:

@@ -143,9 +143,7 @@ def test_many_captures_of_one_key_at_once_are_one_payment(transactional_db: None
 
 
 @pytest.mark.parametrize("call", [capture, find, refund])
-def test_the_provider_is_never_called_inside_a_transaction(
-    transactional_db: None, call: Callable[[], object]
-) -> None:
+def test_the_provider_is_never_called_inside_a_transaction(transactional_db: None, call: Callable[[], object]) -> None:
     with transaction.atomic(), pytest.raises(TransactionRefusedError) as refused:
         call()
     assert str(refused.value) == "a payment provider is never called inside a transaction"
@@ -246,7 +244,7 @@ def test_of_a_charge_and_its_refund_at_once_nothing_stays_charged(transactional_
     at_once(capture, refund)
     refund()  # as the undo of a run that saw neither
     assert {status for _, status in stored()} <= {"refunded"}
-    assert [status for status, _ in books()][0] in ("refunded", "cancelled")
+    assert {status for status, _ in books()} <= {"refunded", "cancelled"}
 
 
 # Credit ----------------------------------------------------------------------------------------------------------
@@ -306,7 +304,7 @@ def test_credit_may_be_used_to_the_last_penny_and_not_one_further(account: Credi
 
 
 @pytest.mark.parametrize("other", [{"customer_email": "eve@example.com"}, {"currency": "EUR"}])
-def test_without_an_account_in_this_currency_there_is_no_credit(account: CreditAccount, other: dict[str, str]) -> None:
+def test_without_an_account_in_this_currency_there_is_no_credit(account: CreditAccount, other: dict[str, Any]) -> None:
     with pytest.raises(NoCredit) as refused:
         hold(**other)
     assert str(refused.value) == "There is no credit account for this customer; pay by card instead."
@@ -361,7 +359,7 @@ def test_holding_and_releasing_at_once_do_not_wait_for_each_other_for_ever(commi
         hold(500, order_id=order_id)
         release(order_id)
 
-    assert at_once(*[lambda order_id=uuid4(): there_and_back(order_id) for _ in range(8)]) == [None] * 8
+    assert at_once(*[lambda: there_and_back(uuid4())] * 8) == [None] * 8
     assert kept_back() == 0
 
 
@@ -370,9 +368,7 @@ def test_holding_and_releasing_at_once_do_not_wait_for_each_other_for_ever(commi
         st.tuples(st.sampled_from(["hold", "hold", "release"]), st.integers(1, 4), st.integers(1, 3000)), max_size=15
     )
 )
-@settings(
-    max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_kept_back_always_equals_the_open_holds(
     account: CreditAccount, actions: list[tuple[str, int, int]]
 ) -> None:

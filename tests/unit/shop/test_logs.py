@@ -71,13 +71,13 @@ def test_every_line_below_a_cause_has_its_correlation_id(lines: Lines, logger: A
 @pytest.mark.parametrize("logger", [structlog.get_logger("tests.logs"), logging.getLogger("tests.logs")])
 def test_an_exception_stays_on_its_line(lines: Lines, logger: Any) -> None:
     try:
-        raise ValueError("wrong")
+        int("wrong")
     except ValueError:
         logger.exception("failed")
     (line,) = lines.read_all()
     assert (line["event"], line["level"]) == ("failed", "error")
     assert line["exception"].startswith("Traceback (most recent call last):\n")
-    assert line["exception"].endswith("\nValueError: wrong")
+    assert line["exception"].endswith("\nValueError: invalid literal for int() with base 10: 'wrong'")
 
 
 def test_what_json_cannot_hold_is_written_in_words(lines: Lines) -> None:
@@ -101,10 +101,13 @@ def test_the_level_is_that_of_all_but_the_talkative() -> None:
 
 
 @pytest.mark.parametrize(
-    ("terminal", "renderer"), [(True, structlog.dev.ConsoleRenderer), (False, structlog.processors.JSONRenderer)]
+    ("terminal", "renderer"),
+    [(True, structlog.dev.ConsoleRenderer), (False, structlog.processors.JSONRenderer)],
 )
 def test_people_read_colours_and_collectors_json(
-    monkeypatch: pytest.MonkeyPatch, terminal: bool, renderer: type[object]  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: bool,  # noqa: FBT001
+    renderer: type[object],
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     processors = logs.config("INFO")["formatters"]["structlog"]["processors"]

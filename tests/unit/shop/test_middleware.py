@@ -36,7 +36,9 @@ def test_the_id_of_a_request_is_that_of_all_it_leads_to_and_of_its_response() ->
     assert (response.status_code, response.content) == (418, b"ok")
 
 
-@pytest.mark.parametrize("text", ["", "42", "not-a-uuid", f"{ID}-and-more", "\r\nSet-Cookie: a=b", "é" * 32, "x" * 9000])
+@pytest.mark.parametrize(
+    "text", ["", "42", "not-a-uuid", f"{ID}-and-more", "\r\nSet-Cookie: a=b", "é" * 32, "x" * 9000]
+)
 def test_a_header_that_is_no_id_gets_a_new_one(text: str) -> None:
     view, response = ask(**{"X-Correlation-ID": text})
     assert view.cause.correlation_id not in (None, ID)
