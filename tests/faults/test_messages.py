@@ -71,15 +71,18 @@ def test_garbage_on_a_queue_does_not_stop_a_worker(place: Place, processes: Proc
 
 
 @pytest.mark.parametrize("data", [b"garbage", b"[]", b"\xff\xfe"], ids=["text", "list", "bytes"])
-def test_bytes_that_are_no_message_end_a_worker_and_the_next_one_works(
+def test_bytes_that_are_no_message_cost_a_worker_and_the_next_one_works(
     place: Place, processes: Processes, data: bytes
 ) -> None:
-    """Kombu cannot read past what somebody wrote into Redis by hand; it is gone with the worker that took it."""
+    """Kombu cannot read past what somebody wrote into Redis by hand; it is gone with the worker that took it.
+
+    That worker stops taking messages, and does not always exit by itself: whoever watches it has to kill it.
+    """
     worker = processes.worker(concurrency=1)
     with broker() as redis:
         redis.lpush("orders", data)
-    wait_for(lambda: worker.poll() is not None, why=lambda: processes.log(worker).decode())
-    assert b"Unrecoverable error" in processes.log(worker)
+    wait_for(lambda: b"Unrecoverable error" in processes.log(worker), why=lambda: processes.log(worker).decode())
+    processes.kill(worker)
     processes.worker(name="next")
     processes.beat()
     place()
