@@ -30,10 +30,11 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], now: datet
     for sku, quantity in quantities:
         wanted[sku] += quantity
     with transaction.atomic():
+        # First the locks, then the look: a second try at the same moment waits here and finds what the first one did.
+        stock = _locked(wanted)
         held = list(Reservation.objects.filter(order_id=order_id))
         if held:
             return held
-        stock = _locked(wanted)
         for sku, quantity in wanted.items():
             available = stock[sku].available if sku in stock else 0
             if available < quantity:
@@ -74,10 +75,10 @@ def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
         NothingReserved: Rejected; there is nothing to send.
     """
     with transaction.atomic():
+        held = _held(order_id)  # waits for a second try at the same moment, as in `reserve`
         parcel = Parcel.objects.filter(order_id=order_id).first()
         if parcel is not None:
             return parcel
-        held = _held(order_id)
         if not held:
             raise NothingReserved(order_id)
         quantities = {reservation.sku: reservation.quantity for reservation in held}

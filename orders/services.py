@@ -150,25 +150,34 @@ def _decide(order_id: UUID, status: Order.Status, *, reason: str, now: datetime)
 
 def _place_missing(requests: Sequence[OrderRequest], now: datetime) -> list[Placed]:
     stored = _stored(requests)
-    missing = [request for request in requests if request.idempotency_key not in stored]
-    new = iter(_save(missing, now) if missing else [])
-    return [
-        Placed(order=stored[request.idempotency_key], is_new=False)
-        if request.idempotency_key in stored
-        else Placed(order=next(new), is_new=True)
-        for request in requests
-    ]
+    missing: dict[str | int, OrderRequest] = {}
+    for place, request in enumerate(requests):
+        if request.idempotency_key not in stored:
+            missing.setdefault(place if request.idempotency_key is None else request.idempotency_key, request)
+    new = iter(_save(list(missing.values()), now) if missing else [])
+    placed = []
+    for request in requests:
+        order = stored.get(request.idempotency_key)
+        placed.append(Placed(order=order or next(new), is_new=order is None))
+        if request.idempotency_key is not None:
+            stored[request.idempotency_key] = placed[-1].order
+    return placed
 
 
 def _stored(requests: Sequence[OrderRequest]) -> dict[str | None, Order]:
     """Return what stands under the keys of these requests."""
-    asked = {request.idempotency_key: request for request in requests if request.idempotency_key is not None}
+    asked: dict[str, str] = {}
+    for request in requests:
+        if request.idempotency_key is not None:
+            asked_hash = _hash(request)
+            if asked.setdefault(request.idempotency_key, asked_hash) != asked_hash:
+                raise KeyUsedForAnotherOrder(request.idempotency_key)
     if not asked:
         return {}
     stored: dict[str | None, Order] = {}
     for order in Order.objects.filter(idempotency_key__in=asked):
         key = order.idempotency_key or ""
-        if order.request_hash != _hash(asked[key]):
+        if order.request_hash != asked[key]:
             raise KeyUsedForAnotherOrder(key)
         stored[key] = order
     return stored

@@ -104,14 +104,15 @@ def hold_credit(*, order_id: UUID, customer_email: str, amount_minor: int, curre
         CreditLimitExceeded: Rejected; the account has less left.
     """
     with transaction.atomic():
-        hold = CreditHold.objects.filter(order_id=order_id).first()
-        if hold is not None:
-            return hold
+        # First the lock, then the look: a second try at the same moment waits here and finds what the first one did.
         account = (
             CreditAccount.objects.select_for_update()
             .filter(customer_email=customer_email.lower(), currency=currency)
             .first()
         )
+        hold = CreditHold.objects.filter(order_id=order_id).first()
+        if hold is not None:
+            return hold
         if account is None:
             raise NoCredit(customer_email)
         if account.available_minor < amount_minor:

@@ -226,7 +226,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 # Results: every failure, and what a person asked for; nothing on the way of an order.
-CELERY_RESULT_BACKEND = "django-db"
+CELERY_RESULT_BACKEND = "shop.results:Results"
 CELERY_RESULT_EXTENDED = True
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TASK_IGNORE_RESULT = True

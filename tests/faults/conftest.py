@@ -1,0 +1,64 @@
+"""What the tests of faults ask of a shop: is all that was ordered done, and done once?"""
+
+from collections import Counter
+
+from django.conf import settings
+from django.db import connection
+from redis import Redis
+
+from inventory.models import Parcel, Reservation, StockItem
+from orders.models import Order
+from payments.models import FakeCharge, Payment
+from sagas.models import Run
+from tests.conftest import Processes
+
+
+def all_are(status: str) -> bool:
+    return not Order.objects.exclude(status=status).exists()
+
+
+def confirmed() -> int:
+    return Order.objects.filter(status="confirmed").count()
+
+
+def all_completed(orders: int) -> bool:
+    return Run.objects.filter(status="completed").count() == orders
+
+
+def state() -> str:
+    """Say where orders and runs stand, for who reads a failure."""
+    runs = Run.objects.values_list("status", "place", "resent", "failure")
+    return f"orders {Counter(Order.objects.values_list('status', flat=True))}, runs {Counter(map(str, runs))}"
+
+
+def stock(sku: str) -> tuple[int, int]:
+    item = StockItem.objects.get(sku=sku)
+    return item.on_hand, item.reserved
+
+
+def message_ids(processes: Processes) -> list[str]:
+    """Return the ids of the mails that left; two of one moment may share a file."""
+    lines = [line for mail in processes.mails() for line in mail.splitlines()]
+    return [line for line in lines if line.startswith("Message-ID:")]
+
+
+def assert_all_done_once(orders: int) -> None:
+    """Every order of two mugs has one run, one charge, one parcel, and the stock adds up."""
+    assert list(Run.objects.values_list("status", flat=True)) == ["completed"] * orders
+    assert list(FakeCharge.objects.values_list("status", flat=True)) == ["charged"] * orders
+    assert list(Payment.objects.values_list("status", "amount_minor")) == [("captured", 2000)] * orders
+    assert list(Reservation.objects.values_list("status", "quantity")) == [("shipped", 2)] * orders
+    assert Parcel.objects.count() == orders
+    assert stock("MUG") == (100 - 2 * orders, 0)
+
+
+def broker() -> "Redis":
+    path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
+    return Redis(unix_socket_path=path, db=int(database))
+
+
+def somebody_waits_for_us() -> bool:
+    """Say whether another transaction waits for a row that this one has locked."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+        return cursor.fetchone() is not None

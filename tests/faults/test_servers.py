@@ -1,0 +1,124 @@
+"""Servers that are killed while orders flow, or are not there when one is placed.
+
+Each run of the tests has servers of its own, kept by a keeper that starts them again.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connections
+
+from orders.models import Order
+from sagas.models import Event
+from shop import embedded
+from tests.conftest import ROOT, Processes, wait_for
+
+from .conftest import all_are, all_completed, assert_all_done_once, confirmed, state
+
+Place = Callable[..., Order]
+
+
+def kill_and_wait(server: embedded.Server) -> None:
+    """Kill -9 a server; return once its keeper has started another that answers."""
+    killed = server.pid()
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: server.pid() not in (None, killed) and server.answers())
+
+
+def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
+    for _ in range(25):
+        place()
+    workers = [processes.worker(concurrency=1), processes.worker(name="second", concurrency=1)]
+    processes.beat()
+    wait_for(lambda: 0 < confirmed() < 25, why=state)
+    kill_and_wait(embedded.Redis())
+    for _ in range(15):
+        place()
+    wait_for(lambda: all_completed(40), why=state, seconds=60)
+    assert_all_done_once(40)
+    assert [worker.poll() for worker in workers] == [None, None]
+
+
+def test_postgresql_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
+    for _ in range(25):
+        place()
+    workers = [processes.worker(concurrency=1), processes.worker(name="second", concurrency=1)]
+    processes.beat()
+    wait_for(lambda: 0 < confirmed() < 25, why=state)
+    kill_and_wait(embedded.Postgres())
+    connections.close_all()
+    assert Order.objects.count() == Event.objects.filter(type="orders.order_placed").count() == 25
+    for _ in range(15):
+        place()
+    wait_for(lambda: all_completed(40), why=state, seconds=60)
+    assert_all_done_once(40)
+    assert [worker.poll() for worker in workers] == [None, None]
+
+
+@pytest.fixture
+def broker_that_hangs() -> Iterator[str]:
+    """A broker that takes connections and never says a word."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
+        path = Path(folder) / "redis.sock"
+        listening.bind(str(path))
+        listening.listen(16)
+        yield f"redis+socket://{path}?virtual_host=0"
+
+
+_PLACE_WITHOUT_BROKER = """
+import json, os, sys, threading, time
+import django
+django.setup()
+os.environ["CELERY_BROKER_URL"] = sys.argv[1]  # Celery prefers it to the settings, which set it to the real one
+from django.db import connection
+from django.utils import timezone
+from orders import services as orders
+from sagas import tasks
+from shop.celery import app
+assert app.connection_for_write().as_uri().startswith(sys.argv[1].partition("?")[0])
+
+def place():
+    started = time.monotonic()
+    orders.place(customer_email="a@example.com", customer_name="A", payment_method="tok_visa",
+                 lines=[orders.LineRequest(sku="MUG", quantity=2)], now=timezone.now())
+    return time.monotonic() - started
+
+connection.ensure_connection()
+seconds = [place() for _ in range(10)]
+# What each of them would have cost had it waited for the broker.
+told = threading.Thread(target=tasks.relay.apply_async, kwargs={"queue": "relay", "retry": False}, daemon=True)
+told.start()
+told.join(2)
+print(json.dumps({"seconds": sum(seconds), "hangs": told.is_alive()}))
+"""
+
+
+def test_an_order_placed_while_the_broker_hangs_costs_the_request_nothing(
+    shelves: None, processes: Processes, broker_that_hangs: str
+) -> None:
+    placed = subprocess.run(
+        [sys.executable, "-c", _PLACE_WITHOUT_BROKER, broker_that_hangs],
+        cwd=ROOT,
+        env=os.environ | processes.environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    cost = json.loads(placed.stdout)
+    assert cost["hangs"]
+    assert cost["seconds"] < 1
+    assert (Order.objects.count(), Event.objects.filter(relayed_at=None).count()) == (10, 10)
+    processes.worker()
+    processes.beat()
+    wait_for(lambda: all_are("confirmed") and all_completed(10), why=state)
+    assert_all_done_once(10)
