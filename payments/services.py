@@ -32,6 +32,8 @@ def capture(*, order_id: UUID, amount_minor: int, currency: str, method: str, ke
     Raises:
         CardDeclined: Rejected; the bank says no.
         PaidAlready: Rejected; the order was charged under another key.
+        PaymentCancelled: Rejected; `refund` came first, under this key.
+        UnknownPaymentMethod: Rejected; the provider does not take it.
         ProviderBusy: Retryable; nothing was charged.
         NoAnswer: OutcomeUnknown; `find_capture` tells what happened.
         TransactionRefusedError: called inside a transaction.
@@ -55,7 +57,9 @@ def capture(*, order_id: UUID, amount_minor: int, currency: str, method: str, ke
     return _record_captured(order_id, charge, method, key, now)
 
 
-def find_capture(*, order_id: UUID, method: str, key: str, now: datetime) -> Payment | None:
+def find_capture(
+    *, order_id: UUID, amount_minor: int, currency: str, method: str, key: str, now: datetime
+) -> Payment | None:
     """Ask the provider what became of an unanswered `capture`; None if nothing was charged.
 
     Transaction: refuses one.
@@ -66,7 +70,19 @@ def find_capture(*, order_id: UUID, method: str, key: str, now: datetime) -> Pay
         NoAnswer: still nobody knows.
     """
     _refuse_transaction()
-    charge = gateway().find(key=key)
+    try:
+        charge = gateway().find(key=key)
+    except CardDeclined as declined:
+        _record_declined(
+            order_id=order_id,
+            amount_minor=amount_minor,
+            currency=currency,
+            method=method,
+            key=key,
+            reason=declined.reason,
+            made_at=now,
+        )
+        raise
     return None if charge is None else _record_captured(order_id, charge, method, key, now)
 
 

@@ -1,5 +1,6 @@
 """The start of every trail: a request's id becomes the correlation id of all it leads to."""
 
+import re
 from collections.abc import Callable
 from uuid import UUID
 
@@ -7,6 +8,9 @@ from django.http import HttpRequest, HttpResponse
 
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
+
+#: W3C Trace Context: version, trace, span, flags.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class CorrelationMiddleware:
@@ -17,7 +21,7 @@ class CorrelationMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         correlation_id = _uuid(request.headers.get("X-Correlation-ID", ""))
-        cause = Cause(correlation_id=correlation_id, traceparent=request.headers.get("traceparent", "")[:55])
+        cause = Cause(correlation_id=correlation_id, traceparent=_traceparent(request.headers.get("traceparent", "")))
         with caused_by(cause):
             response = self.get_response(request)
         response["X-Correlation-ID"] = str(correlation_id)
@@ -29,3 +33,7 @@ def _uuid(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         return new_id()
+
+
+def _traceparent(text: str) -> str:
+    return text if _TRACEPARENT.fullmatch(text) else ""

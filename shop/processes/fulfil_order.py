@@ -71,7 +71,12 @@ def capture(call: OrderCall) -> Result:
 def find_capture(call: OrderCall) -> Result:
     order = call.input
     payment = payments.find_capture(
-        order_id=order.order_id, method=order.payment_method, key=call.idempotency_key, now=call.now
+        order_id=order.order_id,
+        amount_minor=order.total_minor,
+        currency=order.currency,
+        method=order.payment_method,
+        key=call.idempotency_key,
+        now=call.now,
     )
     if payment is None:
         return None

@@ -40,7 +40,7 @@ def capture(method: str = "tok_visa", *, key: str = "k", order_id: UUID = ORDER,
 
 
 def find(method: str = "tok_visa", *, key: str = "k") -> Payment | None:
-    return payments.find_capture(order_id=ORDER, method=method, key=key, now=LATER)
+    return payments.find_capture(order_id=ORDER, amount_minor=2000, currency="GBP", method=method, key=key, now=LATER)
 
 
 def refund(method: str = "tok_visa", *, key: str = "k") -> Payment | None:
@@ -216,6 +216,13 @@ def test_a_refund_that_comes_first_leaves_no_charge_hanging(transactional_db: No
     assert (str(refused.value), refused.value.key) == ("The payment was cancelled.", "k")
     assert (stored(), told()) == ([], [])
     assert [status for status, _ in books()] == ["cancelled"]
+
+
+def test_a_decline_whose_answer_was_lost_is_noted_when_it_is_found(transactional_db: None) -> None:
+    FakeCharge.objects.create(key="k", status="declined", amount_minor=2000, currency="GBP", method="tok_visa", calls=1)
+    with pytest.raises(CardDeclined):
+        find()
+    assert (told(), stored()) == (["payment_declined"], [("k", "declined")])
 
 
 def test_a_refund_of_a_declined_card_gives_nothing_back(transactional_db: None) -> None:
