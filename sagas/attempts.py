@@ -1,17 +1,21 @@
 """Failed tries, as the journal keeps them: whatever an exception is made of, it can be written down."""
 
 import json
+import re
 import traceback
 from datetime import datetime
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import connection
 
 from .errors import Kind
 from .models import Attempt, Delivery, StepRun
 
 #: A traceback of recursion or of a large statement says no more than its end.
 _MOST_CHARACTERS = 20_000
+#: A null character as JSON writes it, and not a backslash that happens to stand before "u0000".
+_NULL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
 def failed_try(
@@ -41,6 +45,15 @@ def failed_try(
     )
 
 
+def check_constraints() -> None:
+    """Have deferred constraints fail in the work that violates them, not at a commit it shares with others.
+
+    Transaction: requires one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
+
+
 def message_of(error: BaseException) -> str:
     """Return what an exception says, even if it cannot say it."""
     try:
@@ -55,8 +68,9 @@ def storable_result(result: Any) -> Any:
     Raises:
         TypeError, ValueError: it is not JSON, or holds what PostgreSQL cannot store.
     """
-    text = json.dumps(result, cls=DjangoJSONEncoder, allow_nan=False)
-    if "\\u0000" in text:
+    text = json.dumps(result, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
+    text.encode()  # refuses half a surrogate pair
+    if _NULL.search(text):
         raise ValueError("PostgreSQL cannot store a null character")
     return json.loads(text)
 

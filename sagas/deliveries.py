@@ -9,15 +9,15 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 
 from . import registry
-from .attempts import failed_try, message_of
-from .errors import Kind, Retryable, TransactionRefusedError, kind_of
+from .attempts import check_constraints, failed_try, message_of
+from .errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
 from .events import Cause, caused_by
 from .ids import new_id
 from .models import Delivery
-from .plans import lease_of, resend_after
+from .plans import MOST_LOST, MOST_RESENT, lease_of, resend_after
 from .subscriptions import Received, Subscription
 from .transitions import DeliveryStatus
 
@@ -74,6 +74,8 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
 
 def _deliver(pk: int, clock: Callable[[], datetime]) -> Delivery | None:
     """Make one delivery if it is due and first in line; return it when it is done."""
+    # A try that left no trace is counted before the next, in a commit of its own: poison must not come round for ever.
+    Delivery.objects.filter(pk=pk, status__in=_OPEN, resent__gt=0).update(lost=F("lost") + 1)
     with transaction.atomic():
         delivery = _first_in_line(pk, clock())
         subscription = None if delivery is None else registry.subscription(delivery.subscription)
@@ -115,6 +117,8 @@ def _first_in_line(pk: int, now: datetime) -> Delivery | None:
 def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exception | None:
     event = delivery.event
     cause = Cause(correlation_id=event.correlation_id, causation_id=event.id, traceparent=event.traceparent)
+    if delivery.lost > MOST_LOST:
+        return WorkerLostError(delivery.lost)
     try:
         received: Received[Any] = Received(
             event=subscription.event.read(event.data),
@@ -129,6 +133,7 @@ def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exc
             else:
                 with transaction.atomic():
                     subscription.react(received)
+                    check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates reactions
         return error
     return None
@@ -138,13 +143,14 @@ def _settle(
     delivery: Delivery, subscription: Subscription, error: Exception | None, started_at: datetime, now: datetime
 ) -> None:
     delivery.resent, delivery.lease_token = 0, None
+    lost, delivery.lost = delivery.lost, 0
     if error is None:
         delivery.status, delivery.due_at, delivery.retry_at = DeliveryStatus.DONE, None, None
         delivery.finished_at, delivery.error = now, ""
         delivery.save(update_fields=_FIELDS)
         return
     kind = kind_of(error, outside=subscription.outside)
-    again = kind is not Kind.REJECTED and subscription.retry.allows(delivery.attempts)
+    again = kind is not Kind.REJECTED and lost <= MOST_LOST and subscription.retry.allows(delivery.attempts)
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
     pause: timedelta | None = (
         subscription.retry.pause(delivery.attempts, asked_seconds=asked_seconds) if again else None
@@ -157,7 +163,7 @@ def _settle(
 
 
 _FIELDS = (
-    "status", "attempts", "due_at", "retry_at", "resent", "lease_token", "error", "started_at", "finished_at",
+    "status", "attempts", "lost", "due_at", "retry_at", "resent", "lease_token", "error", "started_at", "finished_at",
 )  # fmt: skip
 
 
@@ -198,12 +204,12 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
     """
     with transaction.atomic():
         due = list(
-            Delivery.objects.filter(status__in=_OPEN, due_at__lte=now)
+            Delivery.objects.filter(status__in=_OPEN, due_at__lte=now, subscription__in=registry.subscription_names())
             .order_by("due_at")
             .select_for_update(skip_locked=True)[:limit]
         )
         for delivery in due:
-            delivery.resent += 1
+            delivery.resent = min(delivery.resent + 1, MOST_RESENT)
             # A lease that ran out is void: whoever held it may no longer write what came of it.
             delivery.status, delivery.lease_token = DeliveryStatus.PENDING, None
             delivery.due_at = now + resend_after(delivery.resent)

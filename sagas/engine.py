@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from . import registry
-from .attempts import failed_try, message_of, storable_result
+from .attempts import check_constraints, failed_try, message_of, storable_result
 from .definition import Action, Call, Failure, Result, Saga, Step
 from .errors import (
     DefinitionError,
@@ -26,12 +26,13 @@ from .errors import (
     StepFailed,
     TransactionRefusedError,
     UnknownSagaError,
+    WorkerLostError,
     kind_of,
 )
 from .events import Cause, caused_by
 from .ids import new_id
 from .models import Run, StepRun
-from .plans import WakeUp, lease_of, resend_after, wake_ups_of
+from .plans import MOST_LOST, WakeUp, lease_of, resend_after, wake_ups_of
 from .retry import Retry
 from .transitions import LIVE_RUNS, RunStatus, StepStatus
 
@@ -108,32 +109,17 @@ class _Claim:
         self.result = None if result is None else storable_result(result)
 
     def still_holds(self) -> bool:
-        """Lock the rows again and say whether this lease is the current one."""
-        row = (
-            StepRun.objects.select_related("run")
-            .filter(pk=self.row.pk, lease_token=self.row.lease_token, run__epoch=self.run.epoch)
-            .select_for_update(of=("self", "run"))
-            .first()
-        )
-        if row is not None:
-            self.row, self.run = row, row.run
-        return row is not None
+        """Lock the rows again, run first as everybody does, and say whether this lease is the current one."""
+        run = Run.objects.select_for_update().filter(pk=self.run.pk, epoch=self.run.epoch).first()
+        row = StepRun.objects.filter(pk=self.row.pk, lease_token=self.row.lease_token).first()
+        if run is None or row is None:
+            return False
+        self.run, self.row = run, row
+        return True
 
     def step_failed(self) -> StepFailed:
         failure = self.run.attention or self.run.failure or {}
         return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")
-
-
-#: A killed worker's other messages are redelivered too, though they never ran: so many more tries before a step
-#: inside the database counts as the one that kills.
-_BYSTANDER_TRIES = 5
-
-
-class WorkerLostError(Exception):
-    """The worker died in every try of this step."""
-
-    def __init__(self, tries: int) -> None:
-        super().__init__(f"the worker died in each of {tries} tries")
 
 
 def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, redelivered: bool = False) -> Outcome:
@@ -151,36 +137,64 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("the engine commits its own transactions")
-    if redelivered:
-        _count_lost_try(run_ids, place, epoch)
     alone = len(run_ids) == 1
-    done, left = [], []
-    with transaction.atomic():
-        claims = _claim(run_ids, place, epoch, clock())
-        ready = [claim for claim in claims if not claim.stopped]
-        outside = [claim for claim in ready if claim.step.outside]
-        _lease(outside, clock())
-        for claim in ready:
-            if claim.step.outside:
-                continue
-            started_at = clock()
-            error = _run_inside(claim, started_at)
-            if error is None:
-                done.append(claim)
-            elif alone:
-                _fail(claim, error, started_at=started_at, now=clock())
-            else:
-                left.append(claim)
-        _advance(done, clock())
-    done += [claim for claim in outside if _run_outside(claim, clock)]
-
+    claims, done, left = _take(run_ids, place, epoch, clock, redelivered=redelivered)
+    carries_on = bool(done)
     stopped = [claim for claim in claims if claim.stopped]
+    for claim in claims:
+        if claim in stopped or not claim.step.outside:
+            continue
+        if alone:
+            carries_on = _run_outside(claim, clock)
+            stopped = [claim] if claim.stopped else []
+        else:
+            # One after the other, each with a lease of its own: a slow answer must not use up its neighbours' time.
+            outcome = execute(run_ids=[claim.run.id], place=place, epoch=epoch, clock=clock)
+            carries_on = carries_on or outcome.carries_on
+            stopped += [claim] if outcome.failed else []
     if alone and stopped:
         return Outcome(failed=stopped[0].step_failed())
     return Outcome(
-        carries_on=bool(done) or (not claims and _is_further_on(run_ids, place, epoch)),
+        carries_on=carries_on or (not claims and _is_further_on(run_ids, place, epoch)),
         alone=wake_ups_of([claim.run for claim in (*left, *stopped)], size=1),
     )
+
+
+def _take(
+    run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, redelivered: bool
+) -> tuple[list[_Claim], list[_Claim], list[_Claim]]:
+    """Claim what stands there and do what can be done inside; return all claims, those done, those to be sent alone.
+
+    The outside step of a run that was sent alone is leased; those of a batch are left, to be executed one by one.
+    """
+    alone, counted = len(run_ids) == 1, False
+    while True:
+        with transaction.atomic():
+            claims = _claim(run_ids, place, epoch, clock())
+            doubtful = [] if counted else [claim.row.pk for claim in claims if redelivered or claim.run.resent]
+            if not doubtful:
+                ready = [claim for claim in claims if not claim.stopped]
+                if alone:
+                    _lease([claim for claim in ready if claim.step.outside], clock())
+                return (claims, *_take_inside([claim for claim in ready if not claim.step.outside], clock, alone=alone))
+            # Counted in a commit of its own, before the effect: what kills its worker must not come round for ever.
+            StepRun.objects.filter(pk__in=doubtful).update(lost=F("lost") + 1)
+        counted = True
+
+
+def _take_inside(claims: Sequence[_Claim], clock: Clock, *, alone: bool) -> tuple[list[_Claim], list[_Claim]]:
+    done, left = [], []
+    for claim in claims:
+        started_at = clock()
+        error = _run_inside(claim, started_at)
+        if error is None:
+            done.append(claim)
+        elif alone:
+            _fail(claim, error, started_at=started_at, now=clock())
+        else:
+            left.append(claim)
+    _advance(done, clock())
+    return done, left
 
 
 def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> list[_Claim]:
@@ -207,23 +221,17 @@ def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()
 
 
-def _count_lost_try(run_ids: Sequence[UUID], place: int, epoch: int) -> None:
-    """Count a try whose worker died, in a commit of its own: poison must not come round for ever."""
-    StepRun.objects.filter(
-        run_id__in=run_ids, place=place, run__place=place, run__epoch=epoch, status=StepStatus.PENDING
-    ).update(attempts=F("attempts") + 1)
-
-
 def _run_inside(claim: _Claim, now: datetime) -> Exception | None:
     """Run the step in a savepoint; return what it raised, with its effect rolled back."""
     row = claim.row
     row.started_at = row.started_at or now
     row.attempts += 1
-    if row.attempts > claim.retry.attempts + _BYSTANDER_TRIES:
-        return WorkerLostError(row.attempts - 1)
+    if row.lost > MOST_LOST:
+        return WorkerLostError(row.lost)
     try:
         with caused_by(claim.cause), transaction.atomic():
             claim.take(claim.action(claim.call(now)))
+            check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
         return error
     return None
@@ -266,6 +274,8 @@ def _run_outside(claim: _Claim, clock: Clock) -> bool:
 
 def _ask_then_call(claim: _Claim, now: datetime) -> Result:
     call = claim.call(now)
+    if claim.row.lost > MOST_LOST:
+        raise WorkerLostError(claim.row.lost)
     if claim.asks_first and claim.step.probe is not None:
         try:
             found = claim.step.probe(call)
@@ -276,7 +286,7 @@ def _ask_then_call(claim: _Claim, now: datetime) -> Result:
         if found is not None:
             return found
     if not claim.may_call:
-        raise WorkerLostError(claim.row.attempts - 1)
+        raise WorkerLostError(claim.row.lost)
     return claim.action(call)
 
 
@@ -308,14 +318,15 @@ def _fail(claim: _Claim, error: Exception, *, started_at: datetime, now: datetim
     row, run = claim.row, claim.run
     kind = kind_of(error, outside=claim.step.outside)
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
-    again = kind is not Kind.REJECTED and claim.retry.allows(row.attempts)
+    again = kind is not Kind.REJECTED and row.lost <= MOST_LOST and claim.retry.allows(row.attempts)
     retry_at = now + claim.retry.pause(row.attempts, asked_seconds=asked_seconds) if again else None
     failed_try(error, of=row, kind=kind, started_at=started_at, failed_at=now, retry_at=retry_at)
-    if kind is Kind.UNKNOWN:
+    # Once unknown, it stays so until the provider says no or yes: a later "busy" says nothing of the first call.
+    if kind is Kind.UNKNOWN or (claim.asks_first and kind is not Kind.REJECTED):
         row.status = StepStatus.UNKNOWN
     else:
         row.status = StepStatus.PENDING if again else StepStatus.FAILED
-    row.lease_token, row.held_until = None, retry_at
+    row.lease_token, row.held_until, row.lost = None, retry_at, 0
     run.resent = 0
     run.due_at = retry_at or now + resend_after(0)
     if not again:
@@ -330,7 +341,7 @@ def _fail(claim: _Claim, error: Exception, *, started_at: datetime, now: datetim
 
 def _may_go_back(claim: _Claim) -> bool:
     """Say whether the run can still be undone: it goes forward and has not, and cannot have, passed its pivot."""
-    pivot = claim.saga.pivot_place
+    pivot = claim.run.pivot_place
     if claim.run.status != RunStatus.RUNNING:
         return False
     return (
@@ -348,5 +359,5 @@ def _save(claims: Sequence[_Claim]) -> None:
         Run.objects.bulk_update([claim.run for claim in claims], _RUN_FIELDS)
 
 
-_ROW_FIELDS = ("status", "attempts", "lease_token", "held_until", "started_at", "finished_at")
+_ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")
 _RUN_FIELDS = ("status", "place", "results", "failure", "attention", "due_at", "resent", "finished_at")

@@ -43,6 +43,13 @@ class StepFailed(Exception):  # noqa: N818
         return f"run {self.run_id}: step {self.step} failed: {self.message}"
 
 
+class WorkerLostError(Exception):
+    """Try after try left no trace: the work kills or stops the worker that takes it."""
+
+    def __init__(self, tries: int) -> None:
+        super().__init__(f"{tries} tries left no trace: their worker died, or was stopped")
+
+
 class TransactionRequiredError(Exception):
     """A function that writes together with its caller was called outside a transaction."""
 

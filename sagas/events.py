@@ -48,6 +48,17 @@ class DomainEvent(BaseModel):
         return cls.model_validate(data)
 
 
+def known_types() -> list[str]:
+    """Return the types of every event this process has a class for."""
+    classes, found = [DomainEvent], set()
+    while classes:
+        cls = classes.pop()
+        classes += cls.__subclasses__()
+        if "type" in cls.__dict__:
+            found.add(cls.type)
+    return sorted(found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cause:
     """Where the work under way came from; stored with every event and run it leads to."""

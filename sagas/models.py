@@ -78,6 +78,8 @@ class Run(models.Model):
     epoch = models.PositiveIntegerField(default=1)
     #: The step that is next, or under way.
     place = models.PositiveSmallIntegerField(default=0)
+    #: Where the plan it began with goes forward only; empty if it has no such step.
+    pivot_place = models.PositiveSmallIntegerField(null=True, blank=True)
     input = models.JSONField()
     #: What each finished step handed on, by its name.
     results = models.JSONField(default=dict)
@@ -149,6 +151,8 @@ class StepRun(models.Model):
     action = models.CharField(max_length=4, choices=Action.choices, default=Action.RUN)
     status = models.CharField(max_length=10, choices=choices(StepStatus), default=StepStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
+    #: Tries begun again after the last one left no trace: its worker died, or its message was lost.
+    lost = models.PositiveSmallIntegerField(default=0)
     idempotency_key = models.CharField(max_length=150)
     #: Note [Lease token]: whoever calls outside holds a token; only the holder of the current one may write what
     #: came of it, so a worker that was frozen and woken up changes nothing.
@@ -179,6 +183,7 @@ class Delivery(models.Model):
     key = models.CharField(max_length=100)
     status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
+    lost = models.PositiveSmallIntegerField(default=0, help_text="Tries begun again after the last left no trace.")
     #: When the sweep looks after it.
     due_at = models.DateTimeField(null=True, blank=True)
     #: When the next try is due, after a failed one.

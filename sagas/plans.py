@@ -24,6 +24,13 @@ from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 
 logger = structlog.get_logger(__name__)
 
+#: Counted no further: the pause has long reached its cap.
+MOST_RESENT = 10
+
+#: A worker that is killed takes down neighbours that never began, and queues may be slow: so many tries may leave
+#: no trace before the step itself counts as what kills its worker.
+MOST_LOST = 5
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepTask:
@@ -49,7 +56,7 @@ def resend_after(resent: int) -> timedelta:
 
     A queue nobody serves for a while therefore does not fill with copies.
     """
-    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resent, 10)))
+    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resent, MOST_RESENT)))
 
 
 def lease_of(work: Step | Subscription) -> timedelta:
@@ -68,6 +75,7 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
         saga=saga.name,
         definition_hash=saga.definition_hash,
         key=event.key,
+        pivot_place=saga.pivot_place,
         input=event.data,
         due_at=now + resend_after(0),
         deadline_at=None if saga.deadline is None else now + saga.deadline,

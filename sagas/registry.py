@@ -46,6 +46,10 @@ def subscription(name: str) -> Subscription | None:
     return _subscriptions.get(name)
 
 
+def subscription_names() -> list[str]:
+    return list(_subscriptions)
+
+
 def subscriptions() -> list[Subscription]:
     return list(_subscriptions.values())
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import structlog
-from django.db import connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
 from . import registry
 from .attempts import message_of
 from .deliveries import DeliveryWakeUp, wake_ups_for
+from .events import known_types
 from .models import Delivery, Event
 from .plans import WakeUp, resend_after
 from .starting import start
@@ -38,6 +39,8 @@ def relay(*, now: datetime, limit: int) -> Relayed:
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
 
+    Events of a type this process does not know are left to one that does (rolling deploy).
+
     Transaction: opens one.
     Idempotent: by event; `relayed_at` is stamped in the same transaction.
     """
@@ -45,7 +48,9 @@ def relay(*, now: datetime, limit: int) -> Relayed:
         if not _is_the_only_one():
             return Relayed()
         events = list(
-            Event.objects.filter(relayed_at=None).order_by("position").select_for_update(skip_locked=True)[:limit]
+            Event.objects.filter(relayed_at=None, type__in=known_types())
+            .order_by("position")
+            .select_for_update(skip_locked=True)[:limit]
         )
         if not events:
             return Relayed()
@@ -81,6 +86,8 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
     try:
         with transaction.atomic():
             return start(subscription.saga, events, now=now)
+    except (OperationalError, IntegrityError):
+        raise  # the database is in trouble, not the event: the next turn takes it on
     except Exception as error:  # one bad event must not hold up the others
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)

@@ -1,8 +1,12 @@
 """How often and when to try again: exponential backoff with full jitter, as rows due later (never Celery's eta)."""
 
+import math
 import random
 from dataclasses import dataclass
 from datetime import timedelta
+
+#: However long another system asks us to wait, we ask again after a day.
+MOST_ASKED_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +25,8 @@ class Retry:
 
         Full jitter spreads the tries of runs that failed together; see Note [Full jitter].
         """
-        if asked_seconds is not None:
-            return timedelta(seconds=asked_seconds)
+        if asked_seconds is not None and not math.isnan(asked_seconds):
+            return timedelta(seconds=min(max(asked_seconds, 0.0), MOST_ASKED_SECONDS))
         # Note [Full jitter]: "Exponential Backoff And Jitter", AWS Architecture Blog. The draw goes from 0 to the
         # ceiling; half of the ceiling is kept as a floor so that a first retry is not an immediate one.
         ceiling = min(self.cap_seconds, self.base_seconds * 2 ** (attempts_made - 1))

@@ -35,7 +35,7 @@ def start(saga: Saga[Any], events: Sequence[Event], *, now: datetime) -> list[Wa
     runs, rows = [], []
     for run, steps in planned:
         if run.event_id in taken or run.key in open_keys:
-            logger.info("run_stands_already", saga=saga.name, key=run.key, event_id=str(run.event_id))
+            logger.warning("run_stands_already", saga=saga.name, key=run.key, event_id=str(run.event_id))
             continue
         open_keys.add(run.key)
         runs.append(run)

@@ -12,7 +12,7 @@ from . import registry
 from .definition import Failure
 from .errors import Kind
 from .models import Run
-from .plans import WakeUp, resend_after, wake_ups_of
+from .plans import MOST_RESENT, WakeUp, resend_after, wake_ups_of
 from .transitions import LIVE_RUNS, RunStatus, StepStatus
 from .undo import hand_over, start_undo
 
@@ -32,7 +32,7 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
             .select_for_update(skip_locked=True)[:limit]
         )
         for run in due:
-            run.resent += 1
+            run.resent = min(run.resent + 1, MOST_RESENT)
             run.due_at = now + resend_after(run.resent)
         Run.objects.bulk_update(due, ("resent", "due_at"))
         _hand_over([run for run in due if run.attention is not None])
@@ -88,9 +88,8 @@ _DEADLINE_PASSED = Failure(step="", kind=Kind.REJECTED, error="DeadlinePassed", 
 
 
 def _may_go_back(run: Run) -> bool:
-    pivot = registry.saga(run.saga).pivot_place
-    return (
-        pivot is None
-        or run.place < pivot
-        or (run.place == pivot and run.steps.filter(place=pivot, status=StepStatus.PENDING).exists())
-    )
+    """Say whether a run stands before its pivot, or at it without having begun; by its own plan, not by today's."""
+    pivot = run.pivot_place
+    if pivot is None or run.place < pivot:
+        return True
+    return run.place == pivot and run.steps.filter(place=pivot, status=StepStatus.PENDING).exists()

@@ -29,6 +29,9 @@ logger = structlog.get_logger(__name__)
 
 #: Most seconds one relay message works on a backlog; the next beat goes on with it.
 _RELAY_SECONDS = 5.0
+#: How long a relay at work lets the sweep wait.
+_SWEEP_SECONDS = 1.0
+_swept_at = 0.0
 
 
 # Messages out ----------------------------------------------------------------------------------------------------
@@ -133,20 +136,28 @@ def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # 
 # Their messages expire where nobody takes them in time, each of which would be stored as a failure.
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
-    """Take new events on until there are none, or the next beat takes over."""
+    """Take new events on until there are none, or the next beat takes over; sweep in between."""
     until = time.monotonic() + _RELAY_SECONDS
     while True:
         relayed = relay_once(now=timezone.now(), limit=settings.SAGAS_RELAY_LIMIT)
         send(relayed.wake_ups, relayed.deliveries)
+        # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
+        if time.monotonic() - _swept_at > _SWEEP_SECONDS:
+            sweep()
         if relayed.events < settings.SAGAS_RELAY_LIMIT or time.monotonic() > until:
             return
 
 
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
 def sweep() -> None:
-    """Send again whatever is due."""
+    """Send again whatever is due: runs, then deliveries, neither held up by the other's trouble."""
+    global _swept_at  # noqa: PLW0603 - of this process
+    _swept_at = time.monotonic()
     now, limit = timezone.now(), settings.SAGAS_RELAY_LIMIT
-    send(sweep_once(now=now, limit=limit), deliveries.sweep_deliveries(now=now, limit=limit))
+    try:
+        send(sweep_once(now=now, limit=limit))
+    finally:
+        send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
 
 
 # Waking the relay ------------------------------------------------------------------------------------------------

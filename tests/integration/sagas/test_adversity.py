@@ -1,0 +1,373 @@
+"""What an adversary would try: poison, hanging and killed work, other code's rows, late answers, fences left out."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import OperationalError, connections
+from pytest_django import Settings
+
+from sagas import engine, registry, undo
+from sagas import relay as relay_module
+from sagas.definition import Saga, Step
+from sagas.deliveries import sweep_deliveries
+from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.models import Delivery, Event, Run, StepRun
+from sagas.relay import relay
+from sagas.sweep import sweep
+from sagas.testing import MovableClock, drive, run_delivery
+from sagas.transitions import RunStatus
+
+from .conftest import Asked, Script, ids, standing
+
+Ask = Callable[..., Event]
+Tell = Callable[[str, int], Event]
+
+
+class Killed(BaseException):
+    """Stands for a kill -9 or a hard time limit: nothing catches it, nothing is written."""
+
+
+def drive_on(clock: MovableClock, *, turns: int = 30) -> None:
+    """Let recovery do its work, whatever kills its workers meanwhile."""
+    for _ in range(turns):
+        try:
+            drive(now=clock)
+        except Killed:
+            pass
+        clock.move(minutes=11)
+
+
+def replace(step: Step, **parts: Any) -> None:
+    for name, part in parts.items():
+        object.__setattr__(step, name, part)
+
+
+def deploy(monkeypatch: pytest.MonkeyPatch, saga: Saga[Asked], *steps: Step) -> None:
+    """Put other code in the place of the saga's."""
+    other = Saga(saga.name, input=saga.input, deadline=saga.deadline, undone=saga.undone, steps=steps)
+    assert list(other.faults()) == []
+    monkeypatch.setattr(registry, "_sagas", {saga.name: other})
+
+
+# Work that kills or hangs ----------------------------------------------------------------------------------------
+
+
+def test_a_step_that_always_hits_its_time_limit_is_given_up(ask: Ask, script: Script, clock: MovableClock) -> None:
+    """Celery acknowledges such a message, so the broker never says that it came before."""
+    script.says["last"] = [Killed() for _ in range(100)]
+    ask()
+    drive_on(clock)
+    assert standing()[0] == "needs_attention"
+    assert (Run.objects.get().attention or {})["error"] == "WorkerLostError"
+    assert script.did.count("last k") == 6
+
+
+def test_a_probe_that_always_kills_its_worker_is_given_up(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [OutcomeUnknown("silence")]
+    script.says["probe"] = [Killed() for _ in range(100)]
+    ask()
+    Run.objects.update(deadline_at=None)
+    drive_on(clock)
+    assert script.did.count("probe k") <= 6
+    assert "undo-far k" in script.did
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_reaction_that_always_kills_its_worker_is_parked(
+    tell: Tell, script: Script, clock: MovableClock, outside: bool
+) -> None:
+    subscription = registry.subscription("inside")
+    object.__setattr__(subscription, "outside", outside)
+    script.says["told k"] = [Killed() for _ in range(100)]
+    tell("k", 1)
+    drive_on(clock)
+    assert Delivery.objects.get().status == "parked"
+    assert script.did.count("told k 1") == 6
+
+
+def test_a_redelivery_does_not_use_up_the_tries_of_the_business(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["first"] = [Retryable("busy")]
+    ask()
+    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+    assert outcome.failed is None
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert standing()[0] == "completed"
+
+
+# Poison ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["first", "last", "probe"])
+@pytest.mark.parametrize(
+    "poison",
+    [
+        Rejected("null \x00"),
+        Rejected("half a pair \ud800"),
+        type("E" * 201, (Exception,), {})(),
+        {"ratio": float("nan")},
+        {"text": "null \x00"},
+        {"text": "half a pair \ud800"},
+    ],
+    ids=["null", "surrogate", "long name", "result nan", "result null", "result surrogate"],
+)
+def test_poison_ends_its_own_run_only(ask: Ask, script: Script, clock: MovableClock, step: str, poison: Any) -> None:
+    if step == "probe":
+        script.says["far"] = [OutcomeUnknown("silence")]
+    script.says[step] = [poison] * 9
+    ask()
+    drive_on(clock, turns=6)
+    assert Run.objects.get().status in ("compensated", "needs_attention")
+
+
+def test_a_backslash_before_u0000_is_no_null_character(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["first"] = [{"text": r"C:\u0000"}]
+    ask()
+    drive(now=clock)
+    assert Run.objects.get().results["first"] == {"text": r"C:\u0000"}
+
+
+@pytest.mark.parametrize("seconds", [1e15, float("inf"), float("nan"), -5.0])
+def test_no_answer_of_another_system_makes_a_run_wait_for_ever(
+    ask: Ask, script: Script, clock: MovableClock, seconds: float
+) -> None:
+    script.says["last"] = [Retryable("busy", retry_after_seconds=seconds)]
+    ask()
+    drive(now=clock)
+    clock.move(days=1)
+    drive(now=clock)
+    assert standing()[0] == "completed"
+
+
+def test_a_deferred_constraint_fails_the_step_that_violates_it(
+    ask: Ask, script: Script, clock: MovableClock, settings: Settings
+) -> None:
+    settings.SAGAS_BATCH_SIZE = 10
+    saga = registry.saga("test")
+    good = saga.steps[0].run
+
+    def dangling(call: Any) -> Any:
+        if call.key == "bad":
+            Delivery.objects.create(event_id=987654, subscription="x", key="x")
+        return good(call)
+
+    replace(saga.steps[0], run=dangling)
+    for key in ("a", "bad", "b"):
+        ask(key)
+    drive_on(clock, turns=3)
+    assert [standing(key)[0] for key in ("a", "bad", "b")] == ["completed", "compensated", "completed"]
+
+
+# Answers that come late ------------------------------------------------------------------------------------------
+
+
+def test_unknown_and_then_busy_may_have_taken_effect(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["far"] = [OutcomeUnknown("silence"), Retryable("busy")]
+    script.says["probe"] = ["nothing found yet"]
+    ask()
+    drive_on(clock, turns=3)
+    assert script.did[-3:] == ["undo-far k", "undo-first k", "say-sorry k"]
+
+
+def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: MovableClock, settings: Settings) -> None:
+    """A batch's first call is so slow that the deadline passes for the second, which waits behind it."""
+    settings.SAGAS_BATCH_SIZE = 10
+    for key in "ab":
+        ask(key)
+    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    far = registry.saga("test").steps[1]
+    quick = far.run
+
+    def slow(call: Any) -> Any:
+        if call.key == "a" and "undo-first b" not in script.did:
+            clock.move(hours=2)
+            drive(now=clock)
+        return quick(call)
+
+    replace(far, run=slow)
+    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    assert "undo-first b" in script.did
+    assert "far b" not in script.did
+
+
+def test_settling_an_answer_and_turning_back_do_not_block_each_other(
+    ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask()
+    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    planning, answered = threading.Event(), threading.Event()
+    plan = undo.plan_undo
+
+    def plan_while_the_answer_comes(*parts: Any) -> Any:
+        planning.set()
+        answered.wait(0.5)  # the settling side is at its locks by then, or waits for ours
+        return plan(*parts)
+
+    monkeypatch.setattr(undo, "plan_undo", plan_while_the_answer_comes)
+    errors: list[Exception] = []
+
+    def turn_back() -> None:
+        try:
+            sweep(now=clock() + timedelta(hours=2), limit=10)
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    sweeper = threading.Thread(target=turn_back)
+
+    def far(call: Any) -> dict[str, str]:
+        sweeper.start()
+        planning.wait(10)
+        return {}
+
+    replace(registry.saga("test").steps[1], run=far)
+    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    sweeper.join()
+    assert errors == []
+    assert standing()[0] == "compensating"
+
+
+# Other code's rows -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("says", "status"),
+    [
+        ([Retryable("busy", retry_after_seconds=5), Rejected("cannot")], "needs_attention"),
+        ([Retryable("busy", retry_after_seconds=86_400)], "running"),
+    ],
+    ids=["rejected", "deadline"],
+)
+def test_a_run_behind_its_own_pivot_never_goes_back_whatever_was_deployed(
+    ask: Ask,
+    saga: Saga[Asked],
+    script: Script,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    says: list[Exception],
+    status: str,
+) -> None:
+    script.says["last"] = list(says)
+    ask()
+    drive(now=clock)
+    more = [
+        Step(name, queue="sagas", run=script.step(name), undo=script.step(f"un{name}"))
+        for name in ("check-a", "check-b")
+    ]
+    deploy(monkeypatch, saga, *more, *saga.steps)
+    clock.move(hours=2)
+    drive(now=clock)
+    assert standing()[0] == status
+    assert "undo-first k" not in script.did
+
+
+def test_an_event_of_a_type_nobody_here_knows_waits_for_one_who_does(
+    ask: Ask, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = ask()
+    with monkeypatch.context() as old_code:
+        old_code.setattr(relay_module, "known_types", lambda: ["tests.told"])
+        assert relay(now=clock(), limit=10).events == 0
+    event.refresh_from_db()
+    assert event.relayed_at is None
+    drive(now=clock)
+    assert Run.objects.count() == 1
+
+
+# The database in trouble -----------------------------------------------------------------------------------------
+
+
+def test_a_passing_database_error_costs_a_turn_of_the_relay_and_parks_nothing(
+    ask: Ask, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OperationalError("deadlock detected")
+
+    with monkeypatch.context() as trouble:
+        trouble.setattr(relay_module, "start", fail)
+        with pytest.raises(OperationalError):
+            relay(now=clock(), limit=10)
+    assert not Delivery.objects.exists()
+    assert relay(now=clock(), limit=10).events == 1
+
+
+def test_a_count_of_resends_does_not_overflow(ask: Ask, tell: Tell, clock: MovableClock) -> None:
+    ask()
+    tell("k", 1)
+    relay(now=clock(), limit=10)
+    for _ in range(40):
+        clock.move(minutes=11)
+        sweep(now=clock(), limit=10)
+        sweep_deliveries(now=clock(), limit=10)
+    assert Run.objects.get().resent == Delivery.objects.get().resent == 10
+
+
+# Fences: each fails if its check is left out ---------------------------------------------------------------------
+
+
+def test_a_step_is_not_taken_for_a_message_of_an_old_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    relay(now=clock(), limit=10)
+    Run.objects.update(epoch=2)
+    assert not engine.execute(run_ids=ids(), place=0, epoch=1, clock=clock).carries_on
+    assert script.did == []
+
+
+def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, clock: MovableClock) -> None:
+    ask()
+    relay(now=clock(), limit=10)
+    failure = {"step": "first", "kind": "rejected", "error": "Rejected", "message": "no"}
+    Run.objects.update(epoch=2, failure=failure, attention=failure)
+    assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
+    assert undo.hand_over(run_ids=ids(), epoch=1) == 0
+    assert Run.objects.get().status == RunStatus.RUNNING
+
+
+def test_an_answer_is_not_settled_in_a_later_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+
+    def late(call: Any) -> dict[str, str]:
+        Run.objects.update(epoch=2)
+        return {"by": "the late one"}
+
+    replace(registry.saga("test").steps[1], run=late)
+    assert not engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
+    assert StepRun.objects.get(name="far").status == "running"
+    assert "far" not in Run.objects.get().results
+
+
+def test_a_delivery_is_not_settled_by_who_lost_the_lease(tell: Tell, script: Script, clock: MovableClock) -> None:
+    subscription = registry.subscription("inside")
+    other = UUID(int=7)
+
+    def frozen(received: Any) -> None:
+        Delivery.objects.update(lease_token=other)
+
+    object.__setattr__(subscription, "outside", True)
+    object.__setattr__(subscription, "react", frozen)
+    tell("k", 1)
+    (wake_up,) = relay(now=clock(), limit=10).deliveries
+    run_delivery(wake_up, now=clock)
+    assert Delivery.objects.values_list("status", "lease_token").get() == ("running", other)
+
+
+def test_the_deadline_turns_back_a_run_that_waits_at_its_pivot(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["pivot"] = [Retryable("busy", retry_after_seconds=7200)]
+    ask()
+    drive(now=clock)
+    clock.move(seconds=3601)
+    drive(now=clock)
+    assert standing()[0] == "compensated"
+    assert script.did == ["first k", "far k", "pivot k", "undo-far k", "undo-first k", "say-sorry k"]
