@@ -185,7 +185,7 @@ def test_a_parcel_takes_what_was_held(stock: None) -> None:
 
 
 @pytest.mark.parametrize("released", [False, True])
-def test_nothing_is_sent_where_nothing_is_held(stock: None, released: bool) -> None:  # noqa: FBT001
+def test_nothing_is_sent_where_nothing_is_held(stock: None, released: bool) -> None:
     if released:
         reserve(A=3)
         inventory.release(order_id=ORDER, now=NOW)

@@ -1,5 +1,6 @@
 """What an adversary would try: poison, hanging and killed work, other code's rows, late answers, fences left out."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -10,7 +11,7 @@ import pytest
 from django.db import OperationalError, connections
 from pytest_django import Settings
 
-from sagas import engine, registry, undo
+from sagas import engine, plans, registry, undo
 from sagas import relay as relay_module
 from sagas.definition import Saga, Step
 from sagas.deliveries import sweep_deliveries
@@ -34,10 +35,8 @@ class Killed(BaseException):
 def drive_on(clock: MovableClock, *, turns: int = 30) -> None:
     """Let recovery do its work, whatever kills its workers meanwhile."""
     for _ in range(turns):
-        try:
+        with contextlib.suppress(Killed):
             drive(now=clock)
-        except Killed:
-            pass
         clock.move(minutes=11)
 
 
@@ -203,7 +202,7 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
     engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     planning, answered = threading.Event(), threading.Event()
-    plan = undo.plan_undo
+    plan = plans.plan_undo
 
     def plan_while_the_answer_comes(*parts: Any) -> Any:
         planning.set()

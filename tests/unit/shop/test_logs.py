@@ -106,7 +106,7 @@ def test_the_level_is_that_of_all_but_the_talkative() -> None:
 )
 def test_people_read_colours_and_collectors_json(
     monkeypatch: pytest.MonkeyPatch,
-    terminal: bool,  # noqa: FBT001
+    terminal: bool,
     renderer: type[object],
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
