@@ -43,7 +43,7 @@ class NoAnswer(OutcomeUnknown):
     """The provider did not answer in time; it may or may not have charged."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"The payment provider did not answer within {seconds:g} seconds.")
+        super().__init__(f"The payment provider did not answer within {seconds:g} s.")
         self.seconds = seconds
 
 

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -154,11 +155,18 @@ class EditAdmin(ModelAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
 
+#: 1234.50 and 1,234.50; not 12,50, of which nobody knows whether it is 12.50 or 1250.
+_AMOUNT = re.compile(r"-?([0-9]{1,10}|[0-9]{1,3}(,[0-9]{3}){1,3})(\.[0-9]{1,2})?")
+
+
 class MoneyField(forms.Field):
     """Money as people type it, 12.95; the value is in minor units."""
 
     widget = UnfoldAdminTextInputWidget
-    default_error_messages = {"invalid": "An amount such as 12.95 is needed.", "too_small": "More than nothing."}
+    default_error_messages = {
+        "invalid": "An amount such as 12.95 is needed.",
+        "too_small": "It has to be more than nothing.",
+    }
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         return {"inputmode": "decimal"}
@@ -169,13 +177,10 @@ class MoneyField(forms.Field):
     def to_python(self, value: Any) -> int | None:
         if value in self.empty_values:
             return None
-        try:
-            minor = Decimal(str(value).strip().replace(",", "")) * 100
-            whole = int(minor)
-        except (ArithmeticError, ValueError):
-            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
-        if whole != minor or whole > 10**12:
+        typed = str(value).strip()
+        if not _AMOUNT.fullmatch(typed):
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
+        whole = int(Decimal(typed.replace(",", "")) * 100)
         if whole <= 0:
             raise forms.ValidationError(self.error_messages["too_small"], code="too_small")
         return whole

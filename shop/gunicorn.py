@@ -39,7 +39,7 @@ def post_worker_init(worker: Any) -> None:
 
 def _announce() -> None:
     deadline = time.monotonic() + 60
-    while not _answers():
+    while not (_answers() and _workers_answer()):
         if time.monotonic() > deadline:
             sys.stderr.write(
                 f"shop: http://localhost:{PORT}/admin/ does not answer as it should; see the lines above\n"
@@ -60,6 +60,13 @@ def _answers() -> bool:
         return False
     finally:
         connection.close()
+
+
+def _workers_answer() -> bool:
+    """Say whether worker and relay take messages, so that the first order finds them at work."""
+    from shop.celery import app
+
+    return len(app.control.ping(timeout=0.5) or []) >= 2
 
 
 def _login() -> list[str]:

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from honcho.environ import parse_procfile  # type: ignore[import-untyped]
@@ -55,13 +56,27 @@ def _manage(*command: str) -> None:
 
 def _supervise() -> int:
     """Run the Procfile; one process that ends ends all."""
-    manager = Manager(Printer(sys.stdout))
+    manager = Manager(Printer(_Terminal()))
     for name, command in parse_procfile(Path("Procfile").read_text()).processes.items():
         manager.add_process(name, command)
     # A closed terminal is a stop like any other; honcho knows only Ctrl-C and SIGTERM.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
     return int(manager.returncode or 0)
+
+
+class _Terminal:
+    """Standard output without a buffer: honcho prints in its signal handlers, where a buffer may be in use already."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):  # a closed terminal stops nobody from stopping
+            os.write(sys.stdout.fileno(), text.encode(errors="replace"))
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+    def isatty(self) -> bool:
+        return sys.stdout.isatty()
 
 
 if __name__ == "__main__":

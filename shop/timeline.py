@@ -122,7 +122,7 @@ _RANK: dict[EntryKind, int] = {
     "event": 5,
     "delivery": 2,
 }
-_FIRST, _LAST = 0, 7
+_FIRST, _LAST, _NOT_REACHED = 0, 7, 6
 
 
 def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
@@ -134,9 +134,14 @@ def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
             ranked += [(_RANK[entry.kind], entry) for entry in _delivery(delivery, event)]
     for run in journal.runs:
         ranked.append((_RANK["run"], _run_started(run)))
-        ranked += [(_RANK[entry.kind], entry) for step in run.steps.all() for entry in _step(run, step)]
+        ranked += [(_rank_of_step(entry), entry) for step in run.steps.all() for entry in _step(run, step)]
         ranked += [(_LAST, entry) for entry in _run_turned(run)]
     return [entry for _, entry in sorted(ranked, key=lambda item: (item[1].at, item[0]))]
+
+
+def _rank_of_step(entry: Entry) -> int:
+    """Put what was not reached behind the try that ended it all."""
+    return _NOT_REACHED if entry.status == StepStatus.SKIPPED else _RANK[entry.kind]
 
 
 def _effects(order_id: UUID) -> Iterator[Entry]:

@@ -33,7 +33,7 @@ def open_rejects(original: Path, columns: Sequence[str], wanted: Path | None) ->
     Raises:
         UnreadableFile: it cannot be written, or would be the original itself.
     """
-    name = f"{original.name.removesuffix('.csv')}.rejects.csv"
+    name = f"{original.name}.rejects.csv"
     if wanted is not None:
         file = _opened(wanted, original)
     else:

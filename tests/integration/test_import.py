@@ -61,7 +61,7 @@ def run(file: Path, *arguments: str) -> str:
 
 
 def rejects(file: Path) -> list[tuple[str, str]]:
-    with file.with_name(f"{file.stem}.rejects.csv").open(newline="") as read:
+    with file.with_name(f"{file.name}.rejects.csv").open(newline="") as read:
         return [(line["line"], line["reason"]) for line in csv.DictReader(read)]
 
 
@@ -279,7 +279,7 @@ def test_line_numbers_are_those_of_an_editor(transactional_db: None, tmp_path: P
 def test_refused_lines_can_be_corrected_and_imported(transactional_db: None, tmp_path: Path) -> None:
     file = write(tmp_path / "orders.csv", row(InvoiceNo="1", Description='A "B", C', UnitPrice="0"), row(InvoiceNo="2"))
     run(file)
-    corrected = file.with_name("orders.rejects.csv")
+    corrected = file.with_name("orders.csv.rejects.csv")
     with corrected.open(newline="") as read:
         header, line = csv.reader(read)
     assert header == ["line", "reason", *COLUMNS]
@@ -350,8 +350,8 @@ def test_refused_lines_go_where_they_can_be_written(
     file = write(tmp_path / "orders.csv", row(Quantity="0"))
     (here := tmp_path / "here").mkdir()
     monkeypatch.chdir(here)
-    (tmp_path / "orders.rejects.csv").mkdir()  # whoever runs the tests, root too, cannot write this
-    assert "refused lines go to ./orders.rejects.csv" in run(file)
+    (tmp_path / "orders.csv.rejects.csv").mkdir()  # whoever runs the tests, root too, cannot write this
+    assert "refused lines go to ./orders.csv.rejects.csv" in run(file)
     assert rejects(here / "orders.csv") == [("2", "Quantity 0 is not positive; returns are not imported yet")]
     assert f"1 lines refused: {tmp_path / 'mine.csv'}" in run(file, "--rejects", str(tmp_path / "mine.csv"))
     with pytest.raises(CommandError, match="cannot be written"):

@@ -123,8 +123,8 @@ def test_an_order_that_is_paid_is_not_charged_under_another_key(transactional_db
     ("method", "error", "message", "in_the_books"),
     [
         ("tok_flaky", ProviderBusy, "The payment provider is busy (503).", [("new", 1)]),
-        ("tok_down", NoAnswer, "The payment provider did not answer within 0.05 seconds.", [("new", 1)]),
-        ("tok_lostReply", NoAnswer, "The payment provider did not answer within 0.05 seconds.", [("charged", 1)]),
+        ("tok_down", NoAnswer, "The payment provider did not answer within 0.05 s.", [("new", 1)]),
+        ("tok_lostReply", NoAnswer, "The payment provider did not answer within 0.05 s.", [("charged", 1)]),
         ("cheque", UnknownPaymentMethod, "There is no payment method 'cheque'.", []),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentParser
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         if faults:
             raise SystemExit(1)
         if not json:
-            self.stdout.write(f"{len(registry.sagas())} definitions, no faults.")
+            self.stdout.write(f"Definitions: {len(registry.sagas())}, without faults.")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
@@ -91,7 +92,7 @@ class Command(BaseCommand):
 
 def _by_id(text: str) -> Run | None:
     try:
-        return Run.objects.filter(id=text).first()
+        return Run.objects.filter(id=UUID(text)).first()
     except ValueError:
         return None
 
