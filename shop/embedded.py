@@ -487,6 +487,8 @@ def _unprivileged() -> list[str]:
         "--clear-groups",
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
+        # Without it access(2), by which initdb looks for its neighbours, forgets the capability.
+        "--securebits=+no_setuid_fixup",
         "--",
     ]
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import redis
 
-from shop import secret_key
+from shop import embedded, secret_key
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENSURE = "from shop import embedded; embedded.ensure()"
@@ -264,3 +264,23 @@ def test_the_secret_key_is_drawn_once_and_is_its_owners(tmp_path: Path, monkeypa
     assert (secret_key.drawn_once(), len(first) > 50) == (first, True)
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["secret-key"]
     assert (tmp_path / "var" / "secret-key").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_postgresql_finds_its_programs_below_a_folder_that_only_root_enters(tmp_path: Path) -> None:
+    """A checkout, and so its virtual environment, may lie in a folder of mode 700."""
+    program = tmp_path / "root only" / "program"
+    program.parent.mkdir(mode=0o700)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    found = subprocess.run(
+        [
+            *embedded._unprivileged(),
+            sys.executable,
+            "-c",
+            "import os, sys; sys.exit(not os.access(sys.argv[1], os.X_OK))",
+            program,
+        ],
+        check=False,
+    )
+    assert found.returncode == 0
