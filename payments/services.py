@@ -1,5 +1,6 @@
 """Taking money, giving it back, keeping credit back."""
 
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,14 +21,27 @@ def gateway() -> Gateway:
     return FakeGateway()
 
 
-def capture(*, order_id: UUID, amount_minor: int, currency: str, method: str, key: str, now: datetime) -> Payment:
+@dataclass(frozen=True, kw_only=True)
+class PaymentRequest:
+    """What a customer owes for an order, and the key under which they are charged once.
+
+    Attributes:
+        amount_minor: minor units of `currency` (ISO 4217), > 0.
+        key: fixed before the first call; the provider knows the payment by it.
+    """
+
+    order_id: UUID
+    amount_minor: int
+    currency: str
+    method: str
+    key: str
+
+
+def capture(request: PaymentRequest, *, now: datetime) -> Payment:
     """Charge the customer once for an order.
 
     Transaction: refuses one; the provider's answer must not wait under row locks.
-    Idempotent: by `key`, here and at the provider; a repeat returns the stored payment.
-
-    Args:
-        amount_minor: minor units of `currency` (ISO 4217), > 0.
+    Idempotent: by `request.key`, here and at the provider; a repeat returns the stored payment.
 
     Raises:
         CardDeclined: Rejected; the bank says no.
@@ -39,31 +53,24 @@ def capture(*, order_id: UUID, amount_minor: int, currency: str, method: str, ke
         TransactionRefusedError: called inside a transaction.
     """
     _refuse_transaction()
-    if Payment.objects.filter(order_id=order_id, status=Payment.Status.CAPTURED).exclude(key=key).exists():
-        raise PaidAlready(order_id)
+    captured = Payment.objects.filter(order_id=request.order_id, status=Payment.Status.CAPTURED)
+    if captured.exclude(key=request.key).exists():
+        raise PaidAlready(request.order_id)
     try:
-        charge = gateway().charge(key=key, amount_minor=amount_minor, currency=currency, method=method)
-    except CardDeclined as declined:
-        _record_declined(
-            order_id=order_id,
-            amount_minor=amount_minor,
-            currency=currency,
-            method=method,
-            key=key,
-            reason=declined.reason,
-            made_at=now,
+        charge = gateway().charge(
+            key=request.key, amount_minor=request.amount_minor, currency=request.currency, method=request.method
         )
+    except CardDeclined as declined:
+        _record_declined(request, declined.reason, now)
         raise
-    return _record_captured(order_id, charge, method, key, now)
+    return _record_captured(request, charge, now)
 
 
-def find_capture(
-    *, order_id: UUID, amount_minor: int, currency: str, method: str, key: str, now: datetime
-) -> Payment | None:
+def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
     """Ask the provider what became of an unanswered `capture`; None if nothing was charged.
 
     Transaction: refuses one.
-    Idempotent: by `key`.
+    Idempotent: by `request.key`.
 
     Raises:
         CardDeclined: the bank said no.
@@ -71,35 +78,27 @@ def find_capture(
     """
     _refuse_transaction()
     try:
-        charge = gateway().find(key=key)
+        charge = gateway().find(key=request.key)
     except CardDeclined as declined:
-        _record_declined(
-            order_id=order_id,
-            amount_minor=amount_minor,
-            currency=currency,
-            method=method,
-            key=key,
-            reason=declined.reason,
-            made_at=now,
-        )
+        _record_declined(request, declined.reason, now)
         raise
-    return None if charge is None else _record_captured(order_id, charge, method, key, now)
+    return None if charge is None else _record_captured(request, charge, now)
 
 
-def refund(*, order_id: UUID, method: str, key: str, now: datetime) -> Payment | None:
-    """Give back what was charged under `key`; None if nothing was, and then nothing will be.
+def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
+    """Give back what was charged under the key; None if nothing was, and then nothing will be.
 
     Transaction: refuses one.
-    Idempotent: by `key`, here and at the provider.
+    Idempotent: by `request.key`, here and at the provider.
 
     Raises:
         NoAnswer: call it again.
     """
     _refuse_transaction()
-    charge = gateway().refund(key=key)
+    charge = gateway().refund(key=request.key)
     if charge is None:
         return None
-    payment = _record_captured(order_id, charge, method, key, now)
+    payment = _record_captured(request, charge, now)
     with transaction.atomic():
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
         if payment.status == Payment.Status.CAPTURED:
@@ -193,33 +192,38 @@ def _refuse_transaction() -> None:
         raise TransactionRefusedError("a payment provider is never called inside a transaction")
 
 
-def _record_captured(order_id: UUID, charge: Charge, method: str, key: str, now: datetime) -> Payment:
+def _record_captured(request: PaymentRequest, charge: Charge, now: datetime) -> Payment:
     with transaction.atomic():
-        payment, new = Payment.objects.get_or_create(
-            key=key,
-            defaults={
-                "order_id": order_id,
-                "status": Payment.Status.CAPTURED,
-                "amount_minor": charge.amount_minor,
-                "currency": charge.currency,
-                "method": method,
-                "provider_reference": charge.reference,
-                "made_at": now,
-            },
+        # The books of the provider count, not what was asked for.
+        payment, new = _payment(
+            request,
+            now,
+            status=Payment.Status.CAPTURED,
+            amount_minor=charge.amount_minor,
+            currency=charge.currency,
+            provider_reference=charge.reference,
         )
         if new:
-            outbox.emit(PaymentCaptured(method=method, provider_reference=charge.reference, **_facts(payment)), now=now)
+            outbox.emit(
+                PaymentCaptured(
+                    method=payment.method, provider_reference=payment.provider_reference, **_facts(payment)
+                ),
+                now=now,
+            )
     return payment
 
 
-def _record_declined(**payment_fields: Any) -> None:
+def _record_declined(request: PaymentRequest, reason: str, now: datetime) -> None:
     with transaction.atomic():
-        key, now = payment_fields.pop("key"), payment_fields["made_at"]
-        payment, new = Payment.objects.get_or_create(
-            key=key, defaults={"status": Payment.Status.DECLINED, **payment_fields}
-        )
+        payment, new = _payment(request, now, status=Payment.Status.DECLINED, reason=reason)
         if new:
             outbox.emit(PaymentDeclined(reason=payment.reason, **_facts(payment)), now=now)
+
+
+def _payment(request: PaymentRequest, now: datetime, **answer: Any) -> tuple[Payment, bool]:
+    """Write down what the provider answered, unless that was done before; say whether it is new."""
+    asked = {name: value for name, value in asdict(request).items() if name != "key"}
+    return Payment.objects.get_or_create(key=request.key, defaults=asked | {"made_at": now} | answer)
 
 
 def _facts(payment: Payment) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The saga stands at the bottom and reads like its table; above it, thin adapters 
 """
 
 from datetime import timedelta
+from uuid import UUID
 
 from inventory import services as inventory
 from notifications import services as notifications
@@ -56,42 +57,20 @@ def release_credit(call: OrderCall) -> Result:
 
 
 def capture(call: OrderCall) -> Result:
-    order = call.input
-    payment = payments.capture(
-        order_id=order.order_id,
-        amount_minor=order.total_minor,
-        currency=order.currency,
-        method=order.payment_method,
-        key=call.idempotency_key,
-        now=call.now,
-    )
-    return {"payment_id": str(payment.id), "charged": formatted(payment.amount_minor, payment.currency)}
+    payment = payments.capture(_payment(call), now=call.now)
+    return _charged(payment.id, payment.amount_minor, payment.currency)
 
 
 def find_capture(call: OrderCall) -> Result:
-    order = call.input
-    payment = payments.find_capture(
-        order_id=order.order_id,
-        amount_minor=order.total_minor,
-        currency=order.currency,
-        method=order.payment_method,
-        key=call.idempotency_key,
-        now=call.now,
-    )
+    payment = payments.find_capture(_payment(call), now=call.now)
     if payment is None:
         return None
-    return {
-        "payment_id": str(payment.id),
-        "charged": formatted(payment.amount_minor, payment.currency),
-        "answer": "found by asking the provider",
-    }
+    found = _charged(payment.id, payment.amount_minor, payment.currency)
+    return found | {"answer": "found by asking the provider"}
 
 
 def refund(call: OrderCall) -> Result:
-    order = call.input
-    payment = payments.refund(
-        order_id=order.order_id, method=order.payment_method, key=call.idempotency_key, now=call.now
-    )
+    payment = payments.refund(_payment(call), now=call.now)
     if payment is None:
         return {"refunded": "nothing, for nothing was charged"}
     return {"refunded": formatted(payment.amount_minor, payment.currency)}
@@ -119,6 +98,21 @@ def reject_order(call: OrderCall) -> Result:
 
 def tell_customer(call: OrderCall) -> Result:
     return _tell(call, Kind.ORDER_REJECTED, reason=_reason(call))
+
+
+def _payment(call: OrderCall) -> payments.PaymentRequest:
+    order = call.input
+    return payments.PaymentRequest(
+        order_id=order.order_id,
+        amount_minor=order.total_minor,
+        currency=order.currency,
+        method=order.payment_method,
+        key=call.idempotency_key,
+    )
+
+
+def _charged(payment_id: UUID, amount_minor: int, currency: str) -> dict[str, str]:
+    return {"payment_id": str(payment_id), "charged": formatted(amount_minor, currency)}
 
 
 def _reason(call: OrderCall) -> str:

@@ -35,16 +35,20 @@ LATER = NOW + timedelta(hours=1)
 ORDER, OTHER = UUID(int=1), UUID(int=2)
 
 
+def request(method: str, key: str, order_id: UUID = ORDER) -> payments.PaymentRequest:
+    return payments.PaymentRequest(order_id=order_id, amount_minor=2000, currency="GBP", method=method, key=key)
+
+
 def capture(method: str = "tok_visa", *, key: str = "k", order_id: UUID = ORDER, now: datetime = NOW) -> Payment:
-    return payments.capture(order_id=order_id, amount_minor=2000, currency="GBP", method=method, key=key, now=now)
+    return payments.capture(request(method, key, order_id), now=now)
 
 
 def find(method: str = "tok_visa", *, key: str = "k") -> Payment | None:
-    return payments.find_capture(order_id=ORDER, amount_minor=2000, currency="GBP", method=method, key=key, now=LATER)
+    return payments.find_capture(request(method, key), now=LATER)
 
 
 def refund(method: str = "tok_visa", *, key: str = "k") -> Payment | None:
-    return payments.refund(order_id=ORDER, method=method, key=key, now=LATER)
+    return payments.refund(request(method, key), now=LATER)
 
 
 def stored() -> list[tuple[str, str]]:
