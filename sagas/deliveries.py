@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, OuterRef
 
 from . import registry
 from .attempts import check_constraints, failed_try, message_of
@@ -74,8 +74,7 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
 
 def _deliver(pk: int, clock: Callable[[], datetime]) -> Delivery | None:
     """Make one delivery if it is due and first in line; return it when it is done."""
-    # A try that left no trace is counted before the next, in a commit of its own: poison must not come round for ever.
-    Delivery.objects.filter(pk=pk, status__in=_OPEN, resent__gt=0).update(lost=F("lost") + 1)
+    _count_lost_try(pk, clock())
     with transaction.atomic():
         delivery = _first_in_line(pk, clock())
         subscription = None if delivery is None else registry.subscription(delivery.subscription)
@@ -97,6 +96,19 @@ def _deliver(pk: int, clock: Callable[[], datetime]) -> Delivery | None:
         if held:
             _settle(delivery, subscription, error, started_at, clock())
     return delivery if held and error is None else None
+
+
+def _count_lost_try(pk: int, now: datetime) -> None:
+    """Count a try that left no trace, in a commit of its own before the next: poison must not come round for ever.
+
+    A delivery that merely stood in line was not tried.
+    """
+    if Delivery.objects.filter(pk=pk, resent__gt=0).exists():
+        with transaction.atomic():
+            delivery = _first_in_line(pk, now)
+            if delivery is not None:
+                delivery.lost += 1
+                delivery.save(update_fields=["lost"])
 
 
 def _first_in_line(pk: int, now: datetime) -> Delivery | None:

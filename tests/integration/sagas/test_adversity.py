@@ -14,7 +14,7 @@ from pytest_django import Settings
 from sagas import engine, plans, registry, undo
 from sagas import relay as relay_module
 from sagas.definition import Saga, Step
-from sagas.deliveries import sweep_deliveries
+from sagas.deliveries import redrive, sweep_deliveries
 from sagas.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.relay import relay
@@ -86,6 +86,19 @@ def test_a_reaction_that_always_kills_its_worker_is_parked(
     drive_on(clock)
     assert Delivery.objects.get().status == "parked"
     assert script.did.count("told k 1") == 6
+
+
+def test_waiting_behind_a_parked_delivery_is_no_lost_try(tell: Tell, script: Script, clock: MovableClock) -> None:
+    script.says["told k"] = [Rejected("not yet")]
+    tell("k", 1)
+    tell("k", 2)
+    drive_on(clock)
+    parked = Delivery.objects.get(status="parked")
+    for wake_up in redrive(delivery_ids=[parked.pk], now=clock()):
+        for following in run_delivery(wake_up, now=clock):
+            run_delivery(following, now=clock)
+    assert script.did == ["told k 1", "told k 1", "told k 2"]
+    assert not Delivery.objects.exclude(status="done").exists()
 
 
 def test_a_redelivery_does_not_use_up_the_tries_of_the_business(ask: Ask, script: Script, clock: MovableClock) -> None:
