@@ -34,4 +34,4 @@ class Retry:
 
 
 #: For work that must get through in the end, such as telling a customer: about an hour of tries.
-PATIENT = Retry(attempts=8, base_seconds=2, cap_seconds=900)
+PATIENT = Retry(attempts=14, base_seconds=2, cap_seconds=900)

@@ -43,7 +43,9 @@ RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
 
 STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
     StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.DONE, StepStatus.FAILED, StepStatus.SKIPPED}),
-    StepStatus.RUNNING: frozenset({StepStatus.PENDING, StepStatus.DONE, StepStatus.FAILED, StepStatus.UNKNOWN}),
+    StepStatus.RUNNING: frozenset(
+        {StepStatus.PENDING, StepStatus.DONE, StepStatus.FAILED, StepStatus.UNKNOWN, StepStatus.UNDOING}
+    ),
     StepStatus.UNKNOWN: frozenset({StepStatus.RUNNING, StepStatus.UNDOING}),
     StepStatus.DONE: frozenset({StepStatus.UNDOING}),
     StepStatus.UNDOING: frozenset({StepStatus.UNDONE}),

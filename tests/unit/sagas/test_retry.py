@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.retry import Retry
+from sagas.retry import PATIENT, Retry
 
 
 @given(
@@ -19,6 +19,11 @@ def test_a_pause_lies_between_half_its_ceiling_and_its_ceiling(attempts: int, ba
 
 def test_the_other_side_may_ask_for_a_time() -> None:
     assert Retry().pause(1, asked_seconds=17) == timedelta(seconds=17)
+
+
+def test_patience_lasts_about_an_hour() -> None:
+    pauses = [PATIENT.pause(made).total_seconds() for made in range(1, PATIENT.attempts)]
+    assert 35 * 60 < sum(pauses) < 80 * 60
 
 
 def test_tries_are_counted() -> None:
