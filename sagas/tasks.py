@@ -48,7 +48,7 @@ def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -
         pool: Any = current_app.producer_pool  # its stubs do not know batch() yet
         with pool.acquire(block=True, timeout=5) as producer, producer.batch(max_size=500):
             for wake_up in wake_ups:
-                # apply_async of a chain would drop the producer, so the chain is laid out here (CELERY.md 4.2).
+                # apply_async of a chain would drop the producer, so the chain is laid out here.
                 steps = _chain_of(wake_up)
                 tasks, _ = steps.prepare_steps(
                     (), {}, steps.tasks, link_error=steps.options.get("link_error"), app=current_app

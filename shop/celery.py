@@ -25,7 +25,7 @@ def start_embedded_servers(**_: Any) -> None:
 
 @task_prerun.connect
 def drop_stale_connections(**_: Any) -> None:
-    """Honour CONN_MAX_AGE and CONN_HEALTH_CHECKS, which the Celery fixup no longer does (CELERY.md 2.6)."""
+    """Honour CONN_MAX_AGE and CONN_HEALTH_CHECKS, which the Celery fixup no longer does (decision 0005)."""
     close_old_connections()
 
 

@@ -41,7 +41,7 @@ def config(level: str) -> dict[str, Any]:
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structlog"}},
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # A line for each task received and done costs more than a third of the throughput (CELERY.md 4.1).
+            # A line for each task received and done costs more than a third of the throughput (measured).
             "celery.app.trace": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},

@@ -7,48 +7,39 @@ that is the development set-up. Importing this module starts nothing.
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import embedded, logs, secret_key
+from . import embedded, environment, logs, secret_key
+from .environment import env
 from .pages import navigation
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+
+DEBUG = environment.flag("DEBUG", default=False)
+EMBEDDED = "DATABASE_URL" not in env
+#: Redirects to https and marks cookies secure; off on the embedded servers, where there is no TLS.
+HTTPS = environment.flag("HTTPS", default=not (DEBUG or EMBEDDED))
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+LOG_LEVEL = environment.matching(
+    "LOG_LEVEL", "(?i)debug|info|warning|error|critical", "debug, info, warning, error or critical", default="INFO"
+).upper()
+SECRET_KEY = environment.required("SECRET_KEY") if "SECRET_KEY" in env or not EMBEDDED else secret_key.drawn_once()
 
 
-def _url(name: str, schemes: tuple[str, ...], example: str) -> str:
-    url: str = env.str(name)
-    if url.partition(":")[0] not in schemes:
-        raise SystemExit(f"shop: {name} is not a URL I can use: {url!r}. Example: {example}")
-    return url
+def _database() -> dict[str, Any]:
+    example = "postgresql://user:password@host:5432/shop"
+    url = environment.url("DATABASE_URL", ("postgres", "postgresql"), example)
+    try:
+        return dict(env.db_url_config(url))
+    except (ImproperlyConfigured, ValueError):
+        environment.refuse("DATABASE_URL", f"a URL such as {example} is needed")
 
 
-try:
-    DEBUG = env.bool("DEBUG", default=False)
-    EMBEDDED = "DATABASE_URL" not in env
-    #: Redirects to https and marks cookies secure; off on the embedded servers, where there is no TLS.
-    HTTPS = env.bool("HTTPS", default=not (DEBUG or EMBEDDED))
-    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
-    CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
-    LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-    SECRET_KEY = env.str("SECRET_KEY") if "SECRET_KEY" in env or not EMBEDDED else secret_key.drawn_once()
-
-    DATABASES: dict[str, dict[str, Any]] = {
-        "default": embedded.database()
-        if EMBEDDED
-        else dict(
-            env.db_url_config(
-                _url("DATABASE_URL", ("postgres", "postgresql"), "postgresql://user:password@host:5432/shop")
-            )
-        )
-    }
-except (ImproperlyConfigured, ValueError) as error:
-    raise SystemExit(f"shop: {error}") from None
-
+DATABASES: dict[str, dict[str, Any]] = {"default": embedded.database() if EMBEDDED else _database()}
 DATABASES["default"] |= {
-    # One connection for the life of a process, checked before use: CELERY.md 2.6, decision 0005.
+    # One connection for the life of a process, checked before use: decision 0005.
     "CONN_MAX_AGE": 300,
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
@@ -143,15 +134,15 @@ UNFOLD = navigation.UNFOLD
 # The shop --------------------------------------------------------------------------------------------------------
 
 API_TOKEN = env.str("API_TOKEN", default="")
-CURRENCY = env.str("CURRENCY", default="GBP")
+CURRENCY = environment.matching("CURRENCY", "[A-Z]{3}", "an ISO 4217 code such as GBP", default="GBP")
 
 #: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise.
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = env.str("EMAIL_HOST", default="")
-EMAIL_PORT = env.int("EMAIL_PORT", default=25)
+EMAIL_PORT = environment.whole("EMAIL_PORT", default=25, least=1)
 EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
 EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
-EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=False)
+EMAIL_USE_TLS = environment.flag("EMAIL_USE_TLS", default=False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="The shop <shop@localhost>")
 if not EMAIL_HOST:
@@ -159,30 +150,30 @@ if not EMAIL_HOST:
     EMAIL_FILE_PATH = embedded.var() / "mail"
 
 #: How long the payment provider may take to answer before its answer counts as lost.
-PAYMENTS_TIMEOUT_SECONDS = env.float("PAYMENTS_TIMEOUT_SECONDS", default=1.0)
+PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", default=1.0, least=0.01)
 
 # The engine ------------------------------------------------------------------------------------------------------
 
 #: A run that made no progress for this long is sent again by the sweep (a message was lost).
-SAGAS_RESEND_AFTER_SECONDS = env.float("SAGAS_RESEND_AFTER_SECONDS", default=20.0)
+SAGAS_RESEND_AFTER_SECONDS = environment.number("SAGAS_RESEND_AFTER_SECONDS", default=20.0, least=0.1)
 #: A call to another system that has not come back for this long is looked after by another worker.
-SAGAS_LEASE_SECONDS = env.float("SAGAS_LEASE_SECONDS", default=30.0)
+SAGAS_LEASE_SECONDS = environment.number("SAGAS_LEASE_SECONDS", default=30.0, least=0.1)
 #: Most events one turn of the relay takes; bounds its transaction.
 SAGAS_RELAY_LIMIT = 500
 #: Most runs that share one chain; 1 = a chain each (decision 0007).
-SAGAS_BATCH_SIZE = env.int("SAGAS_BATCH_SIZE", default=1)
+SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=1, least=1)
 
 # Celery: each value has its reason in docs/decisions/0001 and 0006 ----------------------------------------------
 
 CELERY_BROKER_URL = (
-    _url("CELERY_BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps"), "redis://host:6379/0")
+    environment.url("CELERY_BROKER_URL", ("redis", "rediss", "redis+socket", "amqp", "amqps"), "redis://host:6379/0")
     if "CELERY_BROKER_URL" in env
     else embedded.broker_url()
 )
 if CELERY_BROKER_URL.startswith("redis"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         # Longer than any step may take; the clock starts when a worker fetches the message.
-        "visibility_timeout": env.int("CELERY_VISIBILITY_TIMEOUT_SECONDS", default=60),
+        "visibility_timeout": environment.whole("CELERY_VISIBILITY_TIMEOUT_SECONDS", default=60, least=1),
         "unacked_restore_interval": 2,
         "unacked_restore_throttle": 1,
         # Unset, a publish to a dead peer blocks for ever.

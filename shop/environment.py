@@ -1,0 +1,67 @@
+"""The environment as settings read it: a value that cannot be used ends the process with one line that says why."""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+env = environ.Env()
+
+_ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
+
+
+def url(name: str, schemes: Sequence[str], example: str) -> str:
+    found: str = env.str(name)
+    scheme = found.partition(":")[0]
+    if scheme not in schemes:
+        # The rest may hold a password.
+        refuse(name, f"a URL such as {example} is needed, not one that begins with {scheme[:20]!r}")
+    return found
+
+
+def required(name: str) -> str:
+    try:
+        found: str = env.str(name)
+    except ImproperlyConfigured:
+        refuse(name, "it has to be set")
+    return found
+
+
+def flag(name: str, *, default: bool) -> bool:
+    found = env.str(name, default="on" if default else "off").strip().lower()
+    if found not in (*_ON, *_OFF):
+        refuse(name, f"on or off is needed, not {found!r}")
+    return found in _ON
+
+
+def number(name: str, *, default: float, least: float) -> float:
+    """Return a finite number that is at least `least`."""
+    found = env.str(name, default=str(default))
+    try:
+        value = float(found)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < least:
+        refuse(name, f"a number from {least:g} on is needed, not {found!r}")
+    return value
+
+
+def whole(name: str, *, default: int, least: int) -> int:
+    value = number(name, default=default, least=least)
+    if value != int(value):
+        refuse(name, f"a whole number is needed, not {value:g}")
+    return int(value)
+
+
+def matching(name: str, pattern: str, what: str, *, default: str) -> str:
+    found: str = env.str(name, default=default)
+    if not re.fullmatch(pattern, found):
+        refuse(name, f"{what} is needed, not {found!r}")
+    return found
+
+
+def refuse(name: str, why: str) -> NoReturn:
+    raise SystemExit(f"shop: {name}: {why}")
