@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from . import deliveries, registry, tasks
+from . import interventions, registry, tasks
 from .backoffice import InspectAdmin, InspectInline, labelled
 from .models import Attempt, Delivery, Event, Run, StepRun
 from .transitions import DeliveryStatus
@@ -201,7 +201,9 @@ class DeliveryAdmin(InspectAdmin):
 
     @admin.action(description="Send again", permissions=["redrive"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        parked = list(queryset.filter(status=DeliveryStatus.PARKED).values_list("pk", flat=True))
-        tasks.send(owed=deliveries.redrive(delivery_ids=parked, now=timezone.now()))
+        parked = list(queryset.filter(status=DeliveryStatus.PARKED))
+        reason, by = "Sent again from the list.", request.user.get_username()
+        batch = interventions.ask(parked, interventions.Action.RETRY, reason=reason, by=by, now=timezone.now())
+        tasks.work_on_interventions(batch)
         said = f"{len(parked)} sent again." if parked else "None of these is parked; nothing was sent."
         self.message_user(request, said, messages.SUCCESS if parked else messages.WARNING)

@@ -140,7 +140,7 @@ class EditAdmin(ModelAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         row = super().get_object(request, object_id, from_field)
         if row is not None and request.method == "POST" and connection.in_atomic_block:
-            return self.get_queryset(request).select_for_update().get(pk=row.pk)
+            return self.get_queryset(request).select_for_update(no_key=True).get(pk=row.pk)
         return row
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001

@@ -16,10 +16,11 @@ from .attempts import check_constraints, failed_try, message_of
 from .errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
 from .events import Cause, caused_by
 from .ids import new_id
+from .limits import time_limit
 from .models import Delivery
-from .plans import MOST_LOST, MOST_RESENT, lease_of, resend_after
+from .plans import MOST_LOST, MOST_RESENT, lease_of, limit_of, resend_after
 from .subscriptions import Received, Subscription
-from .transitions import DeliveryStatus
+from .transitions import SETTLED_DELIVERIES, DeliveryStatus
 
 logger = structlog.get_logger(__name__)
 
@@ -92,7 +93,7 @@ def _deliver(pk: int, clock: Callable[[], datetime]) -> Delivery | None:
         delivery.save(update_fields=_FIELDS)
     error = _react(subscription, delivery, started_at)
     with transaction.atomic():
-        held = Delivery.objects.select_for_update().filter(pk=pk, lease_token=delivery.lease_token).exists()
+        held = Delivery.objects.select_for_update(no_key=True).filter(pk=pk, lease_token=delivery.lease_token).exists()
         if held:
             _settle(delivery, subscription, error, started_at, clock())
     return delivery if held and error is None else None
@@ -115,7 +116,7 @@ def _first_in_line(pk: int, now: datetime) -> Delivery | None:
     """Claim a delivery nobody before it (same subscription, same key) is still waiting for."""
     before = Delivery.objects.filter(
         subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
-    ).exclude(status=DeliveryStatus.DONE)
+    ).exclude(status__in=SETTLED_DELIVERIES)
     return (
         Delivery.objects.claimed()
         .select_related("event")
@@ -140,10 +141,12 @@ def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exc
             now=now,
         )
         with caused_by(cause):
+            limit = time_limit(limit_of(subscription, subscription.retry))
             if subscription.outside:
-                subscription.react(received)
+                with limit:
+                    subscription.react(received)
             else:
-                with transaction.atomic():
+                with transaction.atomic(), limit:
                     subscription.react(received)
                     check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates reactions
@@ -195,18 +198,25 @@ def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
     return following
 
 
-def redrive(*, delivery_ids: Sequence[int], now: datetime) -> list[DeliveryWakeUp]:
-    """Send parked deliveries again, with all their tries; what is not parked is left alone.
+def send_again(delivery: Delivery, *, now: datetime) -> list[DeliveryWakeUp]:
+    """Give a parked delivery all its tries again; return the message to send.
 
-    Transaction: opens one.
+    Transaction: requires the one that has locked it.
     """
-    with transaction.atomic():
-        parked = list(Delivery.objects.claimed().filter(pk__in=delivery_ids, status=DeliveryStatus.PARKED))
-        for delivery in parked:
-            delivery.status, delivery.attempts, delivery.resent = DeliveryStatus.PENDING, 0, 0
-            delivery.due_at, delivery.retry_at = now + resend_after(0), None
-        Delivery.objects.bulk_update(parked, ("status", "attempts", "resent", "due_at", "retry_at"))
-    return wake_ups_for(parked)
+    delivery.status, delivery.attempts, delivery.lost, delivery.resent = DeliveryStatus.PENDING, 0, 0, 0
+    delivery.due_at, delivery.retry_at = now + resend_after(0), None
+    delivery.save(update_fields=["status", "attempts", "lost", "resent", "due_at", "retry_at"])
+    return wake_ups_for([delivery])
+
+
+def skip_delivery(delivery: Delivery, *, now: datetime) -> list[DeliveryWakeUp]:
+    """Leave a parked delivery out; return the message for the one that stood in line behind it.
+
+    Transaction: requires the one that has locked it.
+    """
+    delivery.status, delivery.finished_at = DeliveryStatus.SKIPPED, now
+    delivery.save(update_fields=["status", "finished_at"])
+    return wake_ups_for(_next_in_line([delivery]))
 
 
 def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
@@ -218,7 +228,7 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
         due = list(
             Delivery.objects.filter(status__in=_OPEN, due_at__lte=now, subscription__in=registry.subscription_names())
             .order_by("due_at")
-            .select_for_update(skip_locked=True)[:limit]
+            .select_for_update(no_key=True, skip_locked=True)[:limit]
         )
         for delivery in due:
             delivery.resent = min(delivery.resent + 1, MOST_RESENT)

@@ -5,7 +5,7 @@ called twice or late: what is not at the expected place and epoch is left alone.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,25 +15,23 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from . import registry
-from .attempts import check_constraints, failed_try, message_of, storable_result
+from .attempts import check_constraints, failed_try, storable_result
 from .definition import Action, Call, Failure, Result, Saga, Step
 from .errors import (
     DefinitionError,
-    Kind,
     OutcomeUnknown,
     Rejected,
-    Retryable,
     StepFailed,
     TransactionRefusedError,
     UnknownSagaError,
     WorkerLostError,
-    kind_of,
 )
 from .events import Cause, caused_by
 from .ids import new_id
+from .limits import time_limit
 from .models import Run, StepRun
-from .plans import MOST_LOST, WakeUp, lease_of, resend_after, wake_ups_of
-from .retry import Retry
+from .plans import MOST_LOST, WakeUp, lease_of, limit_of, wake_ups_of
+from .progress import advance, fail, policy_of
 from .transitions import LIVE_RUNS, RunStatus, StepStatus
 
 logger = structlog.get_logger(__name__)
@@ -71,13 +69,13 @@ class _Claim:
     result: Result = None
 
     @property
-    def stopped(self) -> bool:
-        """The run gave up and waits to be turned back or handed over."""
+    def gave_up(self) -> bool:
+        """The run waits to be turned back or handed over."""
         return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
 
     @property
-    def retry(self) -> Retry:
-        return self.step.undo_retry if self.row.action == StepRun.Action.UNDO else self.step.retry
+    def limit_seconds(self) -> float:
+        return limit_of(self.step, policy_of(self.step, self.row))
 
     @property
     def action(self) -> Action:
@@ -110,7 +108,7 @@ class _Claim:
 
     def still_holds(self) -> bool:
         """Lock the rows again, run first as everybody does, and say whether this lease is the current one."""
-        run = Run.objects.select_for_update().filter(pk=self.run.pk, epoch=self.run.epoch).first()
+        run = Run.objects.select_for_update(no_key=True).filter(pk=self.run.pk, epoch=self.run.epoch).first()
         row = StepRun.objects.filter(pk=self.row.pk, lease_token=self.row.lease_token).first()
         if run is None or row is None:
             return False
@@ -140,13 +138,13 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     alone = len(run_ids) == 1
     claims, done, left = _take(run_ids, place, epoch, clock, redelivered=redelivered)
     carries_on = bool(done)
-    stopped = [claim for claim in claims if claim.stopped]
+    stopped = [claim for claim in claims if claim.gave_up]
     for claim in claims:
         if claim in stopped or not claim.step.outside:
             continue
         if alone:
             carries_on = _run_outside(claim, clock)
-            stopped = [claim] if claim.stopped else []
+            stopped = [claim] if claim.gave_up else []
         else:
             # One after the other, each with a lease of its own: a slow answer must not use up its neighbours' time.
             outcome = execute(run_ids=[claim.run.id], place=place, epoch=epoch, clock=clock)
@@ -173,7 +171,7 @@ def _take(
             claims = _claim(run_ids, place, epoch, clock())
             doubtful = [] if counted else [claim.row.pk for claim in claims if redelivered or claim.run.resent]
             if not doubtful:
-                ready = [claim for claim in claims if not claim.stopped]
+                ready = [claim for claim in claims if not claim.gave_up]
                 if alone:
                     _lease([claim for claim in ready if claim.step.outside], clock())
                 return (claims, *_take_inside([claim for claim in ready if not claim.step.outside], clock, alone=alone))
@@ -203,7 +201,7 @@ def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> li
         .filter(run_id__in=run_ids, place=place, run__place=place, run__epoch=epoch, run__status__in=LIVE_RUNS)
         .exclude(held_until__gt=now)
         .order_by("run_id")
-        .select_for_update(skip_locked=True, of=("self", "run"))
+        .select_for_update(no_key=True, skip_locked=True, of=("self", "run"))
     )
     claims = []
     for row in rows:
@@ -229,7 +227,7 @@ def _run_inside(claim: _Claim, now: datetime) -> Exception | None:
     if row.lost > MOST_LOST:
         return WorkerLostError(row.lost)
     try:
-        with caused_by(claim.cause), transaction.atomic():
+        with caused_by(claim.cause), transaction.atomic(), time_limit(claim.limit_seconds):
             claim.take(claim.action(claim.call(now)))
             check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
@@ -243,7 +241,7 @@ def _lease(claims: Sequence[_Claim], now: datetime) -> None:
         row, run = claim.row, claim.run
         forward = row.action == StepRun.Action.RUN
         claim.asks_first = forward and row.status in (StepStatus.UNKNOWN, StepStatus.RUNNING)
-        claim.may_call = claim.retry.allows(row.attempts)
+        claim.may_call = policy_of(claim.step, row).allows(row.attempts)
         row.attempts += 1
         row.status = StepStatus.RUNNING
         row.started_at = row.started_at or now
@@ -257,7 +255,7 @@ def _run_outside(claim: _Claim, clock: Clock) -> bool:
     started_at = clock()
     error: Exception | None = None
     try:
-        with caused_by(claim.cause):
+        with caused_by(claim.cause), time_limit(claim.limit_seconds):
             claim.take(_ask_then_call(claim, started_at))
     except Exception as raised:  # noqa: BLE001 - the engine isolates steps
         error = raised
@@ -291,20 +289,9 @@ def _ask_then_call(claim: _Claim, now: datetime) -> Result:
 
 
 def _advance(claims: Sequence[_Claim], now: datetime) -> None:
-    """Journal that steps are done and move their runs to the next; end the runs that have none."""
+    """Journal that steps are done and move their runs on."""
     for claim in claims:
-        row, run = claim.row, claim.run
-        row.status, row.finished_at = StepStatus.DONE, now
-        row.lease_token = row.held_until = None
-        if claim.result is not None:
-            run.results[row.name] = claim.result
-        run.resent = 0
-        if row.next_place is not None:
-            run.place, run.due_at = row.next_place, now + resend_after(0)
-        else:
-            back = run.status == RunStatus.COMPENSATING
-            run.status = RunStatus.COMPENSATED if back else RunStatus.COMPLETED
-            run.due_at, run.finished_at = None, now
+        advance(claim.run, claim.row, claim.result, now=now)
     _save(claims)
     undone = [claim.row for claim in claims if claim.row.action == StepRun.Action.UNDO]
     if undone:
@@ -314,39 +301,10 @@ def _advance(claims: Sequence[_Claim], now: datetime) -> None:
 
 
 def _fail(claim: _Claim, error: Exception, *, started_at: datetime, now: datetime) -> None:
-    """Journal a failed try: when the next is due, or that there is none and why."""
-    row, run = claim.row, claim.run
-    kind = kind_of(error, outside=claim.step.outside)
-    asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
-    again = kind is not Kind.REJECTED and row.lost <= MOST_LOST and claim.retry.allows(row.attempts)
-    retry_at = now + claim.retry.pause(row.attempts, asked_seconds=asked_seconds) if again else None
-    failed_try(error, of=row, kind=kind, started_at=started_at, failed_at=now, retry_at=retry_at)
-    # Once unknown, it stays so until the provider says no or yes: a later "busy" says nothing of the first call.
-    if kind is Kind.UNKNOWN or (claim.asks_first and kind is not Kind.REJECTED):
-        row.status = StepStatus.UNKNOWN
-    else:
-        row.status = StepStatus.PENDING if again else StepStatus.FAILED
-    row.lease_token, row.held_until, row.lost = None, retry_at, 0
-    run.resent = 0
-    run.due_at = retry_at or now + resend_after(0)
-    if not again:
-        row.finished_at = now
-        failure = asdict(Failure(step=row.name, kind=kind, error=type(error).__name__, message=message_of(error)))
-        if _may_go_back(claim):
-            run.failure = failure
-        else:
-            run.attention = failure
+    """Journal a failed try."""
+    failed = fail(claim.run, claim.row, claim.step, error, asked_first=claim.asks_first, now=now)
+    failed_try(error, of=claim.row, kind=failed.kind, started_at=started_at, failed_at=now, retry_at=failed.retry_at)
     _save([claim])
-
-
-def _may_go_back(claim: _Claim) -> bool:
-    """Say whether the run can still be undone: it goes forward and has not, and cannot have, passed its pivot."""
-    pivot = claim.run.pivot_place
-    if claim.run.status != RunStatus.RUNNING:
-        return False
-    return (
-        pivot is None or claim.row.place < pivot or (claim.row.place == pivot and claim.row.status == StepStatus.FAILED)
-    )
 
 
 def _save(claims: Sequence[_Claim]) -> None:
@@ -360,4 +318,15 @@ def _save(claims: Sequence[_Claim]) -> None:
 
 
 _ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")
-_RUN_FIELDS = ("status", "place", "results", "failure", "attention", "due_at", "resent", "finished_at")
+_RUN_FIELDS = (
+    "status",
+    "resumes_as",
+    "stopped_at",
+    "place",
+    "results",
+    "failure",
+    "attention",
+    "due_at",
+    "resent",
+    "finished_at",
+)

@@ -10,6 +10,7 @@ class Kind(StrEnum):
     RETRYABLE = "retryable"  #: it had no effect and may work later
     UNKNOWN = "unknown"  #: the call left and no answer came: probe before anything else
     UNEXPECTED = "unexpected"  #: a bug or an outage: as retryable inside, as unknown outside
+    CANCELLED = "cancelled"  #: a person called it off
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome, not a bug
@@ -43,6 +44,22 @@ class StepFailed(Exception):  # noqa: N818
         return f"run {self.run_id}: step {self.step} failed: {self.message}"
 
 
+class TryTimedOut(Exception):  # noqa: N818
+    """A try took longer than its policy allows and was cut short; a call outside may have taken effect.
+
+    Attributes:
+        seconds: how long it was allowed to take.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"cut short after {seconds:g} s")
+        self.seconds = seconds
+
+
+class RunOfOtherCodeError(Exception):
+    """No process that took it up knows the saga or step by its name: it was started by code that is gone."""
+
+
 class WorkerLostError(Exception):
     """Try after try left no trace: the work kills or stops the worker that takes it."""
 
@@ -60,6 +77,13 @@ class TransactionRefusedError(Exception):
 
 class DefinitionError(Exception):
     """A saga or subscription is not well formed; found at start-up by the system checks."""
+
+
+class KeyIsBusy(Retryable):
+    """An event that starts a run waits: its key has an open run of that saga."""
+
+    def __init__(self, saga: str, key: str) -> None:
+        super().__init__(f"{key} has an open run of {saga}; this event starts another when that has ended")
 
 
 class UnknownSagaError(LookupError):

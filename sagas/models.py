@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models.functions import Cast
 
 from .ids import new_id
-from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from .transitions import LIVE_RUNS, OPEN_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
 
 _Model = TypeVar("_Model", bound=models.Model)
 
@@ -16,7 +16,7 @@ class LockableQuerySet(models.QuerySet[_Model]):
 
     def claimed(self) -> "LockableQuerySet[_Model]":
         """Lock what nobody else holds, always in the order of the primary key."""
-        return self.order_by("pk").select_for_update(skip_locked=True, of=("self",))
+        return self.order_by("pk").select_for_update(no_key=True, skip_locked=True, of=("self",))
 
 
 def choices(statuses: type[Any]) -> list[tuple[str, str]]:
@@ -74,6 +74,9 @@ class Run(models.Model):
     definition_hash = models.CharField(max_length=16)
     key = models.CharField(max_length=100)
     status = models.CharField(max_length=20, choices=choices(RunStatus), default=RunStatus.RUNNING)
+    #: What a run that stands still (paused, or in front of a person) goes on as, and since when it stands still.
+    resumes_as = models.CharField(max_length=20, blank=True, default="", db_default="", choices=choices(RunStatus))
+    stopped_at = models.DateTimeField(null=True, blank=True)
     #: Goes up whenever the run changes direction; a message of an older epoch does nothing.
     epoch = models.PositiveIntegerField(default=1)
     #: The step that is next, or under way.
@@ -113,6 +116,11 @@ class Run(models.Model):
                 condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=LIVE_RUNS),
                 name="sagas_a_live_run_is_looked_after",
             ),
+            models.CheckConstraint(
+                condition=models.Q(resumes_as__in=[status.value for status in LIVE_RUNS], stopped_at__isnull=False)
+                | ~models.Q(status=RunStatus.PAUSED.value),
+                name="sagas_a_paused_run_knows_how_it_goes_on",
+            ),
         ]
         indexes = [
             models.Index(fields=["due_at"], name="sagas_run_due", condition=models.Q(status__in=LIVE_RUNS)),
@@ -131,6 +139,16 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return f"{self.saga} of {self.key}"
+
+    @property
+    def direction(self) -> RunStatus:
+        """Forward or back: the status it has, or goes on with once it no longer stands still."""
+        if self.status not in STOPPED_RUNS:
+            return RunStatus(self.status)
+        if self.resumes_as:
+            return RunStatus(self.resumes_as)
+        # Stopped by code that did not write it down.
+        return RunStatus.RUNNING if self.failure is None else RunStatus.COMPENSATING
 
 
 class StepRun(models.Model):
@@ -249,3 +267,67 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"{self.error}: {self.message}"
+
+
+class Intervention(models.Model):
+    """What a person asked for, with their reason, and what came of it: the audit of rule 7.
+
+    Many that were asked for together share a batch; they are written first and worked off afterwards, so that a
+    process that dies in between leaves the rest to another.
+    """
+
+    class Action(models.TextChoices):
+        RETRY = "retry"
+        SKIP = "skip"
+        UNDO = "undo"
+        CANCEL = "cancel"
+        PAUSE = "pause"
+        RESUME = "resume"
+
+    class Status(models.TextChoices):
+        PENDING = "pending"
+        DONE = "done"
+        REFUSED = "refused"
+
+    batch = models.UUIDField(default=new_id)
+    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions")
+    delivery = models.ForeignKey(
+        Delivery, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions"
+    )
+    action = models.CharField(max_length=10, choices=Action.choices)
+    reason = models.TextField()
+    #: Name of the user, or of who typed the command.
+    by = models.CharField(max_length=150)
+    #: Where its subject stood when the person looked at it; if it stands elsewhere now, nothing is done.
+    seen = models.CharField(max_length=40)
+    #: The step it was applied to.
+    step = models.CharField(max_length=100, blank=True, default="")
+    #: What a skipped step hands on.
+    result = models.JSONField(null=True, blank=True)
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    #: Why it was refused.
+    outcome = models.TextField(blank=True, default="")
+    asked_at = models.DateTimeField()
+    done_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(run=None, delivery__isnull=False) | models.Q(run__isnull=False, delivery=None),
+                name="sagas_intervention_in_a_run_or_a_delivery",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(status="pending", done_at=None)
+                | models.Q(status__in=["done", "refused"], done_at__isnull=False),
+                name="sagas_intervention_done_when_done",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["id"], name="sagas_intervention_pending", condition=models.Q(status="pending")),
+            models.Index(fields=["batch"], name="sagas_intervention_of_batch"),
+        ]
+
+    objects: ClassVar[models.Manager["Intervention"]] = LockableQuerySet["Intervention"].as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.by}"

@@ -5,7 +5,7 @@ losing or doubling one changes nothing (rule 1).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,6 +19,7 @@ from . import registry
 from .definition import Saga, Step
 from .errors import DefinitionError
 from .models import Event, Run, StepRun
+from .retry import Retry
 from .subscriptions import Subscription
 from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 
@@ -62,6 +63,12 @@ def resend_after(resent: int) -> timedelta:
 def lease_of(work: Step | Subscription) -> timedelta:
     """Return how long one try of an outside call may take before somebody else looks after it."""
     return timedelta(seconds=settings.SAGAS_LEASE_SECONDS) if work.lease is None else work.lease
+
+
+def limit_of(work: Step | Subscription, policy: Retry) -> float:
+    """Return how many seconds one try may take: never longer than the lease of a call outside, which would be void."""
+    limit = settings.SAGAS_TRY_SECONDS if policy.try_seconds is None else policy.try_seconds
+    return min(limit, lease_of(work).total_seconds()) if work.outside else float(limit)
 
 
 def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[StepRun]]:
@@ -135,7 +142,7 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
     groups: dict[tuple[int, bool, tuple[StepTask, ...]], list[UUID]] = defaultdict(list)
     for run in runs:
         try:
-            tasks = tuple(_tasks(run, rows_of[run.id]))
+            tasks = tuple(tasks_of(run, rows_of[run.id]))
         except DefinitionError as error:
             # Other code planned it; a process that has that code takes it on.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
@@ -155,16 +162,25 @@ def wake_ups_of(runs: Sequence[Run], *, size: int | None = None) -> list[WakeUp]
     return wake_ups(runs, StepRun.objects.filter(run__in=runs), size=size) if runs else []
 
 
-def _tasks(run: Run, rows: list[StepRun]) -> Iterator[StepTask]:
+def tasks_of(run: Run, rows: Iterable[StepRun]) -> list[StepTask]:
+    """Return the messages that take a run from where it stands to its end.
+
+    Raises:
+        DefinitionError: this process does not know one of the steps.
+    """
     saga = registry.saga(run.saga)
     by_place = {row.place: row for row in rows}
+    tasks = []
     place: int | None = run.place
     while place is not None:
         row = by_place[place]
         step = saga.step(row.step)
+        if row.action == StepRun.Action.UNDO and step.undo is None:
+            raise DefinitionError(f"saga {saga.name} has no undo of {row.step!r}")
         name = step.undo_task if row.action == StepRun.Action.UNDO else step.task
-        yield StepTask(name=name, queue=step.queue, place=place)
+        tasks.append(StepTask(name=name, queue=step.queue, place=place))
         place = row.next_place
+    return tasks
 
 
 def _row(run: Run, place: int, step: Step) -> StepRun:

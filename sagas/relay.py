@@ -50,7 +50,7 @@ def relay(*, now: datetime, limit: int) -> Relayed:
         events = list(
             Event.objects.filter(relayed_at=None, type__in=known_types())
             .order_by("position")
-            .select_for_update(skip_locked=True)[:limit]
+            .select_for_update(no_key=True, skip_locked=True)[:limit]
         )
         if not events:
             return Relayed()
@@ -85,7 +85,7 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
     """Start runs in bulk; where that fails, one by one, so that an unreadable event parks alone."""
     try:
         with transaction.atomic():
-            return start(subscription.saga, events, now=now)
+            started = start(subscription, events, now=now)
     except (OperationalError, IntegrityError):
         raise  # the database is in trouble, not the event: the next turn takes it on
     except Exception as error:  # one bad event must not hold up the others
@@ -96,6 +96,9 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
             parked.error = f"{type(error).__name__}: {message_of(error)}"
             owed.append(parked)
             return []
+    else:
+        owed += [_delivery(subscription, event, now) for event in started.waiting]
+        return started.wake_ups
     return [wake_up for event in events for wake_up in _start(subscription, [event], owed, now)]
 
 

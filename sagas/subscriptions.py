@@ -55,11 +55,13 @@ class Start(Subscription):
 
 def starts(saga: Saga[Any]) -> Start:
     """Start `saga` on its input event, keyed by the event's key."""
-    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", react=_by_the_relay, saga=saga)
+    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", react=_start_waiting(saga), saga=saga)
 
 
-def _by_the_relay(received: Received[Any]) -> None:
-    # Only reached when a person sends a parked event again.
-    from . import starting
+def _start_waiting(saga: Saga[Any]) -> Callable[[Received[Any]], None]:
+    def start_waiting(received: Received[Any]) -> None:
+        from . import starting
 
-    starting.start_from(received.event_id, now=received.now)
+        starting.start_waiting(saga, received.event_id, now=received.now)
+
+    return start_waiting

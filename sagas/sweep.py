@@ -3,18 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
 
 from . import registry
 from .definition import Failure
-from .errors import Kind
+from .errors import DefinitionError, Kind, RunOfOtherCodeError
 from .models import Run
-from .plans import MOST_RESENT, WakeUp, resend_after, wake_ups_of
-from .transitions import LIVE_RUNS, RunStatus, StepStatus
+from .plans import MOST_RESENT, WakeUp, resend_after, tasks_of, wake_ups_of
+from .progress import stands_before_pivot
+from .transitions import LIVE_RUNS, RunStatus
 from .undo import hand_over, start_undo
+
+#: A process of older code has had its chance.
+_FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
@@ -29,21 +33,56 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
         due = list(
             Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now, saga__in=registry.names())
             .order_by("due_at")
-            .select_for_update(skip_locked=True)[:limit]
+            .select_for_update(no_key=True, skip_locked=True)[:limit]
         )
         for run in due:
             run.resent = min(run.resent + 1, MOST_RESENT)
             run.due_at = now + resend_after(run.resent)
-        Run.objects.bulk_update(due, ("resent", "due_at"))
-        _hand_over([run for run in due if run.attention is not None])
+            if run.resent == MOST_RESENT and run.attention is None and not _is_known(run):
+                run.attention = asdict(_other_code(run))
+        Run.objects.bulk_update(due, ("resent", "due_at", "attention"))
+        _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
         failed = [run for run in due if run.status == RunStatus.RUNNING and run.failure is not None]
         forward = [run for run in due if run.attention is None and run not in failed]
         return _start_undo(failed, now) + wake_ups_of(forward)
 
 
-def _hand_over(runs: Iterable[Run]) -> None:
+def _is_known(run: Run) -> bool:
+    """Say whether this process has code for what is left of a run."""
+    try:
+        tasks_of(run, list(run.steps.all()))
+    except DefinitionError:
+        return False
+    return True
+
+
+def _forgotten(now: datetime, limit: int) -> list[Run]:
+    """Return runs of sagas this process does not know and nobody who does has looked after for an hour."""
+    runs = list(
+        Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now - _FORGOTTEN_AFTER)
+        .exclude(saga__in=registry.names())
+        .order_by("due_at")
+        .select_for_update(no_key=True, skip_locked=True)[:limit]
+    )
+    for run in runs:
+        run.attention = asdict(_other_code(run))
+    Run.objects.bulk_update(runs, ("attention",))
+    return runs
+
+
+def _other_code(run: Run) -> Failure:
+    return Failure(
+        step="",
+        kind=Kind.UNEXPECTED,
+        error=RunOfOtherCodeError.__name__,
+        message=f"No code that knows the rest of this run of {run.saga} has looked after it for about an hour. Deploy"
+        " code that does, and retry; or skip what is left.",
+    )
+
+
+def _hand_over(runs: Iterable[Run], now: datetime) -> None:
     for epoch, run_ids in _by_epoch(runs).items():
-        hand_over(run_ids=run_ids, epoch=epoch)
+        hand_over(run_ids=run_ids, epoch=epoch, now=now)
 
 
 def _start_undo(runs: Iterable[Run], now: datetime) -> list[WakeUp]:
@@ -72,12 +111,12 @@ def expire(*, now: datetime, limit: int) -> int:
     late = list(
         Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lte=now, saga__in=registry.names())
         .order_by("deadline_at")
-        .select_for_update(skip_locked=True)[:limit]
+        .select_for_update(no_key=True, skip_locked=True)[:limit]
     )
     expired = 0
     for run in late:
         run.deadline_at = None
-        if run.failure is None and _may_go_back(run):
+        if run.failure is None and stands_before_pivot(run, run.steps.get(place=run.place)):
             run.failure, run.due_at = asdict(_DEADLINE_PASSED), now
             expired += 1
     Run.objects.bulk_update(late, ("failure", "deadline_at", "due_at"))
@@ -85,11 +124,3 @@ def expire(*, now: datetime, limit: int) -> int:
 
 
 _DEADLINE_PASSED = Failure(step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time.")
-
-
-def _may_go_back(run: Run) -> bool:
-    """Say whether a run stands before its pivot, or at it without having begun; by its own plan, not by today's."""
-    pivot = run.pivot_place
-    if pivot is None or run.place < pivot:
-        return True
-    return run.place == pivot and run.steps.filter(place=pivot, status=StepStatus.PENDING).exists()

@@ -18,7 +18,7 @@ from celery.exceptions import Ignore
 from django.conf import settings
 from django.utils import timezone
 
-from . import deliveries, engine, registry, undo
+from . import deliveries, engine, interventions, registry, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
@@ -124,13 +124,13 @@ def compensate(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  #
     """Error callback of a forward chain: turn back what the journal says has failed."""
     ids = [UUID(run_id) for run_id in run_ids]
     send(undo.start_undo(run_ids=ids, epoch=epoch, now=timezone.now()))
-    undo.hand_over(run_ids=ids, epoch=epoch)
+    undo.hand_over(run_ids=ids, epoch=epoch, now=timezone.now())
 
 
 @shared_task(name="sagas.hand_over", bind=True)
 def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of an undo chain: what cannot be undone needs a person."""
-    undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch)
+    undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=timezone.now())
 
 
 # Their messages expire where nobody takes them in time, each of which would be stored as a failure.
@@ -148,16 +148,30 @@ def relay() -> None:
             return
 
 
+@shared_task(name="sagas.intervene")
+def intervene(batch: str) -> None:
+    """Do what people asked for, portion by portion; what is left when a process dies, the sweep does."""
+    while work_on_interventions(UUID(batch)):
+        pass
+
+
+def work_on_interventions(batch: UUID | None = None) -> int:
+    """Do a portion and send what it wakes; return how many were looked at."""
+    worked = interventions.work(now=timezone.now(), batch=batch)
+    send(worked.wake_ups, worked.deliveries)
+    return worked.done + worked.refused
+
+
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
 def sweep() -> None:
-    """Send again whatever is due: runs, then deliveries, neither held up by the other's trouble."""
+    """Send again whatever is due, and do what people asked for; none is held up by another's trouble."""
     global _swept_at  # noqa: PLW0603 - of this process
     _swept_at = time.monotonic()
     now, limit = timezone.now(), settings.SAGAS_RELAY_LIMIT
-    try:
-        send(sweep_once(now=now, limit=limit))
-    finally:
-        send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
+    with contextlib.ExitStack() as all_of_them:
+        all_of_them.callback(work_on_interventions)
+        all_of_them.callback(lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)))
+        all_of_them.callback(lambda: send(sweep_once(now=now, limit=limit)))
 
 
 # Waking the relay ------------------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def run_chain(wake_up: WakeUp, *, now: Clock = timezone.now) -> list[WakeUp]:
         if outcome.failed is not None:
             if not wake_up.compensating:
                 sent += undo.start_undo(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=now())
-            undo.hand_over(run_ids=wake_up.run_ids, epoch=wake_up.epoch)
+            undo.hand_over(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=now())
             break
         if not outcome.carries_on:
             break

@@ -28,15 +28,21 @@ class DeliveryStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     PARKED = "parked"  #: a dead letter: out of tries, waits for a person
+    SKIPPED = "skipped"  #: a person decided that it is not made
 
 
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.RUNNING: frozenset(
         {RunStatus.COMPLETED, RunStatus.COMPENSATING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}
     ),
-    RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING}),
-    RunStatus.COMPENSATING: frozenset({RunStatus.COMPENSATED, RunStatus.NEEDS_ATTENTION}),
-    RunStatus.NEEDS_ATTENTION: frozenset({RunStatus.RUNNING, RunStatus.COMPENSATING}),
+    # A call that was under way when its run was paused may be the run's last.
+    RunStatus.PAUSED: frozenset(
+        {RunStatus.RUNNING, RunStatus.COMPENSATING, RunStatus.COMPLETED, RunStatus.COMPENSATED}
+    ),
+    RunStatus.COMPENSATING: frozenset({RunStatus.COMPENSATED, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
+    RunStatus.NEEDS_ATTENTION: frozenset(
+        {RunStatus.RUNNING, RunStatus.COMPENSATING, RunStatus.COMPLETED, RunStatus.COMPENSATED}
+    ),
     RunStatus.COMPLETED: frozenset(),
     RunStatus.COMPENSATED: frozenset(),
 }
@@ -56,7 +62,11 @@ STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
 
 #: Runs the engine still has work for.
 LIVE_RUNS = (RunStatus.RUNNING, RunStatus.COMPENSATING)
+#: Runs that stand still until a person does something.
+STOPPED_RUNS = (RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
 #: Runs that are not over: at most one of them per saga and key.
-OPEN_RUNS = (*LIVE_RUNS, RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
+OPEN_RUNS = (*LIVE_RUNS, *STOPPED_RUNS)
 #: Steps that took effect or may have: what an undo must cover (rule 5).
 MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
+#: Deliveries that hold up nobody.
+SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED)

@@ -30,43 +30,55 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
     Idempotent: by run and epoch.
     """
     with transaction.atomic():
-        runs = list(
-            Run.objects.claimed().filter(id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False)
+        return turn_back(
+            list(
+                Run.objects.claimed().filter(
+                    id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False
+                )
+            ),
+            now=now,
         )
-        undo: list[StepRun] = []
-        turned = []
-        for run, rows in _with_rows(runs):
-            try:
-                planned = plan_undo(registry.saga(run.saga), run, rows)
-            except (UnknownSagaError, DefinitionError) as error:
-                # Other code planned it; a process that has that code turns it back (rolling deploy).
-                logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
-                continue
-            run.epoch += 1
-            run.resent = 0
-            if planned:
-                run.status, run.place, run.due_at = RunStatus.COMPENSATING, planned[0].place, now + resend_after(0)
-            else:
-                run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
-            undo.extend(planned)
-            turned.append(run)
-        StepRun.objects.filter(run__in=turned, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)
-        StepRun.objects.filter(run__in=turned, status__in=MAY_HAVE_EFFECT).update(
-            status=StepStatus.UNDOING, lease_token=None, held_until=None
-        )
-        StepRun.objects.bulk_create(undo)
-        Run.objects.bulk_update(turned, _RUN_FIELDS)
-        return wake_ups(turned, undo)
 
 
-def hand_over(*, run_ids: Sequence[UUID], epoch: int) -> int:
+def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
+    """Plan the undo of runs whose failure is noted; return the chains to send once that is committed.
+
+    Transaction: requires the one that has locked the runs.
+    """
+    undo: list[StepRun] = []
+    turned = []
+    for run, rows in _with_rows(runs):
+        try:
+            planned = plan_undo(registry.saga(run.saga), run, rows)
+        except (UnknownSagaError, DefinitionError) as error:
+            # Other code planned it; a process that has that code turns it back (rolling deploy).
+            logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
+            continue
+        run.epoch += 1
+        run.resent = 0
+        if planned:
+            run.status, run.place, run.due_at = RunStatus.COMPENSATING, planned[0].place, now + resend_after(0)
+        else:
+            run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
+        undo.extend(planned)
+        turned.append(run)
+    StepRun.objects.filter(run__in=turned, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)
+    StepRun.objects.filter(run__in=turned, status__in=MAY_HAVE_EFFECT).update(
+        status=StepStatus.UNDOING, lease_token=None, held_until=None
+    )
+    StepRun.objects.bulk_create(undo)
+    Run.objects.bulk_update(turned, _RUN_FIELDS)
+    return wake_ups(turned, undo)
+
+
+def hand_over(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> int:
     """Put the runs of `epoch` that can go neither on nor back in front of a person; return how many.
 
     Transaction: a single statement.
     Idempotent: by run and epoch.
     """
     return Run.objects.filter(id__in=run_ids, epoch=epoch, status__in=LIVE_RUNS, attention__isnull=False).update(
-        status=RunStatus.NEEDS_ATTENTION, epoch=F("epoch") + 1, due_at=None
+        status=RunStatus.NEEDS_ATTENTION, resumes_as=F("status"), stopped_at=now, epoch=F("epoch") + 1, due_at=None
     )
 
 

@@ -158,6 +158,8 @@ PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", defaul
 SAGAS_RESEND_AFTER_SECONDS = environment.number("SAGAS_RESEND_AFTER_SECONDS", default=20.0, least=0.1)
 #: A call to another system that has not come back for this long is looked after by another worker.
 SAGAS_LEASE_SECONDS = environment.number("SAGAS_LEASE_SECONDS", default=30.0, least=0.1)
+#: A try of a step or a reaction that takes longer is cut short; shorter than Celery's own limit, which kills.
+SAGAS_TRY_SECONDS = environment.number("SAGAS_TRY_SECONDS", default=20.0, least=0.1)
 #: Most events one turn of the relay takes; bounds its transaction.
 SAGAS_RELAY_LIMIT = 500
 #: Most runs that share one chain; 1 = a chain each (decision 0007).

@@ -8,10 +8,11 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from sagas import outbox, registry
+from sagas import interventions, outbox, registry
 from sagas.definition import Call, Pivot, Result, Saga, Step
 from sagas.events import DomainEvent
-from sagas.models import Event, Run
+from sagas.interventions import Worked
+from sagas.models import Delivery, Event, Run
 from sagas.retry import Retry
 from sagas.subscriptions import Received, Subscription, starts
 from sagas.testing import MovableClock
@@ -120,6 +121,22 @@ def tell(saga: Saga[Asked], clock: MovableClock) -> Callable[..., Event]:
 def emit(event: DomainEvent, clock: MovableClock) -> Event:
     with transaction.atomic():
         return outbox.emit(event, now=clock())[0]
+
+
+def intervene(
+    subject: Run | Delivery, action: str, clock: MovableClock, *, as_seen: str | None = None, result: Any = None
+) -> Worked:
+    """Do what a person with a reason does at a button."""
+    batch = interventions.ask(
+        [subject],
+        interventions.Action(action),
+        reason="somebody must",
+        by="ada",
+        now=clock(),
+        as_seen=as_seen,
+        result=result,
+    )
+    return interventions.work(now=clock(), batch=batch)
 
 
 def standing(key: str = "k") -> tuple[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from pytest_django import Settings
 from sagas import engine, plans, registry, undo
 from sagas import relay as relay_module
 from sagas.definition import Saga, Step
-from sagas.deliveries import redrive, sweep_deliveries
+from sagas.deliveries import sweep_deliveries
 from sagas.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.relay import relay
@@ -22,7 +22,7 @@ from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive, run_delivery
 from sagas.transitions import RunStatus
 
-from .conftest import Asked, Script, ids, standing
+from .conftest import Asked, Script, ids, intervene, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -94,7 +94,7 @@ def test_waiting_behind_a_parked_delivery_is_no_lost_try(tell: Tell, script: Scr
     tell("k", 2)
     drive_on(clock)
     parked = Delivery.objects.get(status="parked")
-    for wake_up in redrive(delivery_ids=[parked.pk], now=clock()):
+    for wake_up in intervene(parked, "retry", clock).deliveries:
         for following in run_delivery(wake_up, now=clock):
             run_delivery(following, now=clock)
     assert script.did == ["told k 1", "told k 1", "told k 2"]
@@ -341,7 +341,7 @@ def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, cloc
     failure = {"step": "first", "kind": "rejected", "error": "Rejected", "message": "no"}
     Run.objects.update(epoch=2, failure=failure, attention=failure)
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
-    assert undo.hand_over(run_ids=ids(), epoch=1) == 0
+    assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
     assert Run.objects.get().status == RunStatus.RUNNING
 
 

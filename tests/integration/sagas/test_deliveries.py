@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import pytest
 
-from sagas.deliveries import deliver, redrive
+from sagas.deliveries import deliver
 from sagas.errors import Rejected, Retryable
 from sagas.models import Attempt, Delivery, Event
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive, run_delivery
 
-from .conftest import Script
+from .conftest import Script, intervene
 
 Tell = Callable[[str, int], Event]
 
@@ -77,9 +77,9 @@ def test_a_parked_delivery_is_sent_again_by_hand_and_the_line_moves(
     tell("k", 2)
     drive(now=clock)
     parked = Delivery.objects.get(status="parked")
-    (again,) = redrive(delivery_ids=[parked.pk, parked.pk + 1], now=clock())
+    (again,) = intervene(parked, "retry", clock).deliveries
     assert again.delivery_ids == (parked.pk,)
-    assert redrive(delivery_ids=[parked.pk], now=clock()) == []
+    assert intervene(parked, "retry", clock).refused == 1
     (following,) = run_delivery(again, now=clock)
     run_delivery(following, now=clock)
     assert script.did == ["told k 1", "told k 1", "told k 2"]

@@ -245,7 +245,7 @@ def test_a_message_of_an_old_epoch_does_nothing(ask: Ask, script: Script, clock:
     for place in range(7):
         assert not engine.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
-    assert undo.hand_over(run_ids=ids(), epoch=1) == 0
+    assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
     assert script.did == did
 
 
@@ -255,7 +255,7 @@ def test_an_error_callback_for_a_run_that_did_not_fail_does_nothing(
     ask()
     relay(now=clock(), limit=10)
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
-    assert undo.hand_over(run_ids=ids(), epoch=1) == 0
+    assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
     drive(now=clock)
     assert standing()[0] == "running"
     clock.move(minutes=1)

@@ -8,14 +8,13 @@ from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from sagas import outbox
-from sagas.deliveries import redrive
-from sagas.errors import TransactionRequiredError
+from sagas.errors import Retryable, TransactionRequiredError
 from sagas.events import Cause, caused_by
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive, run_delivery
 
-from .conftest import Asked, Script, Told, emit, standing
+from .conftest import Asked, Script, Told, emit, intervene, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -107,18 +106,23 @@ def test_an_event_relayed_twice_starts_one_run_and_owes_one_delivery(
     assert (Run.objects.count(), Delivery.objects.count()) == (1, 1)
 
 
-def test_a_key_has_one_open_run_at_most(ask: Ask, script: Script, clock: MovableClock) -> None:
-    ask()
-    relay(now=clock(), limit=10)
-    ask()
-    relay(now=clock(), limit=10)
+def test_an_event_whose_key_is_busy_starts_its_run_when_the_other_has_ended(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    script.says["last"] = [Retryable("busy")]
+    for _ in range(3):
+        ask()
+        relay(now=clock(), limit=10)
     assert Run.objects.count() == 1
-    drive(now=clock)
-    clock.move(minutes=1)
-    drive(now=clock)
-    ask()
-    drive(now=clock)
-    assert Run.objects.filter(status="completed").count() == 2
+    assert list(Delivery.objects.values_list("status", flat=True)) == ["pending", "pending"]
+    for _ in range(9):
+        drive(now=clock)
+        assert Run.objects.filter(finished_at=None).count() <= 1
+        clock.move(minutes=15)
+    assert list(Run.objects.values_list("status", flat=True)) == ["completed"] * 3
+    assert list(Run.objects.order_by("id").values_list("event_id", flat=True)) == list(
+        Event.objects.order_by("position").values_list("id", flat=True)
+    )
 
 
 def test_the_whole_plan_is_written_when_the_run_starts(ask: Ask, clock: MovableClock) -> None:
@@ -143,7 +147,7 @@ def test_an_unreadable_event_parks_alone_and_can_be_sent_again(ask: Ask, script:
     assert (parked.status, parked.subscription, parked.event_id) == ("parked", "start-test", bad.pk)
     assert "ValidationError" in parked.error
     Event.objects.filter(pk=bad.pk).update(data={"name": "bad"})
-    for wake_up in redrive(delivery_ids=[parked.pk], now=clock()):
+    for wake_up in intervene(parked, "retry", clock).deliveries:
         run_delivery(wake_up, now=clock)
     clock.move(minutes=1)
     drive(now=clock)

@@ -1,0 +1,357 @@
+"""What a person may do to a run or a parked delivery, safely: retry, skip, undo, cancel, pause, resume (rule 7).
+
+Each is written down with its reason before it is done, and is done only if its subject still stands where the
+person saw it. Many at once are the same rows, worked off in portions by whoever comes first.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.db import OperationalError, transaction
+from django.db.models import Count, Q, QuerySet
+
+from .attempts import message_of, storable_result
+from .definition import Failure
+from .deliveries import DeliveryWakeUp, send_again, skip_delivery
+from .errors import Kind, Rejected
+from .ids import new_id
+from .models import Delivery, Intervention, Run, StepRun
+from .plans import WakeUp, wake_ups_of
+from .progress import advance, stands_before_pivot
+from .transitions import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
+from .undo import turn_back
+
+logger = structlog.get_logger(__name__)
+
+Action = Intervention.Action
+
+#: Interventions of one transaction; bounds how long their rows are locked.
+PORTION = 100
+
+#: What each does, for the people who choose.
+MEANS: dict[Action, str] = {
+    Action.RETRY: "Try again what failed, with all its tries.",
+    Action.SKIP: "Take the step as done, for somebody did it by hand; later steps get the result given here.",
+    Action.UNDO: "Undo what was done so far. The customer hears that something went wrong on our side.",
+    Action.CANCEL: "Call it off and undo what was done so far. The customer reads the reason.",
+    Action.PAUSE: "Begin no further step until it is resumed; the deadline waits too.",
+    Action.RESUME: "Go on where it was paused.",
+}
+
+
+class NotNow(Rejected):
+    """The button does not apply, or its subject moved on since the person looked: nothing was changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worked:
+    """What came of a portion, and the messages to send now that it is committed."""
+
+    done: int = 0
+    refused: int = 0
+    wake_ups: list[WakeUp] = field(default_factory=list)
+    deliveries: list[DeliveryWakeUp] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a batch is."""
+
+    total: int
+    done: int
+    refused: int
+
+    @property
+    def pending(self) -> int:
+        return self.total - self.done - self.refused
+
+
+# What is possible -----------------------------------------------------------------------------------------------------
+
+
+def seen(subject: Run | Delivery) -> str:
+    """Return where a run or delivery stands, as a button remembers it."""
+    if isinstance(subject, Run):
+        return f"{subject.epoch}:{subject.place}:{subject.status}"
+    return f"{subject.attempts}:{subject.status}"
+
+
+def possible(subject: Run | Delivery, row: StepRun | None = None, *, now: datetime) -> list[Action]:
+    """Return what a person may do now.
+
+    Args:
+        row: the step a run stands at.
+    """
+    if isinstance(subject, Delivery):
+        return [Action.RETRY, Action.SKIP] if subject.status == DeliveryStatus.PARKED else []
+    if subject.finished_at is not None or row is None:
+        return []
+    gave_up = subject.failure is not None and subject.status == RunStatus.RUNNING  # about to be turned back
+    allowed = {
+        Action.RETRY: subject.status == RunStatus.NEEDS_ATTENTION or _waits_for_its_try(subject, row, now),
+        Action.SKIP: not gave_up and _may_be_skipped(subject, row, now),
+        Action.UNDO: _may_turn_back(subject, row),
+        Action.CANCEL: _may_turn_back(subject, row),
+        Action.PAUSE: subject.status in LIVE_RUNS and not gave_up and subject.attention is None,
+        Action.RESUME: subject.status == RunStatus.PAUSED,
+    }
+    return [action for action, yes in allowed.items() if yes]
+
+
+def _waits_for_its_try(run: Run, row: StepRun, now: datetime) -> bool:
+    waits = row.held_until is not None and row.held_until > now and row.lease_token is None
+    return run.status in LIVE_RUNS and waits
+
+
+def _may_be_skipped(run: Run, row: StepRun, now: datetime) -> bool:
+    if run.status == RunStatus.NEEDS_ATTENTION:
+        return True
+    idle = row.status in (StepStatus.PENDING, StepStatus.UNKNOWN, StepStatus.FAILED)
+    return idle and (run.status == RunStatus.PAUSED or _waits_for_its_try(run, row, now))
+
+
+def _may_turn_back(run: Run, row: StepRun) -> bool:
+    return run.direction == RunStatus.RUNNING and run.failure is None and stands_before_pivot(run, row)
+
+
+# Asking ---------------------------------------------------------------------------------------------------------------
+
+
+def ask(
+    subjects: Iterable[Run | Delivery],
+    action: Action,
+    *,
+    reason: str,
+    by: str,
+    now: datetime,
+    as_seen: str | None = None,
+    result: Any = None,
+) -> UUID:
+    """Write down what a person wants; `work` does it. Return the batch that tells how far it is.
+
+    Transaction: opens one.
+
+    Args:
+        as_seen: where the person saw the one subject stand; as it stands now unless told otherwise.
+        result: what a skipped step hands on, a JSON object.
+
+    Raises:
+        NotNow: there is no reason, or the result cannot be stored.
+    """
+    reason = reason.strip().replace("\x00", "")
+    if not reason:
+        raise NotNow("A reason is needed: whoever looks at it later wants to know why.")
+    batch = new_id()
+    with transaction.atomic():
+        Intervention.objects.bulk_create(
+            (
+                Intervention(
+                    batch=batch,
+                    run=subject if isinstance(subject, Run) else None,
+                    delivery=subject if isinstance(subject, Delivery) else None,
+                    action=action,
+                    reason=reason,
+                    by=by[:150],
+                    seen=seen(subject) if as_seen is None else as_seen[:40],
+                    result=_checked(result),
+                    asked_at=now,
+                )
+                for subject in subjects
+            ),
+            batch_size=1000,
+        )
+    return batch
+
+
+def _checked(result: Any) -> Any:
+    if result is None:
+        return None
+    if not isinstance(result, dict):
+        raise NotNow('The result is a JSON object such as {"tracking_number": "PX1"}.')
+    try:
+        return storable_result(result)
+    except (TypeError, ValueError) as error:
+        raise NotNow(f"The result cannot be stored: {error}") from error
+
+
+def result_from(text: str) -> dict[str, Any] | None:
+    """Return the result a person typed as JSON; None if they typed nothing.
+
+    Raises:
+        NotNow: it is no JSON object.
+    """
+    if not text.strip():
+        return None
+    try:
+        typed = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise NotNow(f"The result is not JSON: {error}") from error
+    checked: dict[str, Any] = _checked(typed)
+    return checked
+
+
+def progress(batch: UUID) -> Progress:
+    """Return how far a batch is."""
+    counts = Intervention.objects.filter(batch=batch).aggregate(
+        total=Count("id"), done=Count("id", filter=Q(status="done")), refused=Count("id", filter=Q(status="refused"))
+    )
+    return Progress(**counts)
+
+
+# Doing ----------------------------------------------------------------------------------------------------------------
+
+
+def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> Worked:
+    """Do the oldest pending interventions, of one batch or of all.
+
+    Any number of processes may work: each takes others. What is locked, by a worker at its step, is left for the
+    next turn.
+
+    Transaction: opens one.
+    Idempotent: by intervention.
+    """
+    with transaction.atomic():
+        pending: QuerySet[Intervention] = Intervention.objects.claimed().filter(status=Intervention.Status.PENDING)
+        asked = list(pending.filter(batch=batch)[:limit] if batch else pending[:limit])
+        runs, current = _lock([row.run_id for row in asked if row.run_id is not None])
+        parked = _lock_deliveries([row.delivery_id for row in asked if row.delivery_id is not None])
+        rows = [row for row in asked if row.run_id in runs or row.delivery_id in parked]
+        chains: list[WakeUp] = []
+        owed: list[DeliveryWakeUp] = []
+        for row in rows:
+            row.done_at = now
+            try:
+                with transaction.atomic():
+                    if row.run_id is not None:
+                        chains += _do(row, runs[row.run_id], current, now)
+                    elif row.delivery_id is not None:
+                        owed += _do_delivery(row, parked[row.delivery_id], now)
+            except OperationalError:
+                raise  # the database is in trouble: it is done later
+            except Exception as refused:  # one that cannot be done must not hold up the others
+                if not isinstance(refused, NotNow):
+                    logger.exception("intervention_failed", intervention=row.pk)
+                row.status, row.outcome = Intervention.Status.REFUSED, message_of(refused)
+                if row.run_id is not None:
+                    runs[row.run_id].refresh_from_db()
+            else:
+                row.status = Intervention.Status.DONE
+        Intervention.objects.bulk_update(rows, ("status", "outcome", "done_at", "step"))
+    done = sum(row.status == Intervention.Status.DONE for row in rows)
+    return Worked(done=done, refused=len(rows) - done, wake_ups=chains, deliveries=owed)
+
+
+def _lock(run_ids: Sequence[UUID]) -> tuple[dict[UUID, Run], dict[UUID, StepRun]]:
+    """Lock runs, in the order everybody locks them, and return them with the step each stands at."""
+    runs = {run.id: run for run in Run.objects.claimed().filter(id__in=run_ids)}
+    rows = StepRun.objects.filter(run__in=runs)
+    return runs, {row.run_id: row for row in rows if row.place == runs[row.run_id].place}
+
+
+def _lock_deliveries(pks: Sequence[int]) -> dict[int, Delivery]:
+    return {row.pk: row for row in Delivery.objects.claimed().filter(pk__in=pks)}
+
+
+def _do(asked: Intervention, run: Run, current: dict[UUID, StepRun], now: datetime) -> list[WakeUp]:
+    row = current.get(run.id)
+    asked.step = "" if row is None else row.name
+    _refuse_if_moved_on(asked, run)
+    if row is None or asked.action not in possible(run, row, now=now):
+        raise NotNow(f"{asked.action} does not apply: the run is {run.status.replace('_', ' ')} at {asked.step}.")
+    return _DO[Action(asked.action)](asked, run, row, now)
+
+
+def _refuse_if_moved_on(asked: Intervention, subject: Run | Delivery) -> None:
+    if seen(subject) != asked.seen:
+        raise NotNow(f"It moved on meanwhile: it is {subject.status.replace('_', ' ')} now. Nothing was changed.")
+
+
+def _retry(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+    # An unanswered call stays unanswered: the next try asks first.
+    row.status = StepStatus.PENDING if row.status == StepStatus.FAILED else row.status
+    row.attempts, row.lost, row.held_until, row.finished_at = 0, 0, None, None
+    return _go_on(run, row, now)
+
+
+def _resume(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+    return _go_on(run, row, now)
+
+
+def _skip(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
+    run.epoch += 1
+    if run.status != RunStatus.PAUSED:
+        _wake(run, now)
+    row.started_at = row.started_at or now
+    advance(run, row, asked.result, now=now)
+    if row.action == StepRun.Action.UNDO:
+        StepRun.objects.filter(run=run, step=row.step, action=StepRun.Action.RUN).update(status=StepStatus.UNDONE)
+    row.save()
+    run.save()
+    return wake_ups_of([run])
+
+
+def _undo(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+    return _turn(run, Failure(step="", kind=Kind.UNEXPECTED, error="Undone", message=asked.reason), now)
+
+
+def _cancel(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+    return _turn(run, Failure(step="", kind=Kind.CANCELLED, error="Cancelled", message=asked.reason), now)
+
+
+def _pause(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+    run.resumes_as, run.stopped_at = run.status, now
+    run.status = RunStatus.PAUSED
+    run.save()
+    return []
+
+
+def _go_on(run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
+    _wake(run, now)
+    if row.held_until is not None and row.held_until > now:
+        run.due_at = row.held_until  # a call is still under way, or a try not yet due
+    row.save()
+    run.save()
+    return wake_ups_of([run])
+
+
+def _turn(run: Run, failure: Failure, now: datetime) -> list[WakeUp]:
+    _wake(run, now)
+    run.failure = asdict(failure)
+    run.save()
+    turned = turn_back([run], now=now)
+    if run.status == RunStatus.RUNNING:
+        raise NotNow("This process does not know the run's saga, and so not how to undo it.")
+    return turned
+
+
+def _wake(run: Run, now: datetime) -> None:
+    """Have a stopped run go on; the time it stood still does not count towards its deadline."""
+    if run.status in STOPPED_RUNS:
+        run.status = run.direction
+        if run.deadline_at is not None and run.stopped_at is not None:
+            run.deadline_at += now - run.stopped_at
+        run.resumes_as, run.stopped_at = "", None
+    run.attention, run.resent, run.due_at = None, 0, now
+
+
+def _do_delivery(asked: Intervention, delivery: Delivery, now: datetime) -> list[DeliveryWakeUp]:
+    asked.step = delivery.subscription
+    _refuse_if_moved_on(asked, delivery)
+    if asked.action not in possible(delivery, now=now):
+        raise NotNow(f"{asked.action} does not apply: the delivery is {delivery.status}.")
+    return send_again(delivery, now=now) if asked.action == Action.RETRY else skip_delivery(delivery, now=now)
+
+
+_DO: dict[Action, Callable[[Intervention, Run, StepRun, datetime], list[WakeUp]]] = {
+    Action.RETRY: _retry,
+    Action.SKIP: _skip,
+    Action.UNDO: _undo,
+    Action.CANCEL: _cancel,
+    Action.PAUSE: _pause,
+    Action.RESUME: _resume,
+}
