@@ -11,6 +11,22 @@ class OutOfStock(Rejected):
         self.sku, self.wanted, self.available = sku, wanted, available
 
 
+class ReservedAlready(Rejected):
+    """Something else holds, or has sent, stock for this order."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__("Stock is held for this order already.")
+        self.order_id = order_id
+
+
+class ReservationEnded(Rejected):
+    """What was held under this key has been given back; the key is spent."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__("The stock held for this order was given back.")
+        self.order_id = order_id
+
+
 class NothingReserved(Rejected):
     """There is no stock held for this order, so nothing can be shipped."""
 

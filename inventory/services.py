@@ -9,22 +9,24 @@ from django.db import connection, transaction
 
 from sagas import outbox
 
-from .errors import NothingReserved, OutOfStock
+from .errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
 from .events import Held, ShipmentBooked, StockReleased, StockReserved
 from .models import Parcel, Reservation, StockItem
 
 
-def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], now: datetime) -> list[Reservation]:
+def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, now: datetime) -> list[Reservation]:
     """Hold stock for an order: all of it or nothing.
 
     Transaction: opens one.
-    Idempotent: by `order_id` + SKU; a repeat returns what is held.
+    Idempotent: by `key` + SKU; a repeat returns what is held.
 
     Args:
         quantities: SKU and how many; a SKU may stand twice.
 
     Raises:
         OutOfStock: Rejected; nothing is held.
+        ReservedAlready: Rejected; the order has stock under another key.
+        ReservationEnded: Rejected; `release` came first, under this key.
     """
     wanted: dict[str, int] = defaultdict(int)
     for sku, quantity in quantities:
@@ -32,30 +34,34 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], now: datet
     with transaction.atomic():
         # First the locks, then the look: a second try at the same moment waits here and finds what the first one did.
         stock = _locked(wanted)
-        held = list(Reservation.objects.filter(order_id=order_id))
+        held = [
+            reservation
+            for reservation in Reservation.objects.filter(order_id=order_id)
+            if reservation.key == key or reservation.status != Reservation.Status.RELEASED
+        ]
         if held:
-            return held
+            return _repeat(order_id, held, key)
         for sku, quantity in wanted.items():
             available = stock[sku].available if sku in stock else 0
             if available < quantity:
                 raise OutOfStock(sku, wanted=quantity, available=available)
         _move(wanted, on_hand=0, reserved=1)
         reservations = Reservation.objects.bulk_create(
-            Reservation(order_id=order_id, sku=sku, quantity=quantity, reserved_at=now)
+            Reservation(order_id=order_id, key=key, sku=sku, quantity=quantity, reserved_at=now)
             for sku, quantity in wanted.items()
         )
         outbox.emit(StockReserved(order_id=order_id, lines=_lines(reservations)), now=now)
     return reservations
 
 
-def release(*, order_id: UUID, now: datetime) -> list[Reservation]:
-    """Give back what is held for an order; harmless where nothing is.
+def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
+    """Give back what is held for an order under a key; harmless where nothing is.
 
     Transaction: opens one.
-    Idempotent: by `order_id` + SKU.
+    Idempotent: by `key` + SKU.
     """
     with transaction.atomic():
-        held = _held(order_id)
+        held = [reservation for reservation in _held(order_id) if reservation.key in (key, "")]
         if held:
             quantities = {reservation.sku: reservation.quantity for reservation in held}
             _locked(quantities)
@@ -115,6 +121,14 @@ def receive(quantities: Mapping[str, int]) -> None:
 def _locked(skus: Iterable[str]) -> dict[str, StockItem]:
     """Lock stock rows, always in the order of their SKU, so that no two orders wait for each other."""
     return {item.sku: item for item in StockItem.objects.filter(sku__in=set(skus)).order_by("sku").select_for_update()}
+
+
+def _repeat(order_id: UUID, held: list[Reservation], key: str) -> list[Reservation]:
+    if any(reservation.key not in (key, "") for reservation in held):
+        raise ReservedAlready(order_id)
+    if any(reservation.status == Reservation.Status.RELEASED for reservation in held):
+        raise ReservationEnded(order_id)
+    return held
 
 
 def _held(order_id: UUID) -> list[Reservation]:

@@ -47,6 +47,22 @@ class NoAnswer(OutcomeUnknown):
         self.seconds = seconds
 
 
+class CreditHeldAlready(Rejected):
+    """Something else keeps credit back for this order."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__("Credit is held for this order already.")
+        self.order_id = order_id
+
+
+class CreditHoldEnded(Rejected):
+    """The credit kept back under this key has been freed; the key is spent."""
+
+    def __init__(self, order_id: object) -> None:
+        super().__init__("The credit held for this order was freed.")
+        self.order_id = order_id
+
+
 class NoCredit(Rejected):
     """The customer has no credit account in this currency."""
 

@@ -79,6 +79,8 @@ class CreditHold(models.Model):
         RELEASED = "released"
 
     order_id = models.UUIDField()
+    #: Of the step that keeps it back: its undo frees that, and nothing else. Empty in rows older than keys.
+    key = models.CharField(max_length=150, blank=True, default="", db_default="")
     account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds")
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.HELD)
@@ -86,8 +88,12 @@ class CreditHold(models.Model):
     released_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        indexes = [models.Index(fields=["order_id"], name="payments_hold_of_order")]
         constraints = [
-            models.UniqueConstraint(fields=["order_id"], name="payments_one_hold_per_order"),
+            models.UniqueConstraint(
+                fields=["order_id"], condition=Q(status="held"), name="payments_one_live_hold_per_order"
+            ),
+            models.UniqueConstraint(fields=["key"], condition=~Q(key=""), name="payments_one_hold_per_key"),
             models.CheckConstraint(condition=Q(status__in=["held", "released"]), name="payments_hold_status_is_known"),
         ]
 

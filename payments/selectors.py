@@ -21,4 +21,4 @@ def payments(order_id: UUID) -> QuerySet[Payment]:
 
 
 def credit_hold(order_id: UUID) -> CreditHold | None:
-    return CreditHold.objects.select_related("account").filter(order_id=order_id).first()
+    return CreditHold.objects.select_related("account").filter(order_id=order_id).order_by("-pk").first()

@@ -6,11 +6,12 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from sagas import outbox
 from sagas.errors import TransactionRefusedError
 
-from .errors import CardDeclined, CreditLimitExceeded, NoCredit, PaidAlready
+from .errors import CardDeclined, CreditHeldAlready, CreditHoldEnded, CreditLimitExceeded, NoCredit, PaidAlready
 from .events import CreditHeld, CreditReleased, PaymentCaptured, PaymentDeclined, PaymentRefunded
 from .gateway import Charge, Gateway
 from .gateways.fake import FakeGateway
@@ -108,13 +109,17 @@ def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
     return payment
 
 
-def hold_credit(*, order_id: UUID, customer_email: str, amount_minor: int, currency: str, now: datetime) -> CreditHold:
+def hold_credit(
+    *, order_id: UUID, customer_email: str, amount_minor: int, currency: str, key: str, now: datetime
+) -> CreditHold:
     """Keep credit back for an order that is paid by invoice.
 
     Transaction: opens one.
-    Idempotent: by `order_id`.
+    Idempotent: by `key`.
 
     Raises:
+        CreditHeldAlready: Rejected; credit is held for the order under another key.
+        CreditHoldEnded: Rejected; `release_credit` came first, under this key.
         NoCredit: Rejected; there is no account in this currency.
         CreditLimitExceeded: Rejected; the account has less left.
     """
@@ -125,9 +130,10 @@ def hold_credit(*, order_id: UUID, customer_email: str, amount_minor: int, curre
             .filter(customer_email=customer_email.lower(), currency=currency)
             .first()
         )
-        hold = CreditHold.objects.filter(order_id=order_id).first()
+        holds = CreditHold.objects.filter(order_id=order_id).filter(Q(key__in=(key, "")) | Q(status="held"))
+        hold = holds.order_by("-pk").first()
         if hold is not None:
-            return hold
+            return _repeat(hold, key)
         if account is None:
             raise NoCredit(customer_email)
         if account.available_minor < amount_minor:
@@ -136,7 +142,9 @@ def hold_credit(*, order_id: UUID, customer_email: str, amount_minor: int, curre
             )
         account.held_minor += amount_minor
         account.save(update_fields=["held_minor"])
-        hold = CreditHold.objects.create(order_id=order_id, account=account, amount_minor=amount_minor, held_at=now)
+        hold = CreditHold.objects.create(
+            order_id=order_id, key=key, account=account, amount_minor=amount_minor, held_at=now
+        )
         outbox.emit(
             CreditHeld(
                 order_id=order_id, customer_email=account.customer_email, amount_minor=amount_minor, currency=currency
@@ -146,16 +154,16 @@ def hold_credit(*, order_id: UUID, customer_email: str, amount_minor: int, curre
     return hold
 
 
-def release_credit(*, order_id: UUID, now: datetime) -> None:
-    """Free the credit kept back for an order; harmless where there is none.
+def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
+    """Free the credit kept back for an order under a key; harmless where there is none.
 
     Transaction: opens one.
-    Idempotent: by `order_id`.
+    Idempotent: by `key`.
     """
     with transaction.atomic():
         hold = (
             CreditHold.objects.select_for_update(of=("self",))
-            .filter(order_id=order_id, status=CreditHold.Status.HELD)
+            .filter(order_id=order_id, key__in=(key, ""), status=CreditHold.Status.HELD)
             .first()
         )
         if hold is None:
@@ -174,6 +182,14 @@ def release_credit(*, order_id: UUID, now: datetime) -> None:
             ),
             now=now,
         )
+
+
+def _repeat(hold: CreditHold, key: str) -> CreditHold:
+    if hold.key not in (key, ""):
+        raise CreditHeldAlready(hold.order_id)
+    if hold.status == CreditHold.Status.RELEASED:
+        raise CreditHoldEnded(hold.order_id)
+    return hold
 
 
 def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> CreditAccount:

@@ -30,12 +30,14 @@ def pays_by_card(order: OrderPlaced) -> bool:
 
 def reserve_stock(call: OrderCall) -> Result:
     quantities = [(line.sku, line.quantity) for line in call.input.lines]
-    reservations = inventory.reserve(order_id=call.input.order_id, quantities=quantities, now=call.now)
+    reservations = inventory.reserve(
+        order_id=call.input.order_id, quantities=quantities, key=call.idempotency_key, now=call.now
+    )
     return {"skus": len(reservations), "pieces": sum(reservation.quantity for reservation in reservations)}
 
 
 def release_stock(call: OrderCall) -> Result:
-    released = inventory.release(order_id=call.input.order_id, now=call.now)
+    released = inventory.release(order_id=call.input.order_id, key=call.idempotency_key, now=call.now)
     return {"skus": len(released), "pieces": sum(reservation.quantity for reservation in released)}
 
 
@@ -46,13 +48,14 @@ def hold_credit(call: OrderCall) -> Result:
         customer_email=order.customer_email,
         amount_minor=order.total_minor,
         currency=order.currency,
+        key=call.idempotency_key,
         now=call.now,
     )
     return {"held": formatted(hold.amount_minor, order.currency)}
 
 
 def release_credit(call: OrderCall) -> Result:
-    payments.release_credit(order_id=call.input.order_id, now=call.now)
+    payments.release_credit(order_id=call.input.order_id, key=call.idempotency_key, now=call.now)
     return None
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from inventory import selectors
 from inventory import services as inventory
-from inventory.errors import NothingReserved, OutOfStock
+from inventory.errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
 from inventory.models import Parcel, Reservation, StockItem
 from sagas.models import Event
 from tests.concurrency import at_once
@@ -36,8 +36,14 @@ def committed_stock(transactional_db: None) -> None:
     inventory.receive({"A": 10, "B": 10})
 
 
+def key_of(order_id: UUID) -> str:
+    return f"run of {order_id}:reserve-stock"
+
+
 def reserve(order_id: UUID = ORDER, **quantities: int) -> list[Reservation]:
-    return inventory.reserve(order_id=order_id, quantities=(quantities or {"A": 3}).items(), now=NOW)
+    return inventory.reserve(
+        order_id=order_id, quantities=(quantities or {"A": 3}).items(), key=key_of(order_id), now=NOW
+    )
 
 
 def shelf() -> dict[str, tuple[int, int]]:
@@ -71,28 +77,51 @@ def test_stock_is_held_for_an_order(stock: None) -> None:
 
 
 def test_a_sku_that_stands_twice_is_held_once_for_both(stock: None) -> None:
-    inventory.reserve(order_id=ORDER, quantities=[("A", 3), ("B", 1), ("A", 4)], now=NOW)
+    inventory.reserve(order_id=ORDER, quantities=[("A", 3), ("B", 1), ("A", 4)], key=key_of(ORDER), now=NOW)
     assert held() == {"A": (7, "held"), "B": (1, "held")}
     assert shelf() == {"A": (10, 7), "B": (10, 1)}
 
 
 def test_a_sku_that_stands_twice_is_out_of_stock_by_its_sum(stock: None) -> None:
     with pytest.raises(OutOfStock) as refused:
-        inventory.reserve(order_id=ORDER, quantities=[("A", 6), ("A", 5)], now=NOW)
+        inventory.reserve(order_id=ORDER, quantities=[("A", 6), ("A", 5)], key=key_of(ORDER), now=NOW)
     assert str(refused.value) == "A is out of stock: 11 wanted, 10 available."
 
 
 def test_a_repeat_returns_what_is_held(stock: None) -> None:
     first = reserve(A=3)
-    again = inventory.reserve(order_id=ORDER, quantities=[("A", 9)], now=LATER)
+    again = inventory.reserve(order_id=ORDER, quantities=[("A", 9)], key=key_of(ORDER), now=LATER)
     assert again == first
     assert (held(), shelf()["A"], told()) == ({"A": (3, "held")}, (10, 3), ["stock_reserved"])
 
 
+def test_an_undo_gives_back_only_what_its_own_run_held(stock: None) -> None:
+    def hold(key: str) -> None:
+        inventory.reserve(order_id=ORDER, quantities=[("A", 3)], key=key, now=NOW)
+
+    hold("first run")
+    with pytest.raises(ReservedAlready):
+        hold("second run")
+    inventory.release(order_id=ORDER, key="second run", now=NOW)
+    assert shelf()["A"] == (10, 3)
+    inventory.release(order_id=ORDER, key="first run", now=NOW)
+    hold("second run")
+    inventory.release(order_id=ORDER, key="first run", now=NOW)
+    assert shelf()["A"] == (10, 3)
+
+
+def test_stock_held_before_there_were_keys_is_given_back(stock: None) -> None:
+    inventory.reserve(order_id=ORDER, quantities=[("A", 3)], key="", now=NOW)
+    assert reserve(A=3)[0].key == ""
+    inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
+    assert shelf()["A"] == (10, 0)
+
+
 def test_a_reserve_that_comes_after_the_release_takes_nothing(stock: None) -> None:
     reserve(A=3)
-    inventory.release(order_id=ORDER, now=NOW)
-    assert [row.status for row in reserve(A=3)] == ["released"]
+    inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
+    with pytest.raises(ReservationEnded):
+        reserve(A=3)
     assert (shelf()["A"], told()) == ((10, 0), ["stock_reserved", "stock_released"])
 
 
@@ -107,7 +136,7 @@ def test_too_little_of_one_sku_holds_nothing_of_any(
     stock: None, quantities: dict[str, int], message: str, facts: tuple[str, int, int]
 ) -> None:
     with pytest.raises(OutOfStock) as refused:
-        inventory.reserve(order_id=ORDER, quantities=quantities.items(), now=NOW)
+        inventory.reserve(order_id=ORDER, quantities=quantities.items(), key=key_of(ORDER), now=NOW)
     assert str(refused.value) == message
     assert (refused.value.sku, refused.value.wanted, refused.value.available) == facts
     assert (held(), shelf(), told()) == ({}, {"A": (10, 0), "B": (10, 0)}, [])
@@ -131,7 +160,7 @@ def test_every_service_takes_as_many_statements_for_many_skus_as_for_one(committ
     many = {f"S{number}": 1 for number in range(40)}
     assert _statements(lambda: inventory.receive(many)) == _statements(lambda: inventory.receive({"S": 9})) == 1
     services: list[Callable[[UUID], object]] = [
-        lambda order_id: inventory.release(order_id=order_id, now=NOW),
+        lambda order_id: inventory.release(order_id=order_id, key=key_of(order_id), now=NOW),
         lambda order_id: inventory.book_shipment(order_id=order_id, now=NOW),
     ]
     for end in services:
@@ -146,7 +175,7 @@ def test_every_service_takes_as_many_statements_for_many_skus_as_for_one(committ
 def test_what_was_held_is_free_again(stock: None) -> None:
     reserve(A=3, B=1)
     for now in (NOW, LATER):
-        inventory.release(order_id=ORDER, now=now)
+        inventory.release(order_id=ORDER, key=key_of(ORDER), now=now)
     assert shelf() == {"A": (10, 0), "B": (10, 0)}
     assert set(Reservation.objects.values_list("status", "ended_at")) == {("released", NOW)}
     assert told() == ["stock_reserved", "stock_released"]
@@ -157,14 +186,14 @@ def test_what_was_held_is_free_again(stock: None) -> None:
 
 
 def test_releasing_where_nothing_is_held_does_nothing(stock: None) -> None:
-    assert inventory.release(order_id=ORDER, now=NOW) == []
+    assert inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW) == []
     assert (shelf(), told()) == ({"A": (10, 0), "B": (10, 0)}, [])
 
 
 def test_what_left_cannot_be_released(stock: None) -> None:
     reserve(A=3)
     inventory.book_shipment(order_id=ORDER, now=NOW)
-    assert inventory.release(order_id=ORDER, now=LATER) == []
+    assert inventory.release(order_id=ORDER, key=key_of(ORDER), now=LATER) == []
     assert (held(), shelf()["A"]) == ({"A": (3, "shipped")}, (7, 0))
 
 
@@ -188,7 +217,7 @@ def test_a_parcel_takes_what_was_held(stock: None) -> None:
 def test_nothing_is_sent_where_nothing_is_held(stock: None, released: bool) -> None:
     if released:
         reserve(A=3)
-        inventory.release(order_id=ORDER, now=NOW)
+        inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
     before = told()
     with pytest.raises(NothingReserved) as refused:
         inventory.book_shipment(order_id=ORDER, now=NOW)
@@ -243,10 +272,12 @@ def test_orders_with_their_skus_in_opposite_order_do_not_wait_for_each_other_for
 
     def whole_way(order_id: UUID, turn: int) -> None:
         for _ in range(3):
-            inventory.reserve(order_id=order_id, quantities=[(sku, 1) for sku in skus[::turn]], now=NOW)
+            inventory.reserve(
+                order_id=order_id, quantities=[(sku, 1) for sku in skus[::turn]], key=key_of(order_id), now=NOW
+            )
             inventory.receive(dict.fromkeys(skus[::turn], 1))
         if turn > 0:
-            inventory.release(order_id=order_id, now=NOW)
+            inventory.release(order_id=order_id, key=key_of(order_id), now=NOW)
         else:
             inventory.book_shipment(order_id=order_id, now=NOW)
 
@@ -275,7 +306,7 @@ def test_one_order_shipped_by_many_at_once_is_one_parcel(committed_stock: None) 
 
 def test_one_order_released_by_many_at_once_is_released_once(committed_stock: None) -> None:
     reserve(A=3)
-    answers = at_once(*[lambda: inventory.release(order_id=ORDER, now=NOW)] * 4)
+    answers = at_once(*[lambda: inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)] * 4)
     assert sorted(len(answer) if isinstance(answer, list) else -1 for answer in answers) == [0, 0, 0, 1]
     assert (shelf()["A"], told()) == ((10, 0), ["stock_reserved", "stock_released"])
 
@@ -283,7 +314,8 @@ def test_one_order_released_by_many_at_once_is_released_once(committed_stock: No
 def test_of_release_and_shipment_at_once_one_happens(committed_stock: None) -> None:
     reserve(A=3)
     at_once(
-        lambda: inventory.release(order_id=ORDER, now=NOW), lambda: inventory.book_shipment(order_id=ORDER, now=NOW)
+        lambda: inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW),
+        lambda: inventory.book_shipment(order_id=ORDER, now=NOW),
     )
     sent = Parcel.objects.count()
     assert shelf()["A"] == ((7, 0) if sent else (10, 0))
@@ -313,16 +345,16 @@ def test_stock_always_equals_what_came_less_what_left(
             order_id = UUID(int=number)
             try:
                 if action == "reserve":
-                    inventory.reserve(order_id=order_id, quantities=quantities.items(), now=NOW)
+                    inventory.reserve(order_id=order_id, quantities=quantities.items(), key=key_of(order_id), now=NOW)
                 elif action == "release":
-                    inventory.release(order_id=order_id, now=NOW)
+                    inventory.release(order_id=order_id, key=key_of(order_id), now=NOW)
                 elif action == "ship":
                     inventory.book_shipment(order_id=order_id, now=NOW)
                 else:
                     inventory.receive(quantities)
                     for sku, quantity in quantities.items():
                         received[sku] += quantity
-            except (OutOfStock, NothingReserved):
+            except (OutOfStock, NothingReserved, ReservationEnded):
                 pass
             assert shelf() == {sku: (came - _sum(sku, "shipped"), _sum(sku, "held")) for sku, came in received.items()}
         transaction.set_rollback(True)
@@ -345,7 +377,10 @@ def _reservation(**more: object) -> Reservation:
 VIOLATIONS: dict[str, Callable[[], object]] = {
     "inventory_reserved_is_on_hand": lambda: StockItem.objects.update(reserved=F("on_hand") + 1),
     "inventory_stock_not_negative": lambda: StockItem.objects.update(on_hand=-1, reserved=-1),
-    "inventory_one_reservation_per_order_and_sku": lambda: _reservation(sku="A"),
+    "inventory_one_live_reservation_per_order_and_sku": lambda: _reservation(sku="A"),
+    "inventory_one_reservation_per_key_and_sku": lambda: _reservation(
+        order_id=OTHER, sku="A", key=key_of(ORDER), status="released"
+    ),
     "inventory_reservation_is_positive": lambda: _reservation(quantity=0),
     "inventory_reservation_status_is_known": lambda: Reservation.objects.update(status="lost"),
     "inventory_one_parcel_per_order": lambda: [

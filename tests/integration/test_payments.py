@@ -16,6 +16,8 @@ from payments import selectors
 from payments import services as payments
 from payments.errors import (
     CardDeclined,
+    CreditHeldAlready,
+    CreditHoldEnded,
     CreditLimitExceeded,
     NoAnswer,
     NoCredit,
@@ -271,13 +273,22 @@ def committed_account(transactional_db: None) -> CreditAccount:
     return payments.open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
 
 
+def key_of(order_id: UUID) -> str:
+    return f"run of {order_id}:hold-credit"
+
+
 def hold(amount_minor: int = 2000, *, order_id: UUID = ORDER, **more: Any) -> CreditHold:
-    asked: dict[str, Any] = {"customer_email": "ADA@example.com", "currency": "GBP", "now": NOW}
+    asked: dict[str, Any] = {
+        "customer_email": "ADA@example.com",
+        "currency": "GBP",
+        "key": key_of(order_id),
+        "now": NOW,
+    }
     return payments.hold_credit(order_id=order_id, amount_minor=amount_minor, **asked | more)
 
 
-def release(order_id: UUID = ORDER) -> None:
-    payments.release_credit(order_id=order_id, now=LATER)
+def release(order_id: UUID = ORDER, *, key: str | None = None) -> None:
+    payments.release_credit(order_id=order_id, key=key or key_of(order_id), now=LATER)
 
 
 def kept_back() -> int:
@@ -341,7 +352,27 @@ def test_releasing_where_nothing_is_held_does_nothing(account: CreditAccount) ->
 def test_a_hold_that_comes_after_the_release_keeps_nothing_back(account: CreditAccount) -> None:
     hold()
     release()
-    assert hold().status == "released"
+    with pytest.raises(CreditHoldEnded):
+        hold()
+    assert kept_back() == 0
+
+
+def test_an_undo_frees_only_what_its_own_run_kept_back(account: CreditAccount) -> None:
+    hold(key="first run")
+    with pytest.raises(CreditHeldAlready):
+        hold(key="second run")
+    release(key="second run")
+    assert kept_back() == 2000
+    release(key="first run")
+    assert hold(key="second run").status == "held"
+    release(key="first run")
+    assert kept_back() == 2000
+
+
+def test_credit_kept_back_before_there_were_keys_is_freed(account: CreditAccount) -> None:
+    hold(key="")
+    assert hold().key == ""
+    release()
     assert kept_back() == 0
 
 
@@ -390,6 +421,8 @@ def test_what_is_kept_back_always_equals_the_open_holds(
                     hold(amount_minor, order_id=UUID(int=number))
                 else:
                     release(UUID(int=number))
+            except CreditHoldEnded:
+                assert action == "hold"
             except CreditLimitExceeded as refused:
                 assert kept_back() + amount_minor > 5000 == kept_back() + refused.available_minor  # noqa: PT017
             open_holds = CreditHold.objects.filter(status="held").values_list("amount_minor", flat=True)
@@ -455,9 +488,15 @@ VIOLATIONS: dict[str, Callable[[CreditAccount], object]] = {
     "payments_creditaccount_customer_email": lambda _: CreditAccount.objects.create(
         customer_email="ada@example.com", currency="EUR", limit_minor=1
     ),
-    "payments_one_hold_per_order": lambda account: CreditHold.objects.create(
+    "payments_one_live_hold_per_order": lambda account: CreditHold.objects.create(
         order_id=ORDER, account=account, amount_minor=1, held_at=NOW
     ),
+    "payments_one_hold_per_key": lambda account: [
+        CreditHold.objects.create(
+            order_id=uuid4(), key="k", account=account, amount_minor=1, status="released", held_at=NOW
+        )
+        for _ in "ab"
+    ],
     "payments_hold_status_is_known": lambda _: CreditHold.objects.update(status="lost"),
     "payments_fakecharge_key": lambda _: [FakeCharge.objects.create(key="k") for _ in "ab"],
 }
