@@ -2,13 +2,16 @@
 
 import json
 from argparse import ArgumentParser
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
 from ... import diagrams, registry
+from ...checks import check_definitions
 from ...errors import UnknownSagaError
+from ...in_flight import faults_in_flight, how_many
 from ...models import Run
 from ...transitions import RunStatus
 
@@ -29,6 +32,9 @@ class Command(BaseCommand):
         show.add_argument("run", help="id of the run, or its key (an order's id)")
         show.add_argument("--json", action="store_true")
         check = actions.add_parser("check", help="what is wrong with the definitions; exit 1 if anything is")
+        check.add_argument(
+            "--in-flight", action="store_true", help="also the runs under way that this code could not continue"
+        )
         check.add_argument("--json", action="store_true")
         diagram = actions.add_parser("diagram", help="a saga as Mermaid")
         diagram.add_argument("saga")
@@ -66,16 +72,24 @@ class Command(BaseCommand):
             for failed in step["failed_tries"]:
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
 
-    def _check(self, json: bool, **_: Any) -> None:  # noqa: FBT001
-        faults = [{"saga": saga.name, "fault": fault} for saga in registry.sagas() for fault in saga.faults()]
+    def _check(self, json: bool, in_flight: bool, **_: Any) -> None:  # noqa: FBT001
+        wrong = [message.msg for message in check_definitions()]
+        stranded = [asdict(fault) for fault in faults_in_flight()] if in_flight else []
         if json:
-            self._write_json(faults)
-        for fault in [] if json else faults:
-            self.stdout.write(f"{fault['saga']}: {fault['fault']}")
-        if faults:
+            self._write_json({"definitions": wrong, "in_flight": stranded})
+        else:
+            for fault in wrong:
+                self.stdout.write(fault)
+            for run in stranded:
+                self.stdout.write(
+                    f"run {run['run_id']} ({run['saga']} of {run['key']}, {run['status']}): {run['fault']}"
+                )
+            if not wrong:
+                self.stdout.write(f"Definitions: {len(registry.sagas())}, without faults.")
+            if in_flight and not stranded:
+                self.stdout.write(f"Runs in flight: {how_many()}, all can go on with this code.")
+        if wrong or stranded:
             raise SystemExit(1)
-        if not json:
-            self.stdout.write(f"Definitions: {len(registry.sagas())}, without faults.")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
