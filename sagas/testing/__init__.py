@@ -1,0 +1,32 @@
+"""For tests of sagas: relay, workers, broker and sweep in one process, at a time of the test's choosing.
+
+`drive` does all that is due. `Broker` gives messages out one by one, in any order, twice or never. `crash_matrix`
+stops a saga at every boundary there is and looks whether everything comes right. See docs/testing.md.
+"""
+
+from .broker import (
+    Broker,
+    ChainMessage,
+    DeliveryMessage,
+    ErrorMessage,
+    Killed,
+    Message,
+    drive,
+    run_chain,
+    run_delivery,
+)
+from .clock import Clock, MovableClock
+
+__all__ = [
+    "Broker",
+    "ChainMessage",
+    "Clock",
+    "DeliveryMessage",
+    "ErrorMessage",
+    "Killed",
+    "Message",
+    "MovableClock",
+    "drive",
+    "run_chain",
+    "run_delivery",
+]

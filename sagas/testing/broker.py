@@ -1,0 +1,227 @@
+"""A broker and its workers in one process: what Celery and `sagas.tasks` do with messages, one message at a time.
+
+Nothing is sent anywhere. A test decides which message is given out next, and whether one is lost, doubled or late.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.utils import timezone
+
+from .. import deliveries, engine, interventions, undo
+from ..deliveries import DeliveryWakeUp
+from ..models import Event
+from ..plans import StepTask, WakeUp
+from ..relay import relay
+from ..sweep import sweep
+from .clock import Clock
+
+
+class Killed(BaseException):
+    """The process that did the work is gone. Raised by a test inside a handler; nothing else may catch it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChainMessage:
+    """One step of a chain; it carries the rest of the chain, and whom to call when it fails."""
+
+    wake_up: WakeUp
+    index: int = 0
+
+    @property
+    def task(self) -> StepTask:
+        return self.wake_up.tasks[self.index]
+
+    @property
+    def name(self) -> str:
+        return self.task.name
+
+    @property
+    def following(self) -> "ChainMessage | None":
+        more = self.index + 1 < len(self.wake_up.tasks)
+        return ChainMessage(wake_up=self.wake_up, index=self.index + 1) if more else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorMessage:
+    """The error callback of a chain."""
+
+    wake_up: WakeUp
+
+    @property
+    def name(self) -> str:
+        return "sagas.hand_over" if self.wake_up.compensating else "sagas.compensate"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryMessage:
+    """Deliveries to make."""
+
+    wake_up: DeliveryWakeUp
+
+    @property
+    def name(self) -> str:
+        return self.wake_up.task
+
+
+Body = ChainMessage | ErrorMessage | DeliveryMessage
+
+
+@dataclass(eq=False)
+class Message:
+    """What lies on a queue; two of them are the same only if they are one.
+
+    Attributes:
+        redelivered: it was given out before, to a process that died.
+        in_hand: a worker has it and has not acknowledged it.
+    """
+
+    body: Body
+    redelivered: bool = False
+    in_hand: bool = False
+
+    def __str__(self) -> str:
+        return self.body.name
+
+
+class Broker:
+    """Holds messages until somebody takes them, and works them off as Celery's workers would.
+
+    Attributes:
+        messages: what is not acknowledged, oldest first; a test may remove, reorder or repeat.
+    """
+
+    def __init__(self, clock: Clock = timezone.now) -> None:
+        self.clock = clock
+        self.messages: list[Message] = []
+
+    # Messages out: the one way is `publish`.
+
+    def publish(self, body: Body) -> Message:
+        """Put a message behind all others."""
+        message = Message(body)
+        self.messages.append(message)
+        return message
+
+    def send(self, wake_ups: Iterable[WakeUp] = (), owed: Iterable[DeliveryWakeUp] = ()) -> None:
+        """Publish the first step of each chain, then deliveries: `tasks.send`."""
+        for wake_up in wake_ups:
+            self.publish(ChainMessage(wake_up=wake_up))
+        for delivery in owed:
+            self.publish(DeliveryMessage(wake_up=delivery))
+
+    # Messages in.
+
+    @property
+    def waiting(self) -> list[Message]:
+        """What no worker has in hand, oldest first."""
+        return [message for message in self.messages if not message.in_hand]
+
+    def deliver(self, message: Message) -> None:
+        """Give a message to a worker; it is acknowledged, so gone, once the worker is through with it.
+
+        Raises:
+            Killed: the worker died of it; the message is waiting again, marked as redelivered. `drop` it to lose it.
+        """
+        message.in_hand = True
+        try:
+            self._work(message)
+        except Killed:
+            message.in_hand, message.redelivered = False, True
+            raise
+        self.messages.remove(message)
+
+    def drop(self, message: Message) -> None:
+        """Lose a message."""
+        self.messages.remove(message)
+
+    def double(self, message: Message) -> Message:
+        """Repeat a message, as a broker that restores what was acknowledged too late."""
+        return self.publish(message.body)
+
+    def hold_back(self, message: Message) -> None:
+        """Let a message wait behind all others."""
+        self.messages.remove(message)
+        self.messages.append(message)
+
+    def work_off(self) -> None:
+        """Give out what waits, oldest first, until nothing does."""
+        while waiting := self.waiting:
+            self.deliver(waiting[0])
+
+    def _work(self, message: Message) -> None:
+        match message.body:
+            case ChainMessage() as body:
+                self._take_step(body, redelivered=message.redelivered)
+            case ErrorMessage(wake_up=wake_up):
+                self._after_failure(wake_up)
+            case DeliveryMessage(wake_up=owed):
+                self.send(owed=deliveries.deliver(delivery_ids=owed.delivery_ids, clock=self.clock))
+
+    def _take_step(self, body: ChainMessage, *, redelivered: bool) -> None:
+        """As `tasks._step`; Celery publishes what follows before it acknowledges, so a crash here doubles it."""
+        outcome = engine.execute(
+            run_ids=body.wake_up.run_ids,
+            place=body.task.place,
+            epoch=body.wake_up.epoch,
+            clock=self.clock,
+            redelivered=redelivered,
+        )
+        self.send(outcome.alone)
+        if outcome.failed is not None:
+            self.publish(ErrorMessage(wake_up=body.wake_up))
+        elif outcome.carries_on and body.following is not None:
+            self.publish(body.following)
+
+    def _after_failure(self, wake_up: WakeUp) -> None:
+        """As `tasks.compensate` and `tasks.hand_over`."""
+        if not wake_up.compensating:
+            self.send(undo.start_undo(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=self.clock()))
+        undo.hand_over(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=self.clock())
+
+    # What beat wakes each second.
+
+    def relay(self) -> int:
+        """Take new events on, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
+        relayed = relay(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
+        self.send(relayed.wake_ups, relayed.deliveries)
+        return relayed.events
+
+    def sweep(self) -> None:
+        """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
+        now, limit = self.clock(), settings.SAGAS_RELAY_LIMIT
+        self.send(sweep(now=now, limit=limit))
+        self.send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
+        worked = interventions.work(now=now)
+        self.send(worked.wake_ups, worked.deliveries)
+
+
+def drive(*, now: Clock = timezone.now) -> None:
+    """Do all that is due: relay, chains, error callbacks, deliveries, sweep; return when nothing is.
+
+    What is due later stays: move the clock and drive again.
+    """
+    broker = Broker(now)
+    while True:
+        broker.relay()
+        broker.sweep()
+        if not broker.messages and not Event.objects.filter(relayed_at=None).exists():
+            return
+        while broker.messages:
+            # Chains first: a test reads what steps did before what others made of it.
+            broker.deliver(min(broker.messages, key=lambda message: isinstance(message.body, DeliveryMessage)))
+
+
+def run_chain(wake_up: WakeUp, *, now: Clock = timezone.now) -> list[WakeUp]:
+    """Do what a Celery chain and its error callback do; return the chains that are sent meanwhile."""
+    broker = Broker(now)
+    broker.send([wake_up])
+    while own := [message for message in broker.messages if message.body.wake_up is wake_up]:
+        broker.deliver(own[0])
+    return [message.body.wake_up for message in broker.messages if isinstance(message.body, ChainMessage)]
+
+
+def run_delivery(wake_up: DeliveryWakeUp, *, now: Clock = timezone.now) -> list[DeliveryWakeUp]:
+    """Do what a delivery's Celery task does; return what stood in line behind it."""
+    return deliveries.deliver(delivery_ids=wake_up.delivery_ids, clock=now)

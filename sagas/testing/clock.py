@@ -1,0 +1,26 @@
+"""Time, as a test wants it."""
+
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from django.utils import timezone
+
+
+class Clock(Protocol):
+    """What tells the time."""
+
+    def __call__(self) -> datetime: ...
+
+
+class MovableClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.time = timezone.now()
+
+    def __call__(self) -> datetime:
+        return self.time
+
+    def move(self, **by: float) -> None:
+        """Move on, as `timedelta(**by)`."""
+        self.time += timedelta(**by)
