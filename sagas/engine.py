@@ -7,7 +7,6 @@ called twice or late: what is not at the expected place and epoch is left alone.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,24 +14,15 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from . import registry
-from .attempts import check_constraints, failed_try, storable_result
-from .definition import Action, Call, Failure, Result, Saga, Step
-from .errors import (
-    DefinitionError,
-    OutcomeUnknown,
-    Rejected,
-    StepFailed,
-    TransactionRefusedError,
-    UnknownSagaError,
-    WorkerLostError,
-)
-from .events import Cause, caused_by
-from .ids import new_id
+from .attempts import check_constraints, failed_try
+from .claims import Claim
+from .errors import DefinitionError, StepFailed, TransactionRefusedError, UnknownSagaError
+from .events import caused_by
 from .limits import time_limit
 from .models import Run, StepRun
-from .plans import MOST_LOST, WakeUp, lease_of, limit_of, wake_ups_of
-from .progress import advance, fail, policy_of
-from .transitions import LIVE_RUNS, RunStatus, StepStatus
+from .plans import WakeUp, wake_ups_of
+from .progress import advance, fail
+from .transitions import LIVE_RUNS, StepStatus
 
 logger = structlog.get_logger(__name__)
 
@@ -52,72 +42,6 @@ class Outcome:
     carries_on: bool = False
     alone: list[WakeUp] = field(default_factory=list)
     failed: StepFailed | None = None
-
-
-@dataclass
-class _Claim:
-    """A run and its current step, locked by this transaction or held by a lease token."""
-
-    run: Run
-    row: StepRun
-    saga: Saga[Any]
-    step: Step
-    #: An earlier call may have taken effect: ask before calling.
-    asks_first: bool = False
-    #: There are tries left.
-    may_call: bool = True
-    result: Result = None
-
-    @property
-    def gave_up(self) -> bool:
-        """The run waits to be turned back or handed over."""
-        return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
-
-    @property
-    def limit_seconds(self) -> float:
-        return limit_of(self.step, policy_of(self.step, self.row))
-
-    @property
-    def action(self) -> Action:
-        action = self.step.undo if self.row.action == StepRun.Action.UNDO else self.step.run
-        assert action is not None  # noqa: S101 - an undo row is only planned for a step with an undo
-        return action
-
-    @property
-    def cause(self) -> Cause:
-        return Cause(
-            correlation_id=self.run.correlation_id, causation_id=self.run.event_id, traceparent=self.run.traceparent
-        )
-
-    def call(self, now: datetime) -> Call[Any]:
-        return Call(
-            run_id=self.run.id,
-            key=self.run.key,
-            step=self.row.step,
-            idempotency_key=self.row.idempotency_key,
-            input=self.saga.input.read(self.run.input),
-            results=self.run.results,
-            attempt=self.row.attempts,
-            now=now,
-            failure=None if self.run.failure is None else Failure(**self.run.failure),
-        )
-
-    def take(self, result: Result) -> None:
-        """Keep what the step handed on, as it will be read back from the journal."""
-        self.result = None if result is None else storable_result(result)
-
-    def still_holds(self) -> bool:
-        """Lock the rows again, run first as everybody does, and say whether this lease is the current one."""
-        run = Run.objects.select_for_update(no_key=True).filter(pk=self.run.pk, epoch=self.run.epoch).first()
-        row = StepRun.objects.filter(pk=self.row.pk, lease_token=self.row.lease_token).first()
-        if run is None or row is None:
-            return False
-        self.run, self.row = run, row
-        return True
-
-    def step_failed(self) -> StepFailed:
-        failure = self.run.attention or self.run.failure or {}
-        return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")
 
 
 def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, redelivered: bool = False) -> Outcome:
@@ -151,7 +75,7 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
             carries_on = carries_on or outcome.carries_on
             stopped += [claim] if outcome.failed else []
     if alone and stopped:
-        return Outcome(failed=stopped[0].step_failed())
+        return Outcome(failed=stopped[0].failed())
     return Outcome(
         carries_on=carries_on or (not claims and _is_further_on(run_ids, place, epoch)),
         alone=wake_ups_of([claim.run for claim in (*left, *stopped)], size=1),
@@ -160,7 +84,7 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
 
 def _take(
     run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, redelivered: bool
-) -> tuple[list[_Claim], list[_Claim], list[_Claim]]:
+) -> tuple[list[Claim], list[Claim], list[Claim]]:
     """Claim what stands there and do what can be done inside; return all claims, those done, those to be sent alone.
 
     The outside step of a run that was sent alone is leased; those of a batch are left, to be executed one by one.
@@ -180,7 +104,7 @@ def _take(
         counted = True
 
 
-def _take_inside(claims: Sequence[_Claim], clock: Clock, *, alone: bool) -> tuple[list[_Claim], list[_Claim]]:
+def _take_inside(claims: Sequence[Claim], clock: Clock, *, alone: bool) -> tuple[list[Claim], list[Claim]]:
     done, left = [], []
     for claim in claims:
         started_at = clock()
@@ -195,7 +119,7 @@ def _take_inside(claims: Sequence[_Claim], clock: Clock, *, alone: bool) -> tupl
     return done, left
 
 
-def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> list[_Claim]:
+def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> list[Claim]:
     rows = (
         StepRun.objects.select_related("run")
         .filter(run_id__in=run_ids, place=place, run__place=place, run__epoch=epoch, run__status__in=LIVE_RUNS)
@@ -206,8 +130,7 @@ def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> li
     claims = []
     for row in rows:
         try:
-            saga = registry.saga(row.run.saga)
-            claims.append(_Claim(run=row.run, row=row, saga=saga, step=saga.step(row.step)))
+            claims.append(Claim.of(row.run, row, registry.saga(row.run.saga)))
         except (UnknownSagaError, DefinitionError) as error:
             # Other code planned it; a worker that has that code takes it (rolling deploy).
             logger.warning("run_of_other_code", run_id=str(row.run_id), error=str(error))
@@ -219,48 +142,36 @@ def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()
 
 
-def _run_inside(claim: _Claim, now: datetime) -> Exception | None:
+def _run_inside(claim: Claim, now: datetime) -> Exception | None:
     """Run the step in a savepoint; return what it raised, with its effect rolled back."""
-    row = claim.row
-    row.started_at = row.started_at or now
-    row.attempts += 1
-    if row.lost > MOST_LOST:
-        return WorkerLostError(row.lost)
+    claim.begin(now)
     try:
         with caused_by(claim.cause), transaction.atomic(), time_limit(claim.limit_seconds):
-            claim.take(claim.action(claim.call(now)))
+            claim.take(claim.perform(now))
             check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
         return error
     return None
 
 
-def _lease(claims: Sequence[_Claim], now: datetime) -> None:
+def _lease(claims: Sequence[Claim], now: datetime) -> None:
     """Note that outside calls are about to be made: see Note [Lease token] in models.py."""
     for claim in claims:
-        row, run = claim.row, claim.run
-        forward = row.action == StepRun.Action.RUN
-        claim.asks_first = forward and row.status in (StepStatus.UNKNOWN, StepStatus.RUNNING)
-        claim.may_call = policy_of(claim.step, row).allows(row.attempts)
-        row.attempts += 1
-        row.status = StepStatus.RUNNING
-        row.started_at = row.started_at or now
-        row.lease_token = new_id()
-        row.held_until = run.due_at = now + lease_of(claim.step)
+        claim.begin(now)
     _save(claims)
 
 
-def _run_outside(claim: _Claim, clock: Clock) -> bool:
+def _run_outside(claim: Claim, clock: Clock) -> bool:
     """Make the call in no transaction and settle it in one; say whether it succeeded."""
     started_at = clock()
     error: Exception | None = None
     try:
         with caused_by(claim.cause), time_limit(claim.limit_seconds):
-            claim.take(_ask_then_call(claim, started_at))
+            claim.take(claim.perform(started_at))
     except Exception as raised:  # noqa: BLE001 - the engine isolates steps
         error = raised
     with transaction.atomic():
-        if not claim.still_holds():
+        if not _still_holds(claim):
             logger.warning("lease_lost", run_id=str(claim.run.id), step=claim.row.name)
             return False
         if error is None:
@@ -270,25 +181,17 @@ def _run_outside(claim: _Claim, clock: Clock) -> bool:
     return error is None
 
 
-def _ask_then_call(claim: _Claim, now: datetime) -> Result:
-    call = claim.call(now)
-    if claim.row.lost > MOST_LOST:
-        raise WorkerLostError(claim.row.lost)
-    if claim.asks_first and claim.step.probe is not None:
-        try:
-            found = claim.step.probe(call)
-        except Rejected:
-            raise
-        except Exception as error:
-            raise OutcomeUnknown(f"no answer to the question whether it took effect: {error}") from error
-        if found is not None:
-            return found
-    if not claim.may_call:
-        raise WorkerLostError(claim.row.lost)
-    return claim.action(call)
+def _still_holds(claim: Claim) -> bool:
+    """Lock the rows again, run first as everybody does, and say whether this lease is the current one."""
+    run = Run.objects.select_for_update(no_key=True).filter(pk=claim.run.pk, epoch=claim.run.epoch).first()
+    row = StepRun.objects.filter(pk=claim.row.pk, lease_token=claim.row.lease_token).first()
+    if run is None or row is None:
+        return False
+    claim.run, claim.row = run, row
+    return True
 
 
-def _advance(claims: Sequence[_Claim], now: datetime) -> None:
+def _advance(claims: Sequence[Claim], now: datetime) -> None:
     """Journal that steps are done and move their runs on."""
     for claim in claims:
         advance(claim.run, claim.row, claim.result, now=now)
@@ -300,14 +203,14 @@ def _advance(claims: Sequence[_Claim], now: datetime) -> None:
         ).update(status=StepStatus.UNDONE)
 
 
-def _fail(claim: _Claim, error: Exception, *, started_at: datetime, now: datetime) -> None:
+def _fail(claim: Claim, error: Exception, *, started_at: datetime, now: datetime) -> None:
     """Journal a failed try."""
     failed = fail(claim.run, claim.row, claim.step, error, asked_first=claim.asks_first, now=now)
     failed_try(error, of=claim.row, kind=failed.kind, started_at=started_at, failed_at=now, retry_at=failed.retry_at)
     _save([claim])
 
 
-def _save(claims: Sequence[_Claim]) -> None:
+def _save(claims: Sequence[Claim]) -> None:
     if len(claims) == 1:
         # bulk_update's CASE for each column costs four times as much as the update itself.
         claims[0].row.save(update_fields=_ROW_FIELDS)

@@ -6,7 +6,7 @@ person saw it. Many at once are the same rows, worked off in portions by whoever
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ from .errors import Kind, Rejected
 from .ids import new_id
 from .models import Delivery, Intervention, Run, StepRun
 from .plans import WakeUp, wake_ups_of
-from .progress import advance, stands_before_pivot
+from .progress import advance, set_failure, stands_before_pivot
 from .transitions import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
 from .undo import turn_back
 
@@ -321,7 +321,7 @@ def _go_on(run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
 
 def _turn(run: Run, failure: Failure, now: datetime) -> list[WakeUp]:
     _wake(run, now)
-    run.failure = asdict(failure)
+    set_failure(run, failure)
     run.save()
     turned = turn_back([run], now=now)
     if run.status == RunStatus.RUNNING:

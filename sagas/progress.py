@@ -3,6 +3,7 @@
 One place for the rules, whoever walks them: the engine under locks, a person's intervention, a test without database.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -21,6 +22,9 @@ class FailedTry:
 
     kind: Kind
     retry_at: datetime | None
+
+
+DEADLINE_PASSED = Failure(step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time.")
 
 
 def policy_of(step: Step, row: StepRun) -> Retry:
@@ -61,6 +65,24 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
     run.status = RunStatus.COMPENSATED if goes_back(run) else RunStatus.COMPLETED
     run.resumes_as, run.stopped_at = "", None
     run.due_at, run.finished_at = None, now
+
+
+def set_failure(run: Run, failure: Failure) -> None:
+    """Note why a run is to turn back."""
+    run.failure = asdict(failure)
+
+
+def turn(run: Run, undo: Sequence[StepRun], *, now: datetime) -> None:
+    """Send a run back along its undo; where there is nothing to undo, it is over.
+
+    The new epoch makes every message that is still under way harmless.
+    """
+    run.epoch += 1
+    run.resent = 0
+    if undo:
+        run.status, run.place, run.due_at = RunStatus.COMPENSATING, undo[0].place, now + resend_after(0)
+    else:
+        run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
 
 
 def fail(run: Run, row: StepRun, step: Step, error: Exception, *, asked_first: bool, now: datetime) -> FailedTry:

@@ -13,7 +13,7 @@ from .definition import Failure
 from .errors import DefinitionError, Kind, RunOfOtherCodeError
 from .models import Run
 from .plans import MOST_RESENT, WakeUp, resend_after, tasks_of, wake_ups_of
-from .progress import stands_before_pivot
+from .progress import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .transitions import LIVE_RUNS, RunStatus
 from .undo import hand_over, start_undo
 
@@ -117,10 +117,8 @@ def expire(*, now: datetime, limit: int) -> int:
     for run in late:
         run.deadline_at = None
         if run.failure is None and stands_before_pivot(run, run.steps.get(place=run.place)):
-            run.failure, run.due_at = asdict(_DEADLINE_PASSED), now
+            set_failure(run, DEADLINE_PASSED)
+            run.due_at = now
             expired += 1
     Run.objects.bulk_update(late, ("failure", "deadline_at", "due_at"))
     return expired
-
-
-_DEADLINE_PASSED = Failure(step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time.")

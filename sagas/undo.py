@@ -11,7 +11,8 @@ from django.db.models import F
 from . import registry
 from .errors import DefinitionError, UnknownSagaError
 from .models import Run, StepRun
-from .plans import WakeUp, plan_undo, resend_after, wake_ups
+from .plans import WakeUp, plan_undo, wake_ups
+from .progress import turn
 from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 
 logger = structlog.get_logger(__name__)
@@ -54,12 +55,7 @@ def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
             # Other code planned it; a process that has that code turns it back (rolling deploy).
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        run.epoch += 1
-        run.resent = 0
-        if planned:
-            run.status, run.place, run.due_at = RunStatus.COMPENSATING, planned[0].place, now + resend_after(0)
-        else:
-            run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
+        turn(run, planned, now=now)
         undo.extend(planned)
         turned.append(run)
     StepRun.objects.filter(run__in=turned, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)

@@ -16,16 +16,19 @@ from .broker import (
     run_delivery,
 )
 from .clock import Clock, MovableClock
+from .scenario import Ending, Scenario
 
 __all__ = [
     "Broker",
     "ChainMessage",
     "Clock",
     "DeliveryMessage",
+    "Ending",
     "ErrorMessage",
     "Killed",
     "Message",
     "MovableClock",
+    "Scenario",
     "drive",
     "run_chain",
     "run_delivery",

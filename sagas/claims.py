@@ -1,0 +1,118 @@
+"""A run and the step it stands at, taken by a worker for one try. Nothing here reads or writes a database."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from .attempts import storable_result
+from .definition import Action, Call, Failure, Result, Saga, Step
+from .errors import OutcomeUnknown, Rejected, StepFailed, WorkerLostError
+from .events import Cause
+from .ids import new_id
+from .models import Run, StepRun
+from .plans import MOST_LOST, lease_of, limit_of
+from .progress import policy_of
+from .transitions import RunStatus, StepStatus
+
+
+@dataclass
+class Claim:
+    """Locked by this transaction, or held by a lease token."""
+
+    run: Run
+    row: StepRun
+    saga: Saga[Any]
+    step: Step
+    #: An earlier call may have taken effect: ask before calling.
+    asks_first: bool = False
+    #: There are tries left.
+    may_call: bool = True
+    result: Result = None
+
+    @classmethod
+    def of(cls, run: Run, row: StepRun, saga: Saga[Any]) -> "Claim":
+        """Return the claim.
+
+        Raises:
+            DefinitionError: the saga has no such step; other code planned the run.
+        """
+        return cls(run=run, row=row, saga=saga, step=saga.step(row.step))
+
+    @property
+    def gave_up(self) -> bool:
+        """The run waits to be turned back or handed over."""
+        return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
+
+    @property
+    def limit_seconds(self) -> float:
+        return limit_of(self.step, policy_of(self.step, self.row))
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(
+            correlation_id=self.run.correlation_id, causation_id=self.run.event_id, traceparent=self.run.traceparent
+        )
+
+    def begin(self, now: datetime) -> None:
+        """Note that a try begins; one outside takes a lease: see Note [Lease token] in models.py."""
+        row = self.row
+        forward = row.action == StepRun.Action.RUN
+        self.asks_first = self.step.outside and forward and row.status in (StepStatus.UNKNOWN, StepStatus.RUNNING)
+        self.may_call = policy_of(self.step, row).allows(row.attempts)
+        row.attempts += 1
+        row.started_at = row.started_at or now
+        if self.step.outside:
+            row.status, row.lease_token = StepStatus.RUNNING, new_id()
+            row.held_until = self.run.due_at = now + lease_of(self.step)
+
+    def perform(self, now: datetime) -> Result:
+        """Do the work; outside, ask first where an earlier call may have taken effect.
+
+        Raises:
+            OutcomeUnknown: it was asked whether it took effect, and nobody said yes or no.
+            WorkerLostError: earlier tries left no trace, too often.
+            Exception: whatever the work raises.
+        """
+        if self.row.lost > MOST_LOST:
+            raise WorkerLostError(self.row.lost)
+        call = self._call(now)
+        if self.asks_first and self.step.probe is not None:
+            try:
+                found = self.step.probe(call)
+            except Rejected:
+                raise
+            except Exception as error:
+                raise OutcomeUnknown(f"no answer to the question whether it took effect: {error}") from error
+            if found is not None:
+                return found
+        if self.step.outside and not self.may_call:
+            raise WorkerLostError(self.row.lost)
+        return self._action(call)
+
+    def take(self, result: Result) -> None:
+        """Keep what the step handed on, as it will be read back from the journal."""
+        self.result = None if result is None else storable_result(result)
+
+    def failed(self) -> StepFailed:
+        """Return what to raise for a step that gave up."""
+        failure = self.run.attention or self.run.failure or {}
+        return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")
+
+    @property
+    def _action(self) -> Action:
+        action = self.step.undo if self.row.action == StepRun.Action.UNDO else self.step.run
+        assert action is not None  # noqa: S101 - an undo row is only planned for a step with an undo
+        return action
+
+    def _call(self, now: datetime) -> Call[Any]:
+        return Call(
+            run_id=self.run.id,
+            key=self.run.key,
+            step=self.row.step,
+            idempotency_key=self.row.idempotency_key,
+            input=self.saga.input.read(self.run.input),
+            results=self.run.results,
+            attempt=self.row.attempts,
+            now=now,
+            failure=None if self.run.failure is None else Failure(**self.run.failure),
+        )

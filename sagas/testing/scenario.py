@@ -1,0 +1,253 @@
+"""Given an event, when steps answer so, expect this: a whole saga, walked without database and broker.
+
+The plan, the order of the undo, what a failure means and when it is tried again are the engine's own code; only the
+steps are played. So a scenario shows what a definition means, in milliseconds.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from ..claims import Claim
+from ..definition import Action, Call, Failure, Result, Saga, Step
+from ..events import DomainEvent
+from ..ids import new_id
+from ..models import Event, StepRun
+from ..plans import plan, plan_undo
+from ..progress import DEADLINE_PASSED, advance, fail, set_failure, stands_before_pivot, turn
+from ..transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
+
+#: What a played step answers: a result to hand on, None, an exception to raise, or a function of its call.
+Answer = Mapping[str, Any] | BaseException | Callable[[Call[Any]], Result] | None
+
+_BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
+#: No saga takes that many tries; one that does goes round in circles.
+_MOST_TRIES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a scenario ended.
+
+    Attributes:
+        status: of the run: `completed`, `compensated`, `needs_attention`.
+        did: what was called, in order; a probe is `capture-payment?`.
+        results: what steps handed on, by their name.
+        failure: why it turned back.
+        attention: why it needs a person.
+        took: from the event to the end, by the clock of the scenario.
+    """
+
+    status: str
+    did: tuple[str, ...]
+    results: Mapping[str, Any]
+    failure: Failure | None
+    attention: Failure | None
+    took: timedelta
+
+
+@dataclass
+class Scenario:
+    """One way through a saga.
+
+    Example:
+        Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
+            "compensated", did=["reserve-stock", "capture-payment", "release-stock", "reject-order", "tell-customer"]
+        )
+    """
+
+    saga: Saga[Any]
+    _event: DomainEvent | None = None
+    _answers: dict[str, list[Answer]] = field(default_factory=lambda: defaultdict(list))
+    _durations: dict[str, timedelta] = field(default_factory=dict)
+
+    def given(self, event: DomainEvent) -> Self:
+        """Begin with this event."""
+        self._event = event
+        return self
+
+    def when(self, name: str, *answers: Answer) -> Self:
+        """Have a step, an undo (`release-stock`) or a probe (`capture-payment?`) answer so, in turn.
+
+        Behind its last answer, and where nothing is said, a step succeeds with nothing to hand on, and a probe finds
+        nothing.
+
+        Raises:
+            LookupError: the saga has nothing of that name.
+        """
+        known = self._names()
+        if name not in known:
+            raise LookupError(f"{self.saga.name} has no {name!r}; it has {', '.join(known)}")
+        self._answers[name] += answers
+        return self
+
+    def takes(self, name: str, **time: float) -> Self:
+        """Have each try of a step take that long, as `timedelta(**time)`."""
+        self._durations[name] = timedelta(**time)
+        return self
+
+    def expect(
+        self,
+        status: str,
+        *,
+        did: Sequence[str] | None = None,
+        results: Mapping[str, Any] | None = None,
+        failure: str | None = None,
+        attention: str | None = None,
+        took_at_most: timedelta | None = None,
+    ) -> Ending:
+        """Walk it and compare; return how it ended, for further questions.
+
+        Args:
+            failure: name of the error it turned back for; likewise `attention`.
+
+        Raises:
+            AssertionError: it ended otherwise.
+        """
+        ending = self.walk()
+        said = {"status": (status, ending.status)}
+        if did is not None:
+            said["did"] = (list(did), list(ending.did))  # type: ignore[assignment]
+        if results is not None:
+            said["results"] = (results, ending.results)  # type: ignore[assignment]
+        if failure is not None:
+            said["failure"] = (failure, ending.failure.error if ending.failure else "")
+        if attention is not None:
+            said["attention"] = (attention, ending.attention.error if ending.attention else "")
+        for what, (expected, found) in said.items():
+            if expected != found:
+                raise AssertionError(f"{what}: expected {expected!r}, found {found!r} ({ending})")
+        if took_at_most is not None and ending.took > took_at_most:
+            raise AssertionError(f"it took {ending.took}, more than {took_at_most}")
+        return ending
+
+    def walk(self) -> Ending:
+        """Walk to the end and return it; pauses between tries pass at once."""
+        if self._event is None:
+            raise LookupError("a scenario begins with an event: .given(event)")
+        return _Walk(self.saga, self._event, self._answers, self._durations).to_the_end()
+
+    def _names(self) -> list[str]:
+        names = []
+        for step in (*self.saga.steps, *self.saga.undone):
+            names += [step.name, *([f"{step.name}?"] if step.probe else []), *([step.undo_name] if step.undo else [])]
+        return names
+
+
+class _Walk:
+    """A run under way: its rows in memory, its steps played."""
+
+    def __init__(
+        self,
+        saga: Saga[Any],
+        event: DomainEvent,
+        answers: Mapping[str, Sequence[Answer]],
+        durations: Mapping[str, timedelta],
+    ) -> None:
+        self.did: list[str] = []
+        self.answers = {name: list(given) for name, given in answers.items()}
+        self.durations = durations
+        self.now = _BEGIN
+        self.saga = replace(
+            saga,
+            steps=tuple(self._played(step) for step in saga.steps),
+            undone=tuple(self._played(step) for step in saga.undone),
+        )
+        self.run, self.rows = plan(self.saga, _stored(event, self.now), now=self.now)
+
+    def to_the_end(self) -> Ending:
+        for _ in range(_MOST_TRIES):
+            if not self._one_on():
+                break
+        else:
+            raise AssertionError(f"{self.saga.name} does not come to an end: {self.did[-20:]}")
+        run = self.run
+        return Ending(
+            status=str(run.status),
+            did=tuple(self.did),
+            results=run.results,
+            failure=None if run.failure is None else Failure(**run.failure),
+            attention=None if run.attention is None else Failure(**run.attention),
+            took=self.now - _BEGIN,
+        )
+
+    def _one_on(self) -> bool:
+        """Do what the engine would do next; False when nothing is left to do."""
+        run = self.run
+        if run.status not in LIVE_RUNS:
+            return False
+        row = next(row for row in self.rows if row.place == run.place)
+        late = run.deadline_at is not None and self.now >= run.deadline_at
+        if late and run.failure is None and stands_before_pivot(run, row):
+            set_failure(run, DEADLINE_PASSED)
+        if run.attention is not None:
+            run.status = RunStatus.NEEDS_ATTENTION
+        elif run.failure is not None and run.status == RunStatus.RUNNING:
+            self._turn_back()
+        else:
+            self._try(row)
+        return True
+
+    def _turn_back(self) -> None:
+        planned = plan_undo(self.saga, self.run, self.rows)
+        turn(self.run, planned, now=self.now)
+        for row in self.rows:
+            if row.status == StepStatus.PENDING:
+                row.status = StepStatus.SKIPPED
+            elif row.status in MAY_HAVE_EFFECT:
+                row.status = StepStatus.UNDOING
+        self.rows += planned
+
+    def _try(self, row: StepRun) -> None:
+        claim = Claim.of(self.run, row, self.saga)
+        claim.begin(self.now)
+        try:
+            claim.take(claim.perform(self.now))
+        except Exception as error:  # noqa: BLE001 - as the engine isolates steps
+            failed = fail(self.run, row, claim.step, error, asked_first=claim.asks_first, now=self.now)
+            self.now = failed.retry_at or self.now
+            return
+        advance(self.run, row, claim.result, now=self.now)
+        if row.action == StepRun.Action.UNDO:
+            for undone in self.rows:
+                if undone.step == row.step and undone.action == StepRun.Action.RUN:
+                    undone.status = StepStatus.UNDONE
+
+    def _played(self, step: Step) -> Step:
+        return replace(
+            step,
+            run=self._play(step.name, step.run),
+            undo=None if step.undo is None else self._play(step.undo_name, step.undo),
+            probe=None if step.probe is None else self._play(f"{step.name}?", step.probe),
+        )
+
+    def _play(self, name: str, played: Action) -> Action:
+        def act(call: Call[Any]) -> Result:
+            self.did.append(name)
+            self.now += self.durations.get(name, timedelta(0))
+            waiting = self.answers.get(name)
+            answer = waiting.pop(0) if waiting else None
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer(call) if callable(answer) else answer
+
+        # An undo is known by the name of its function.
+        act.__name__ = played.__name__
+        return act
+
+
+def _stored(event: DomainEvent, now: datetime) -> Event:
+    return Event(
+        id=new_id(),
+        type=event.type,
+        version=event.version,
+        aggregate=event.aggregate,
+        subject=event.subject_id,
+        sequence=1,
+        key=event.key,
+        data=event.model_dump(mode="json"),
+        correlation_id=new_id(),
+        occurred_at=now,
+    )
