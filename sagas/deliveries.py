@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef
 
 from . import registry
 from .attempts import check_constraints, failed_try, message_of
+from .bulk import update_all
 from .errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
 from .events import Cause, caused_by
 from .ids import new_id
@@ -198,25 +199,27 @@ def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
     return following
 
 
-def send_again(delivery: Delivery, *, now: datetime) -> list[DeliveryWakeUp]:
-    """Give a parked delivery all its tries again; return the message to send.
+def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
+    """Give parked deliveries all their tries again; return the messages to send.
 
-    Transaction: requires the one that has locked it.
+    Transaction: requires the one that has locked them.
     """
-    delivery.status, delivery.attempts, delivery.lost, delivery.resent = DeliveryStatus.PENDING, 0, 0, 0
-    delivery.due_at, delivery.retry_at = now + resend_after(0), None
-    delivery.save(update_fields=["status", "attempts", "lost", "resent", "due_at", "retry_at"])
-    return wake_ups_for([delivery])
+    for delivery in parked:
+        delivery.status, delivery.attempts, delivery.lost, delivery.resent = DeliveryStatus.PENDING, 0, 0, 0
+        delivery.due_at, delivery.retry_at = now + resend_after(0), None
+    update_all(parked, ("status", "attempts", "lost", "resent", "due_at", "retry_at"))
+    return wake_ups_for(parked)
 
 
-def skip_delivery(delivery: Delivery, *, now: datetime) -> list[DeliveryWakeUp]:
-    """Leave a parked delivery out; return the message for the one that stood in line behind it.
+def skip_deliveries(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
+    """Leave parked deliveries out; return the messages for those that stood in line behind them.
 
-    Transaction: requires the one that has locked it.
+    Transaction: requires the one that has locked them.
     """
-    delivery.status, delivery.finished_at = DeliveryStatus.SKIPPED, now
-    delivery.save(update_fields=["status", "finished_at"])
-    return wake_ups_for(_next_in_line([delivery]))
+    for delivery in parked:
+        delivery.status, delivery.finished_at = DeliveryStatus.SKIPPED, now
+    update_all(parked, ("status", "finished_at"))
+    return wake_ups_for(_next_in_line(parked))
 
 
 def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
@@ -235,5 +238,5 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
             # A lease that ran out is void: whoever held it may no longer write what came of it.
             delivery.status, delivery.lease_token = DeliveryStatus.PENDING, None
             delivery.due_at = now + resend_after(delivery.resent)
-        Delivery.objects.bulk_update(due, ("due_at", "resent", "status", "lease_token"))
+        update_all(due, ("due_at", "resent", "status", "lease_token"))
     return wake_ups_for(due)

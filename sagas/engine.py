@@ -15,6 +15,7 @@ from django.db.models import F
 
 from . import registry
 from .attempts import check_constraints, failed_try
+from .bulk import update_all
 from .claims import Claim
 from .errors import DefinitionError, StepFailed, TransactionRefusedError, UnknownSagaError
 from .events import caused_by
@@ -212,12 +213,12 @@ def _fail(claim: Claim, error: Exception, *, started_at: datetime, now: datetime
 
 def _save(claims: Sequence[Claim]) -> None:
     if len(claims) == 1:
-        # bulk_update's CASE for each column costs four times as much as the update itself.
+        # The plain statement costs less for one.
         claims[0].row.save(update_fields=_ROW_FIELDS)
         claims[0].run.save(update_fields=_RUN_FIELDS)
     elif claims:
-        StepRun.objects.bulk_update([claim.row for claim in claims], _ROW_FIELDS)
-        Run.objects.bulk_update([claim.run for claim in claims], _RUN_FIELDS)
+        update_all([claim.row for claim in claims], _ROW_FIELDS)
+        update_all([claim.run for claim in claims], _RUN_FIELDS)
 
 
 _ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")

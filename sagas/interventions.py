@@ -5,19 +5,19 @@ person saw it. Many at once are the same rows, worked off in portions by whoever
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
-from .attempts import message_of, storable_result
+from .attempts import storable_result
+from .bulk import update_all
 from .definition import Failure
-from .deliveries import DeliveryWakeUp, send_again, skip_delivery
+from .deliveries import DeliveryWakeUp, send_again, skip_deliveries
 from .errors import Kind, Rejected
 from .ids import new_id
 from .models import Delivery, Intervention, Run, StepRun
@@ -25,8 +25,6 @@ from .plans import WakeUp, wake_ups_of
 from .progress import advance, set_failure, stands_before_pivot
 from .transitions import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
 from .undo import turn_back
-
-logger = structlog.get_logger(__name__)
 
 Action = Intervention.Action
 
@@ -207,7 +205,7 @@ def progress(batch: UUID) -> Progress:
 
 
 def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> Worked:
-    """Do the oldest pending interventions, of one batch or of all.
+    """Do the oldest pending interventions, of one batch or of all, in as many statements as for one.
 
     Any number of processes may work: each takes others. What is locked, by a worker at its step, is left for the
     next turn.
@@ -218,30 +216,22 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
     with transaction.atomic():
         pending: QuerySet[Intervention] = Intervention.objects.claimed().filter(status=Intervention.Status.PENDING)
         asked = list(pending.filter(batch=batch)[:limit] if batch else pending[:limit])
-        runs, current = _lock([row.run_id for row in asked if row.run_id is not None])
-        parked = _lock_deliveries([row.delivery_id for row in asked if row.delivery_id is not None])
-        rows = [row for row in asked if row.run_id in runs or row.delivery_id in parked]
-        chains: list[WakeUp] = []
-        owed: list[DeliveryWakeUp] = []
+        portion = _Portion(
+            now,
+            *_lock([row.run_id for row in asked if row.run_id is not None]),
+            _lock_deliveries([row.delivery_id for row in asked if row.delivery_id is not None]),
+        )
+        rows = [row for row in asked if row.run_id in portion.runs or row.delivery_id in portion.parked]
         for row in rows:
             row.done_at = now
             try:
-                with transaction.atomic():
-                    if row.run_id is not None:
-                        chains += _do(row, runs[row.run_id], current, now)
-                    elif row.delivery_id is not None:
-                        owed += _do_delivery(row, parked[row.delivery_id], now)
-            except OperationalError:
-                raise  # the database is in trouble: it is done later
-            except Exception as refused:  # one that cannot be done must not hold up the others
-                if not isinstance(refused, NotNow):
-                    logger.exception("intervention_failed", intervention=row.pk)
-                row.status, row.outcome = Intervention.Status.REFUSED, message_of(refused)
-                if row.run_id is not None:
-                    runs[row.run_id].refresh_from_db()
+                portion.do(row)
+            except NotNow as refused:
+                row.status, row.outcome = Intervention.Status.REFUSED, str(refused)
             else:
                 row.status = Intervention.Status.DONE
-        Intervention.objects.bulk_update(rows, ("status", "outcome", "done_at", "step"))
+        chains, owed = portion.save()
+        update_all(rows, ("status", "outcome", "done_at", "step"))
     done = sum(row.status == Intervention.Status.DONE for row in rows)
     return Worked(done=done, refused=len(rows) - done, wake_ups=chains, deliveries=owed)
 
@@ -257,13 +247,92 @@ def _lock_deliveries(pks: Sequence[int]) -> dict[int, Delivery]:
     return {row.pk: row for row in Delivery.objects.claimed().filter(pk__in=pks)}
 
 
-def _do(asked: Intervention, run: Run, current: dict[UUID, StepRun], now: datetime) -> list[WakeUp]:
-    row = current.get(run.id)
-    asked.step = "" if row is None else row.name
-    _refuse_if_moved_on(asked, run)
-    if row is None or asked.action not in possible(run, row, now=now):
-        raise NotNow(f"{asked.action} does not apply: the run is {run.status.replace('_', ' ')} at {asked.step}.")
-    return _DO[Action(asked.action)](asked, run, row, now)
+class _Portion:
+    """Subjects locked by this transaction, changed in memory one by one and saved together."""
+
+    def __init__(
+        self, now: datetime, runs: dict[UUID, Run], current: dict[UUID, StepRun], parked: dict[int, Delivery]
+    ) -> None:
+        self.now = now
+        self.runs, self.current, self.parked = runs, current, parked
+        self.changed: list[Run] = []
+        self.rows: list[StepRun] = []
+        self.turning: list[Run] = []
+        self.undone: list[StepRun] = []
+        self.again: list[Delivery] = []
+        self.skipped: list[Delivery] = []
+
+    def do(self, asked: Intervention) -> None:
+        """Do one.
+
+        Raises:
+            NotNow: it does not apply; nothing was changed.
+        """
+        if asked.delivery_id is not None:
+            self._do_to_delivery(asked, self.parked[asked.delivery_id])
+            return
+        run = self.runs[asked.run_id]  # type: ignore[index] # one of the two is set
+        row = self.current.get(run.id)
+        asked.step = "" if row is None else row.name
+        _refuse_if_moved_on(asked, run)
+        if row is None or asked.action not in possible(run, row, now=self.now):
+            raise NotNow(f"{asked.action} does not apply: the run is {run.status.replace('_', ' ')} at {asked.step}.")
+        match asked.action:
+            case Action.RETRY:
+                # An unanswered call stays unanswered: the next try asks first.
+                row.status = StepStatus.PENDING if row.status == StepStatus.FAILED else row.status
+                row.attempts, row.lost, row.held_until, row.finished_at = 0, 0, None, None
+                _wake(run, self.now)
+            case Action.RESUME:
+                _wake(run, self.now)
+                if row.held_until is not None and row.held_until > self.now:
+                    run.due_at = row.held_until  # a call is still under way, or a try not yet due
+            case Action.SKIP:
+                self._skip(run, row, asked.result)
+            case Action.UNDO:
+                self._turn(run, Failure(step="", kind=Kind.UNEXPECTED, error="Undone", message=asked.reason))
+            case Action.CANCEL:
+                self._turn(run, Failure(step="", kind=Kind.CANCELLED, error="Cancelled", message=asked.reason))
+            case Action.PAUSE:
+                run.resumes_as, run.stopped_at, run.status = run.status, self.now, RunStatus.PAUSED
+        self.changed.append(run)
+        self.rows.append(row)
+
+    def save(self) -> tuple[list[WakeUp], list[DeliveryWakeUp]]:
+        """Save what changed; return the messages to send once it is committed."""
+        update_all(self.rows, _ROW_FIELDS)
+        update_all(self.changed, _RUN_FIELDS)
+        for row in self.undone:
+            StepRun.objects.filter(run=row.run_id, step=row.step, action=StepRun.Action.RUN).update(
+                status=StepStatus.UNDONE
+            )
+        # A run whose saga this process does not know keeps its failure: one that knows it turns it back.
+        chains = turn_back(self.turning, now=self.now) if self.turning else []
+        chains += wake_ups_of([run for run in self.changed if run not in self.turning])
+        return chains, send_again(self.again, now=self.now) + skip_deliveries(self.skipped, now=self.now)
+
+    def _skip(self, run: Run, row: StepRun, result: Any) -> None:
+        run.epoch += 1
+        if run.status != RunStatus.PAUSED:
+            _wake(run, self.now)
+        row.started_at = row.started_at or self.now
+        advance(run, row, result, now=self.now)
+        if row.action == StepRun.Action.UNDO:
+            self.undone.append(row)
+
+    def _turn(self, run: Run, failure: Failure) -> None:
+        _wake(run, self.now)
+        set_failure(run, failure)
+        self.turning.append(run)
+
+    def _do_to_delivery(self, asked: Intervention, delivery: Delivery) -> None:
+        asked.step = delivery.subscription
+        _refuse_if_moved_on(asked, delivery)
+        if asked.action not in possible(delivery, now=self.now):
+            raise NotNow(f"{asked.action} does not apply: the delivery is {delivery.status}.")
+        # Told apart from the status it has now by whoever asks a second time in this portion.
+        delivery.status = DeliveryStatus.PENDING if asked.action == Action.RETRY else DeliveryStatus.SKIPPED
+        (self.again if asked.action == Action.RETRY else self.skipped).append(delivery)
 
 
 def _refuse_if_moved_on(asked: Intervention, subject: Run | Delivery) -> None:
@@ -271,62 +340,21 @@ def _refuse_if_moved_on(asked: Intervention, subject: Run | Delivery) -> None:
         raise NotNow(f"It moved on meanwhile: it is {subject.status.replace('_', ' ')} now. Nothing was changed.")
 
 
-def _retry(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
-    # An unanswered call stays unanswered: the next try asks first.
-    row.status = StepStatus.PENDING if row.status == StepStatus.FAILED else row.status
-    row.attempts, row.lost, row.held_until, row.finished_at = 0, 0, None, None
-    return _go_on(run, row, now)
-
-
-def _resume(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
-    return _go_on(run, row, now)
-
-
-def _skip(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
-    run.epoch += 1
-    if run.status != RunStatus.PAUSED:
-        _wake(run, now)
-    row.started_at = row.started_at or now
-    advance(run, row, asked.result, now=now)
-    if row.action == StepRun.Action.UNDO:
-        StepRun.objects.filter(run=run, step=row.step, action=StepRun.Action.RUN).update(status=StepStatus.UNDONE)
-    row.save()
-    run.save()
-    return wake_ups_of([run])
-
-
-def _undo(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
-    return _turn(run, Failure(step="", kind=Kind.UNEXPECTED, error="Undone", message=asked.reason), now)
-
-
-def _cancel(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
-    return _turn(run, Failure(step="", kind=Kind.CANCELLED, error="Cancelled", message=asked.reason), now)
-
-
-def _pause(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
-    run.resumes_as, run.stopped_at = run.status, now
-    run.status = RunStatus.PAUSED
-    run.save()
-    return []
-
-
-def _go_on(run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
-    _wake(run, now)
-    if row.held_until is not None and row.held_until > now:
-        run.due_at = row.held_until  # a call is still under way, or a try not yet due
-    row.save()
-    run.save()
-    return wake_ups_of([run])
-
-
-def _turn(run: Run, failure: Failure, now: datetime) -> list[WakeUp]:
-    _wake(run, now)
-    set_failure(run, failure)
-    run.save()
-    turned = turn_back([run], now=now)
-    if run.status == RunStatus.RUNNING:
-        raise NotNow("This process does not know the run's saga, and so not how to undo it.")
-    return turned
+_ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")
+_RUN_FIELDS = (
+    "status",
+    "resumes_as",
+    "stopped_at",
+    "epoch",
+    "place",
+    "results",
+    "failure",
+    "attention",
+    "due_at",
+    "resent",
+    "deadline_at",
+    "finished_at",
+)
 
 
 def _wake(run: Run, now: datetime) -> None:
@@ -337,21 +365,3 @@ def _wake(run: Run, now: datetime) -> None:
             run.deadline_at += now - run.stopped_at
         run.resumes_as, run.stopped_at = "", None
     run.attention, run.resent, run.due_at = None, 0, now
-
-
-def _do_delivery(asked: Intervention, delivery: Delivery, now: datetime) -> list[DeliveryWakeUp]:
-    asked.step = delivery.subscription
-    _refuse_if_moved_on(asked, delivery)
-    if asked.action not in possible(delivery, now=now):
-        raise NotNow(f"{asked.action} does not apply: the delivery is {delivery.status}.")
-    return send_again(delivery, now=now) if asked.action == Action.RETRY else skip_delivery(delivery, now=now)
-
-
-_DO: dict[Action, Callable[[Intervention, Run, StepRun, datetime], list[WakeUp]]] = {
-    Action.RETRY: _retry,
-    Action.SKIP: _skip,
-    Action.UNDO: _undo,
-    Action.CANCEL: _cancel,
-    Action.PAUSE: _pause,
-    Action.RESUME: _resume,
-}

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import transaction
 
 from . import registry
+from .bulk import update_all
 from .definition import Failure
 from .errors import DefinitionError, Kind, RunOfOtherCodeError
 from .models import Run
@@ -40,7 +41,7 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
             run.due_at = now + resend_after(run.resent)
             if run.resent == MOST_RESENT and run.attention is None and not _is_known(run):
                 run.attention = asdict(_other_code(run))
-        Run.objects.bulk_update(due, ("resent", "due_at", "attention"))
+        update_all(due, ("resent", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
         failed = [run for run in due if run.status == RunStatus.RUNNING and run.failure is not None]
         forward = [run for run in due if run.attention is None and run not in failed]
@@ -66,7 +67,7 @@ def _forgotten(now: datetime, limit: int) -> list[Run]:
     )
     for run in runs:
         run.attention = asdict(_other_code(run))
-    Run.objects.bulk_update(runs, ("attention",))
+    update_all(runs, ("attention",))
     return runs
 
 
@@ -120,5 +121,5 @@ def expire(*, now: datetime, limit: int) -> int:
             set_failure(run, DEADLINE_PASSED)
             run.due_at = now
             expired += 1
-    Run.objects.bulk_update(late, ("failure", "deadline_at", "due_at"))
+    update_all(late, ("failure", "deadline_at", "due_at"))
     return expired

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import F
 
 from . import registry
+from .bulk import update_all
 from .errors import DefinitionError, UnknownSagaError
 from .models import Run, StepRun
 from .plans import WakeUp, plan_undo, wake_ups
@@ -63,7 +64,7 @@ def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
         status=StepStatus.UNDOING, lease_token=None, held_until=None
     )
     StepRun.objects.bulk_create(undo)
-    Run.objects.bulk_update(turned, _RUN_FIELDS)
+    update_all(turned, _RUN_FIELDS)
     return wake_ups(turned, undo)
 
 

@@ -291,33 +291,19 @@ def test_an_intervention_does_not_wait_for_a_worker_at_its_step(
     assert interventions.work(now=clock()).done == 1
 
 
-def test_one_that_breaks_does_not_hold_up_the_others(
-    ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    script.says["last"] = [Rejected("no")] * 2
-    for key in "ab":
-        ask(key)
+def test_a_portion_costs_as_many_statements_for_many_as_for_one(ask: Ask, script: Script, clock: MovableClock) -> None:
+    script.says["last"] = [Rejected("no")] * 31
+    for number in range(31):
+        ask(f"k{number}")
     drive(now=clock)
-    skip = interventions._skip
-
-    def breaking(asked: Intervention, run: Run, *rest: object) -> object:
-        if run.key == "a":
-            raise ZeroDivisionError("broken")
-        return skip(asked, run, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setitem(interventions._DO, interventions.Action.SKIP, breaking)
-    batch = interventions.ask(Run.objects.all(), interventions.Action.SKIP, reason="x", by="ada", now=clock())
-    worked = interventions.work(now=clock(), batch=batch)
-    assert (worked.done, worked.refused) == (1, 1)
-    assert (standing("a")[0], standing("b")[0]) == ("needs_attention", "completed")
-
-
-def test_a_portion_costs_statements_by_what_it_does_not_by_how_many_rows_there_are(
-    stuck: Run, clock: MovableClock
-) -> None:
-    with connection.execute_wrapper(counting := Counting()):
-        intervene(stuck, "retry", clock)
-    assert counting.statements < 25
+    one, *many = list(Run.objects.order_by("key"))
+    figures = []
+    for runs in ([one], many):
+        batch = interventions.ask(runs, interventions.Action.RETRY, reason="x", by="ada", now=clock())
+        with connection.execute_wrapper(counting := Counting()):
+            assert interventions.work(now=clock(), batch=batch).done == len(runs)
+        figures.append(counting.statements)
+    assert figures[0] == figures[1] < 12
 
 
 class Counting:
