@@ -36,8 +36,11 @@ class Books:
     message_is_owed: bool = False
 
     @property
-    def name(self) -> str:
-        return f"Order {self.order_id}, which does not exist," if self.order is None else f"Order {self.order.number}"
+    def sentence(self) -> str:
+        """What it is and how it stands, as a message begins."""
+        if self.order is None:
+            return f"Order {self.order_id} does not exist"
+        return f"Order {self.order.number} is {self.order.status}"
 
     @property
     def status(self) -> str:

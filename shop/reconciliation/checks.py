@@ -60,7 +60,7 @@ def money(order: Books, _: datetime) -> Breach | None:
     facts = {f"{what.replace(' ', '_')}_minor": minor for what, minor in amounts.items()}
     return Breach(
         key=str(order.order_id),
-        message=f"{order.name} is {order.status}: {said}.",
+        message=f"{order.sentence}: {said}.",
         facts=order.facts(
             total_minor=order.total_minor, **facts, currency=order.currency, other_currencies_minor=elsewhere
         ),
@@ -101,7 +101,7 @@ def paid_for(order: Books, _: datetime) -> Breach | None:
 def _breach_of_goods(order: Books, wrong: str) -> Breach:
     return Breach(
         key=str(order.order_id),
-        message=f"{order.name} is {order.status}, but {wrong}.",
+        message=f"{order.sentence}, but {wrong}.",
         facts=order.facts(
             ordered=order.ordered,
             held=order.goods.held,
@@ -131,7 +131,7 @@ def process(order: Books, now: datetime) -> Breach | None:
         return None
     return Breach(
         key=str(order.order_id),
-        message=f"{order.name} is {order.status}, but {wrong}.",
+        message=f"{order.sentence}, but {wrong}.",
         facts=order.facts(
             placed_at=None if order.order is None else order.order.placed_at,
             captured_minor=order.balance.captured_minor,
@@ -165,7 +165,7 @@ def told(order: Books, now: datetime) -> Breach | None:
         return None
     return Breach(
         key=str(order.order_id),
-        message=f"{order.name} is {order.status}, but {wrong}.",
+        message=f"{order.sentence}, but {wrong}.",
         facts=order.facts(
             messages=[
                 {"id": str(message.id), "kind": message.kind, "status": message.status, "queued_at": message.queued_at}

@@ -1,13 +1,14 @@
 """Reconciliation: every breach of the books is found with its figures, clears itself, and nothing else is one."""
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
@@ -29,9 +30,6 @@ from tests.conftest import Processes, wait_for
 
 Place = Callable[..., Order]
 
-#: Later than any grace, and before the sweep of anything that waits.
-LATER = timedelta(minutes=1, seconds=30)
-
 
 def turn(*, after: timedelta = timedelta()) -> Reconciled:
     return reconcile(now=timezone.now() + after, checks=registry.checks(), walks=registry.walks())
@@ -39,9 +37,7 @@ def turn(*, after: timedelta = timedelta()) -> Reconciled:
 
 def found() -> dict[tuple[str, str], str]:
     """Return the open findings: check and key, message."""
-    return {
-        (finding.check_name, finding.key): finding.message for finding in Finding.objects.filter(status="open")
-    }
+    return {(finding.check_name, finding.key): finding.message for finding in Finding.objects.filter(status="open")}
 
 
 def facts(check: str, of: object) -> dict[str, Any]:
@@ -99,3 +95,349 @@ def test_a_changed_amount_is_found_with_both_figures_and_clears_itself(confirmed
     assert turn().cleared == 2
     assert found() == {}
     assert set(Finding.objects.values_list("status", flat=True)) == {"cleared"}
+
+
+# Every breach, made by hand ----------------------------------------------------------------------------------------
+
+
+def test_money_of_an_order_that_does_not_exist_is_found_on_the_walk(confirmed: Order) -> None:
+    stray = uuid4()
+    again = Payment.objects.get()
+    again.pk, again.key, again.order_id = uuid4(), "another", stray
+    again.save(force_insert=True)
+    turn()
+    assert found() == {
+        ("money", str(stray)): f"Order {stray} does not exist: £0.00 owed, £20.00 captured, £0.00 refunded, "
+        "£0.00 credit held.",
+        ("process", str(stray)): f"Order {stray} does not exist, but it was paid for and has no process.",
+    }
+    again.delete()
+    turn()
+    assert found() == {}
+
+
+def test_money_kept_of_a_rejected_order_is_found(rejected: Order) -> None:
+    Payment.objects.update(status="captured")
+    turn()
+    assert list(found()) == [("money", str(rejected.id))]
+    assert facts("money", rejected.id)["captured_minor"] == 2000
+    assert facts("money", rejected.id)["owed_minor"] == 0
+    Payment.objects.update(status="refunded")
+    turn()
+    assert found() == {}
+
+
+def test_another_currency_is_found(confirmed: Order) -> None:
+    Payment.objects.update(currency="EUR")
+    turn()
+    assert set(found()) == {("money", str(confirmed.id)), ("paid-for", str(confirmed.id))}
+    assert facts("money", confirmed.id)["other_currencies_minor"] == {"EUR": 2000}
+    assert "€20.00 in another currency" in found()["money", str(confirmed.id)]
+
+
+def test_credit_that_is_not_held_for_an_order_by_invoice_is_found(place: Place) -> None:
+    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    order = place("invoice")
+    drive()
+    turn()
+    assert found() == {}
+    CreditHold.objects.update(status="released")
+    turn()
+    assert set(found()) == {("money", str(order.id)), ("paid-for", str(order.id)), ("credit", "ada@example.com")}
+    assert facts("credit", "ada@example.com") == {
+        "customer_email": "ada@example.com", "held_minor": 2000, "holds_minor": 0, "currency": "GBP",
+    }  # fmt: skip
+    CreditAccount.objects.update(held_minor=0)
+    turn()
+    assert set(found()) == {("money", str(order.id)), ("paid-for", str(order.id))}
+    CreditHold.objects.update(status="held")
+    CreditAccount.objects.update(held_minor=2000)
+    turn()
+    assert found() == {}
+
+
+def test_a_shelf_that_counts_wrong_is_found(confirmed: Order) -> None:
+    StockItem.objects.filter(sku="LAMP").update(reserved=3)
+    turn()
+    assert found() == {("stock", "LAMP"): "The shelf of LAMP says 3 reserved; open reservations hold 0."}
+    assert facts("stock", "LAMP") == {"sku": "LAMP", "reserved": 3, "held": 0}
+    StockItem.objects.filter(sku="LAMP").update(reserved=0)
+    Reservation.objects.create(order_id=confirmed.id, sku="LAMP", quantity=2, reserved_at=timezone.now())
+    turn()
+    assert set(found()) == {("stock", "LAMP"), ("goods", str(confirmed.id))}
+    assert facts("stock", "LAMP") == {"sku": "LAMP", "reserved": 0, "held": 2}
+    assert "still holds stock" in found()["goods", str(confirmed.id)]
+    Reservation.objects.filter(sku="LAMP").delete()
+    turn()
+    assert found() == {}
+
+
+def test_a_deleted_reservation_is_found_while_it_is_needed_and_afterwards(confirmed: Order, place: Place) -> None:
+    waiting = place("tok_flaky")
+    drive()
+    turn()
+    assert found() == {}
+    Reservation.objects.all().delete()
+    turn()
+    assert set(found()) == {("stock", "MUG"), ("goods", str(confirmed.id))}
+    assert facts("stock", "MUG") == {"sku": "MUG", "reserved": 2, "held": 0}
+    assert facts("goods", confirmed.id)["ordered"] == {"MUG": 2}
+    assert facts("goods", confirmed.id)["shipped"] == {}
+    inventory.reserve(order_id=waiting.id, quantities=[], now=timezone.now())
+
+
+def test_stock_held_for_an_order_that_is_over_is_found(rejected: Order) -> None:
+    Reservation.objects.update(status="held")
+    StockItem.objects.filter(sku="MUG").update(reserved=2)
+    turn()
+    assert found() == {("goods", str(rejected.id)): f"Order {rejected.number} is rejected, but it holds stock."}
+    inventory.release(order_id=rejected.id, now=timezone.now())
+    turn()
+    assert found() == {}
+
+
+def test_a_parcel_without_payment_is_found(rejected: Order) -> None:
+    parcel = Parcel.objects.create(order_id=rejected.id, tracking_number="PX1", booked_at=timezone.now())
+    turn()
+    assert found() == {
+        ("goods", str(rejected.id)): f"Order {rejected.number} is rejected, but it has a parcel.",
+        ("paid-for", str(rejected.id)): f"Order {rejected.number} is rejected, but its parcel is not paid for.",
+    }
+    assert facts("paid-for", rejected.id)["parcel"] == "PX1"
+    parcel.delete()
+    turn()
+    assert found() == {}
+
+
+def test_a_missing_parcel_is_found(confirmed: Order) -> None:
+    Parcel.objects.all().delete()
+    turn()
+    assert found() == {("goods", str(confirmed.id)): f"Order {confirmed.number} is confirmed, but it has no parcel."}
+
+
+def test_lines_that_are_not_what_was_shipped_are_found(confirmed: Order) -> None:
+    OrderLine.objects.update(quantity=3)
+    turn()
+    assert list(found()) == [("goods", str(confirmed.id))]
+    assert facts("goods", confirmed.id)["ordered"] == {"MUG": 3}
+    assert facts("goods", confirmed.id)["shipped"] == {"MUG": 2}
+
+
+def test_a_deleted_run_is_found(confirmed: Order) -> None:
+    Run.objects.all().delete()
+    turn()
+    assert found() == {
+        ("process", str(confirmed.id)): f"Order {confirmed.number} is confirmed, but it was paid for and has no "
+        "process."
+    }
+    assert facts("process", confirmed.id)["captured_minor"] == 2000
+    assert facts("process", confirmed.id)["runs"] == []
+
+
+def test_an_order_that_disagrees_with_its_run_is_found(confirmed: Order, place: Place) -> None:
+    turned = place("tok_chargeDeclined")
+    drive()
+    Run.objects.filter(key=turned.id).update(status="completed")
+    Order.objects.filter(id=confirmed.id).update(status="pending", decided_at=None)
+    turn()
+    assert found()["process", str(turned.id)] == (f"Order {turned.number} is rejected, but its process is completed.")
+    assert found()["process", str(confirmed.id)] == (
+        f"Order {confirmed.number} is pending, but its process is completed."
+    )
+    assert ("money", str(confirmed.id)) in found()
+
+
+def test_an_order_that_nothing_will_ever_start_is_found_after_a_minute(place: Place) -> None:
+    order = place()
+    Event.objects.update(relayed_at=timezone.now())
+    turn(after=timedelta(seconds=50))
+    assert found() == {}
+    turn(after=timedelta(seconds=70))
+    assert found() == {
+        ("process", str(order.id)): f"Order {order.number} is pending, but it has no process and nothing that would "
+        "start one."
+    }
+    Event.objects.update(relayed_at=None)
+    drive()
+    turn()
+    assert found() == {}
+
+
+def test_an_event_that_nobody_relays_is_found(place: Place) -> None:
+    place()
+    place()
+    turn(after=timedelta(seconds=20))
+    assert found() == {}
+    turn(after=timedelta(seconds=80))
+    oldest = Event.objects.earliest("position")
+    assert found() == {
+        ("events-relayed", "orders.order_placed"): "2 events orders.order_placed not relayed, the oldest since "
+        f"{oldest.occurred_at:%Y-%m-%d %H:%M:%S}: does the relay run?"
+    }
+    assert facts("events-relayed", "orders.order_placed") == {
+        "type": "orders.order_placed",
+        "known_type": True,
+        "count": 2,
+        "oldest_at": oldest.occurred_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "oldest_position": oldest.position,
+    }
+    drive()
+    turn()
+    assert found() == {}
+
+
+def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed: Order) -> None:
+    Event.objects.filter(type="orders.order_confirmed").update(type="orders.order_gilded", relayed_at=None)
+    turn(after=timedelta(seconds=31))
+    assert facts("events-relayed", "orders.order_gilded")["known_type"] is False
+    assert found()["events-relayed", "orders.order_gilded"].endswith("this code does not know the type.")
+
+
+def test_what_nobody_sweeps_is_found(place: Place) -> None:
+    place("tok_flaky")
+    place("tok_visa")
+    relay(now=timezone.now(), limit=500)
+    turn(after=timedelta(minutes=1))
+    assert found() == {}
+    turn(after=timedelta(minutes=3))
+    assert facts("runs-swept", "fulfil-order")["count"] == 2
+    assert facts("runs-swept", "fulfil-order")["known_saga"] is True
+    drive(now=lambda: timezone.now() + timedelta(minutes=3))
+    Delivery.objects.update(status="pending", due_at=timezone.now())
+    Run.objects.update(due_at=timezone.now() + timedelta(hours=1))
+    turn(after=timedelta(minutes=3))
+    assert {check for check, _ in found()} == {"deliveries-swept"}
+    assert facts("deliveries-swept", "send-notification")["count"] == 1
+
+
+def test_a_customer_who_was_not_told_is_found(confirmed: Order) -> None:
+    Notification.objects.all().delete()
+    turn()
+    assert found() == {("told", str(confirmed.id)): f"Order {confirmed.number} is confirmed, but the customer was "
+                       "not told."}  # fmt: skip
+
+
+def test_a_customer_who_was_told_the_opposite_is_found(rejected: Order) -> None:
+    Notification.objects.update(kind="order_confirmed")
+    turn()
+    assert found() == {
+        ("told", str(rejected.id)): f"Order {rejected.number} is rejected, but the customer was told order_confirmed."
+    }
+
+
+def test_a_message_that_nothing_sends_is_found_when_it_has_rested(confirmed: Order) -> None:
+    Notification.objects.update(status="queued", sent_at=None)
+    turn(after=timedelta(minutes=3))
+    assert found() == {}
+    delivery = Delivery.objects.get()
+    Delivery.objects.update(status="parked")
+    turn(after=timedelta(minutes=6))
+    assert found() == {}
+    delivery.delete()
+    turn(after=timedelta(minutes=6))
+    assert found() == {
+        ("told", str(confirmed.id)): f"Order {confirmed.number} is confirmed, but the message order_confirmed was "
+        "queued and nothing sends it."
+    }
+    assert facts("told", confirmed.id)["messages"][0]["status"] == "queued"
+
+
+# No false alarms ---------------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """Makes turns after every commit, as other processes would: now, and as if everything had rested for long."""
+
+    def __init__(self, clock: MovableClock) -> None:
+        self.clock, self.said, self.states = clock, [], set()  # type: ignore[var-annotated]
+        self.thread = ThreadPoolExecutor(1)
+
+    def look(self) -> None:
+        self.thread.submit(self._look).result(timeout=30)
+
+    def _look(self) -> None:
+        now, shops = self.clock(), [check for check in registry.checks() if check.name not in ENGINES]
+        reconcile(now=now, checks=registry.checks(), walks=registry.walks())
+        reconcile(now=now + timedelta(minutes=10), checks=shops, walks=registry.walks())
+        live = list(Run.objects.filter(status__in=("running", "compensating")))
+        if live:
+            # Wherever a run stands, it may be stopped there.
+            Run.objects.filter(pk__in=[run.pk for run in live]).update(status="needs_attention")
+            reconcile(now=now, checks=shops, walks=registry.walks())
+            Run.objects.bulk_update(live, ["status"])
+        orders = Order.objects.values_list("status", flat=True)
+        runs = Run.objects.values_list("status", "place")
+        money = Payment.objects.values_list("status", flat=True)
+        self.states.add((tuple(orders), tuple(runs), tuple(money)))
+        self.said += found().values()
+
+    def close(self) -> None:
+        self.thread.submit(connections.close_all).result()
+        self.thread.shutdown()
+
+
+ENGINES = ("events-relayed", "runs-swept", "deliveries-swept")
+
+
+@pytest.fixture
+def watched(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    watched, commit = Watched(MovableClock()), connection.commit
+
+    def commit_and_look() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+            (wrote,) = cursor.fetchone() or (True,)
+        commit()
+        if wrote:
+            watched.look()
+
+    monkeypatch.setattr(connection, "commit", commit_and_look)
+    yield watched
+    monkeypatch.undo()
+    watched.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "ends", "states"),
+    [
+        ("tok_visa", {}, "confirmed", 8),
+        ("tok_chargeDeclined", {}, "rejected", 7),
+        ("tok_flaky", {}, "confirmed", 8),
+        ("tok_lostReply", {}, "confirmed", 8),
+        ("tok_down", {}, "rejected", 7),
+        ("tok_visa", {"lines": (("LAMP", 101),)}, "rejected", 5),
+        ("invoice", {}, "confirmed", 7),
+        ("invoice", {"lines": (("LAMP", 2),)}, "rejected", 6),
+    ],
+)
+def test_no_state_an_order_passes_through_is_a_breach(
+    watched: Watched, place: Place, method: str, more: dict[str, Any], ends: str, states: int
+) -> None:
+    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    order = place(method, now=watched.clock(), **more)
+    for _ in range(6):
+        drive(now=watched.clock)
+        watched.clock.move(seconds=60)
+    order.refresh_from_db()
+    assert order.status == ends
+    assert watched.said == []
+    assert not Finding.objects.exists()
+    assert len(watched.states) >= states, watched.states
+
+
+def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watched, place: Place) -> None:
+    order = place(now=watched.clock())
+    (wake_up,) = relay(now=watched.clock(), limit=500).wake_ups
+    for task in wake_up.tasks[:2]:
+        engine.execute(run_ids=wake_up.run_ids, place=task.place, epoch=1, clock=watched.clock)
+    assert Payment.objects.get().status == "captured"
+    Run.objects.update(deadline_at=watched.clock())
+    watched.clock.move(seconds=60)
+    drive(now=watched.clock)
+    order.refresh_from_db()
+    assert (order.status, Payment.objects.get().status) == ("rejected", "refunded")
+    assert watched.said == []
+    assert not Finding.objects.exists()
+    # It was seen with its run turning back, and refunded before it was rejected.
+    assert (("pending",), ("refunded",)) in {(orders, money) for orders, _, money in watched.states}
+    assert "compensating" in {status for _, runs, _ in watched.states for status, _ in runs}
