@@ -1,5 +1,6 @@
 """Reconciliation: every breach of the books is found with its figures, clears itself, and nothing else is one."""
 
+import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -8,10 +9,12 @@ from uuid import uuid4
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.db import connection, connections
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django import Settings
 
 from inventory import services as inventory
 from inventory.models import Parcel, Reservation, StockItem
@@ -19,12 +22,10 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
-from sagas import deliveries, engine, registry, undo
+from sagas import engine, registry
 from sagas.models import Delivery, Event, Finding, Reconciliation, Run
-from sagas.plans import WakeUp, wake_ups_of
-from sagas.reconciliation import BROKEN, Breach, Check, Look, Reconciled, Walk, dismiss, reconcile
+from sagas.reconciliation import Reconciled, reconcile
 from sagas.relay import relay
-from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive
 from tests.conftest import Processes, wait_for
 
@@ -441,3 +442,212 @@ def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watc
     # It was seen with its run turning back, and refunded before it was rejected.
     assert (("pending",), ("refunded",)) in {(orders, money) for orders, _, money in watched.states}
     assert "compensating" in {status for _, runs, _ in watched.states for status, _ in runs}
+
+
+# What a turn costs -------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_costs_as_many_statements_for_a_hundred_orders_as_for_one(place: Place) -> None:
+    turn()
+    counts = []
+    for orders in (1, 100):
+        for _ in range(orders):
+            place("tok_visa", lines=(("MUG", 1),), customer_email="grace@example.com")
+        drive()
+        Reconciliation.objects.update(looked_at=0)
+        with CaptureQueriesContext(connection) as statements:
+            assert turn().keys >= orders
+        assert found() == {}
+        counts.append(len(statements))
+    assert counts[0] == counts[1] <= 60, counts
+
+
+def test_no_statement_of_a_turn_reads_a_whole_table_of_history(place: Place) -> None:
+    """Tables are filled by copies of one finished order, and analysed; each statement is then explained."""
+    place()
+    drive()
+    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    with connection.cursor() as cursor:
+        for statement in COPIES:
+            cursor.execute(statement, [HISTORY])
+        cursor.execute("ANALYZE")
+    place()
+    turn()
+    explained = []
+
+    def explain(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if sql.startswith(("SELECT", "WITH", "\n            SELECT", "UPDATE")) and "advisory" not in sql:
+            with connection.cursor() as cursor:
+                execute(f"EXPLAIN {sql}", params, many, {**context, "cursor": cursor})
+                explained.append((sql, [line for (line,) in cursor.fetchall()]))
+        return execute(sql, params, many, context)
+
+    with connection.execute_wrapper(explain):
+        turn()
+    assert len(explained) > 20
+    read_whole = {
+        (sql, line.strip())
+        for sql, lines in explained
+        for line in lines
+        for table in ("orders_order ", "orders_orderline", "payments_payment", "inventory_reservation",
+                      "inventory_parcel", "notifications_notification", "sagas_event", "sagas_run", "sagas_delivery")
+        if f"Seq Scan on {table}" in line
+    }  # fmt: skip
+    assert read_whole == set()
+
+
+#: More than any slice, so that reading a table is dearer than looking into its index.
+HISTORY = 20_000
+COPIES = (
+    """INSERT INTO orders_order (id, number, status, reason, customer_email, customer_name, payment_method, currency,
+       total_minor, request_hash, placed_at, decided_at)
+       SELECT uuidv7(), 'H' || n, status, reason, customer_email, customer_name, payment_method, currency, total_minor,
+       '', placed_at, decided_at FROM orders_order, generate_series(1, %s) AS n""",
+    """INSERT INTO orders_orderline (order_id, product_id, sku, name, quantity, unit_price_minor)
+       SELECT o.id, product_id, sku, name, quantity, unit_price_minor
+       FROM (SELECT * FROM orders_orderline LIMIT 1) AS line, orders_order AS o
+       WHERE o.number LIKE 'H%%' LIMIT %s""",
+    """INSERT INTO payments_payment (id, order_id, key, status, amount_minor, currency, method, provider_reference,
+       reason, made_at) SELECT uuidv7(), o.id, o.number, p.status, amount_minor, p.currency, method, '', '', made_at
+       FROM payments_payment AS p, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
+    """INSERT INTO inventory_reservation (order_id, sku, quantity, status, reserved_at, ended_at)
+       SELECT o.id, sku, quantity, r.status, reserved_at, ended_at
+       FROM inventory_reservation AS r, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
+    """INSERT INTO inventory_parcel (id, order_id, tracking_number, booked_at)
+       SELECT uuidv7(), o.id, o.number, booked_at
+       FROM inventory_parcel AS r, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
+    """INSERT INTO notifications_notification (id, order_id, kind, channel, recipient, context, status, queued_at,
+       sent_at) SELECT uuidv7(), o.id, kind, channel, recipient, context, n.status, queued_at, sent_at
+       FROM notifications_notification AS n, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
+    """INSERT INTO sagas_run (id, saga, definition_hash, key, status, epoch, place, input, results, resent, event_id,
+       correlation_id, traceparent, started_at, finished_at)
+       SELECT uuidv7(), saga, definition_hash, o.id, r.status, epoch, place, input, results, 0, uuidv7(),
+       correlation_id, '', started_at, finished_at
+       FROM sagas_run AS r, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
+    """INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id, traceparent,
+       occurred_at, relayed_at) SELECT uuidv7(), type, version, aggregate, o.id, 100 + position, o.id, data,
+       correlation_id, '', occurred_at - interval '1 day', relayed_at
+       FROM sagas_event AS e, orders_order AS o WHERE o.number LIKE 'H%%' AND e.position < %s""",
+    """INSERT INTO sagas_delivery (event_id, subscription, key, status, attempts, lost, resent, error)
+       SELECT e.position, subscription, e.key, d.status, 1, 0, 0, ''
+       FROM sagas_delivery AS d, sagas_event AS e
+       WHERE e.position > 100 AND e.type = 'notifications.notification_queued' LIMIT %s""",
+)
+
+
+# With real processes -----------------------------------------------------------------------------------------------
+
+
+def test_a_breach_becomes_a_finding_while_the_shop_is_at_work_and_clears_itself(
+    place: Place, processes: Processes
+) -> None:
+    processes.worker(SAGAS_RECONCILE_SECONDS="1")
+    processes.beat(SAGAS_RECONCILE_SECONDS="1")
+    orders = [place("tok_visa" if number % 2 else "tok_chargeDeclined") for number in range(10)]
+    wait_for(lambda: not Order.objects.filter(status="pending").exists())
+    wait_for(lambda: not Run.objects.filter(finished_at=None).exists())
+    broken = orders[1]
+    Payment.objects.filter(order_id=broken.id).update(amount_minor=1)
+    wait_for(lambda: ("money", str(broken.id)) in found(), why=lambda: str(found()))
+    Payment.objects.filter(order_id=broken.id).update(amount_minor=2000)
+    wait_for(lambda: not found(), why=lambda: str(found()))
+    # Nothing else was ever found.
+    assert set(Finding.objects.values_list("key", flat=True)) == {str(broken.id)}
+
+
+def test_turns_that_nobody_takes_do_not_pile_up() -> None:
+    beat = settings.CELERY_BEAT_SCHEDULE["reconcile"]
+    assert beat["options"] == {"expires": settings.SAGAS_RECONCILE_SECONDS, "queue": "sagas"}
+
+
+# Where people see it -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def boss(transactional_db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("boss"))
+    return client
+
+
+@pytest.fixture
+def broken(confirmed: Order) -> Order:
+    Parcel.objects.all().delete()
+    turn()
+    return confirmed
+
+
+FINDINGS = "/admin/sagas/finding/"
+
+
+def test_findings_are_listed_and_lead_to_their_order(broken: Order, boss: Client) -> None:
+    StockItem.objects.filter(sku="LAMP").update(reserved=3)
+    turn()
+    StockItem.objects.filter(sku="LAMP").update(reserved=0)
+    turn()
+    page = boss.get(FINDINGS).content.decode()
+    assert f"Order {broken.number} is confirmed, but it has no parcel." in page
+    assert "LAMP" not in page
+    assert "The shelf of LAMP" in boss.get(FINDINGS, {"state": "cleared"}).content.decode()
+    assert boss.get(FINDINGS, {"state": "all", "check": "stock"}).context["cl"].result_count == 1
+    assert boss.get(FINDINGS, {"q": str(broken.id)}).context["cl"].result_count == 1
+    one = boss.get(f"{FINDINGS}{Finding.objects.get(status='open').pk}/change/").content.decode()
+    assert f'href="/admin/orders/order/{broken.id}/change/"' in one
+    assert "{&quot;MUG&quot;: 2}" in one
+    cleared = boss.get(f"{FINDINGS}{Finding.objects.get(status='cleared').pk}/change/").content.decode()
+    assert "dismiss-this" in one
+    assert "dismiss-this" not in cleared
+
+
+def test_a_finding_is_dismissed_with_a_reason_by_who_may(broken: Order, boss: Client) -> None:
+    pk = Finding.objects.get().pk
+    chosen = boss.post(FINDINGS, {"action": "dismiss_selected", "_selected_action": [pk]})
+    address = f"{FINDINGS}dismiss/?id={pk}"
+    assert chosen.headers["Location"] == address
+    assert boss.get(f"{FINDINGS}{pk}/dismiss-this", follow=True).redirect_chain[-1][0] == address
+    assert "it has no parcel" in boss.get(address).content.decode()
+    assert "A reason is needed." in boss.post(address, {"reason": " "}).content.decode()
+    assert Finding.objects.get().status == "open"
+    boss.post(address, {"reason": "Sent by hand."})
+    finding = Finding.objects.get()
+    assert (finding.status, finding.dismissed_by, finding.dismissed_reason) == ("dismissed", "boss", "Sent by hand.")
+    turn()
+    assert found() == {}
+    assert "None of these is open any more" in boss.get(address).content.decode()
+    onlooker = User.objects.create_user("onlooker", is_staff=True)
+    onlooker.user_permissions.add(Permission.objects.get(codename="view_finding"))
+    client = Client()
+    client.force_login(onlooker)
+    assert "Sent by hand." in client.get(f"{FINDINGS}{pk}/change/").content.decode()
+    assert client.post(address, {"reason": "Me too."}).status_code == 403
+
+
+def test_the_dashboard_and_the_health_page_say_that_books_do_not_balance(confirmed: Order, boss: Client) -> None:
+    assert Client().get("/api/health").json()["needing_attention"] == 0
+    Parcel.objects.all().delete()
+    turn()
+    health = Client().get("/api/health").json()
+    assert (health["status"], health["needing_attention"]) == ("degraded", 1)
+    (figure,) = [figure for figure in boss.get("/admin/").context["figures"] if "balance" in figure["name"]]
+    assert (figure["value"], figure["status"], figure["url"]) == (1, "needs_attention", FINDINGS)
+    Finding.objects.all().delete()
+    Reconciliation.objects.update(turned_at=timezone.now() - timedelta(hours=2))
+    (figure,) = [figure for figure in boss.get("/admin/").context["figures"] if "balance" in figure["name"]]
+    assert (figure["value"], figure["status"]) == (0, "waiting")
+    assert figure["name"] == "books that do not balance, checked 2 h ago"
+    Reconciliation.objects.all().delete()
+    (figure,) = [figure for figure in boss.get("/admin/").context["figures"] if "balance" in figure["name"]]
+    assert figure["name"] == "books that do not balance, checked never"
+
+
+def test_findings_are_listed_in_a_terminal(confirmed: Order, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("sagas", "findings")
+    assert capsys.readouterr().out == "The books balance.\n"
+    Parcel.objects.all().delete()
+    turn()
+    call_command("sagas", "findings")
+    assert capsys.readouterr().out.endswith(f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n")
+    call_command("sagas", "findings", "--json")
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert (finding["check_name"], finding["key"]) == ("goods", str(confirmed.id))
+    assert finding["facts"]["shipped"] == {"MUG": 2}

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import diagrams, registry
+from ... import diagrams, registry, selectors
 from ...errors import UnknownSagaError
 from ...models import Run
 from ...transitions import RunStatus
@@ -16,7 +16,7 @@ from ...transitions import RunStatus
 class Command(BaseCommand):
     """Reads only; what a person may change of a run comes with the work queue."""
 
-    help = "List runs, show one with its steps, check the definitions, draw a saga."
+    help = "List runs, show one with its steps, check the definitions, list findings, draw a saga."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -30,6 +30,8 @@ class Command(BaseCommand):
         show.add_argument("--json", action="store_true")
         check = actions.add_parser("check", help="what is wrong with the definitions; exit 1 if anything is")
         check.add_argument("--json", action="store_true")
+        findings = actions.add_parser("findings", help="what does not balance in the books")
+        findings.add_argument("--json", action="store_true")
         diagram = actions.add_parser("diagram", help="a saga as Mermaid")
         diagram.add_argument("saga")
         diagram.add_argument("--kind", choices=["sequence", "state"], help="only one of the two")
@@ -76,6 +78,16 @@ class Command(BaseCommand):
             raise SystemExit(1)
         if not json:
             self.stdout.write(f"Definitions: {len(registry.sagas())}, without faults.")
+
+    def _findings(self, json: bool, **_: Any) -> None:  # noqa: FBT001
+        columns = ("id", "check_name", "key", "message", "facts", "found_at", "last_seen_at")
+        found = list(selectors.findings().values(*columns))
+        if json:
+            self._write_json(found)
+        for finding in [] if json else found:
+            self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
+        if not found and not json:
+            self.stdout.write("The books balance.")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
