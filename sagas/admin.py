@@ -2,7 +2,6 @@
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -20,7 +19,7 @@ from django.utils.safestring import SafeString
 from unfold.decorators import action
 
 from . import deliveries, reconciliation, registry, tasks
-from .backoffice import InspectAdmin, InspectInline, labelled
+from .backoffice import InspectAdmin, InspectInline, amount, labelled
 from .models import Attempt, Delivery, Event, Finding, Run, StepRun
 from .transitions import DeliveryStatus
 
@@ -296,8 +295,8 @@ class FindingAdmin(InspectAdmin):
             "",
             '<tr><th scope="row" style="text-align:left;padding:.25rem 1rem .25rem 0;font-weight:400;'
             'vertical-align:top">{}</th>'
-            '<td style="padding:.25rem 0;overflow-wrap:anywhere;font-weight:600">{}</td></tr>',
-            ((name.replace("_", " "), _shown(value)) for name, value in finding.facts.items()),
+            '<td style="padding:.25rem 0;overflow-wrap:anywhere;font-weight:600;white-space:pre-line">{}</td></tr>',
+            _rows(finding.facts),
         )
         return format_html("<table>{}</table>", rows)
 
@@ -351,7 +350,22 @@ class FindingAdmin(InspectAdmin):
         return TemplateResponse(request, "sagas/dismiss.html", context)
 
 
+def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return facts as people read them: amounts in major units, short ones first."""
+    currency = facts.get("currency", "")
+    rows = []
+    for name, value in sorted(facts.items(), key=lambda fact: (isinstance(fact[1], list), fact[0].endswith("_id"))):
+        is_amount = name.endswith("_minor") and isinstance(value, int)
+        shown = amount(value, currency).strip() if is_amount else _shown(value)
+        rows.append((name.removesuffix("_minor").replace("_", " "), shown))
+    return rows
+
+
 def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False) if value else "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {_shown(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list):
+        return "\n".join(map(_shown, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)

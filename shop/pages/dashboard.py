@@ -74,4 +74,6 @@ def _work_queue() -> list[dict[str, Any]]:
 
 
 def _ago(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{span(timedelta(seconds=int(seconds) or seconds))} ago"
+    if seconds is None:
+        return "never"
+    return f"{seconds:.0f} s ago" if seconds < 60 else f"{span(timedelta(seconds=seconds))} ago"

@@ -108,6 +108,7 @@ def _breach_of_goods(order: Books, wrong: str) -> Breach:
             released=order.goods.released,
             shipped=order.goods.shipped,
             parcel=order.goods.tracking_number,
+            currency=order.currency,
             total_minor=order.total_minor,
             captured_minor=order.balance.captured_minor,
             refunded_minor=order.balance.refunded_minor,
@@ -134,6 +135,7 @@ def process(order: Books, now: datetime) -> Breach | None:
         message=f"{order.sentence}, but {wrong}.",
         facts=order.facts(
             placed_at=None if order.order is None else order.order.placed_at,
+            currency=order.currency,
             captured_minor=order.balance.captured_minor,
             refunded_minor=order.balance.refunded_minor,
             credit_held_minor=order.credit_minor,
