@@ -1,8 +1,11 @@
 """Questions about the stock."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from .models import Parcel, Reservation, StockItem
@@ -26,3 +29,54 @@ def parcel(order_id: UUID) -> Parcel | None:
 def known(skus: Iterable[str]) -> set[str]:
     """Return those SKUs the warehouse has a shelf for."""
     return set(StockItem.objects.filter(sku__in=set(skus)).values_list("sku", flat=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goods:
+    """What the warehouse holds and sent for an order: pieces by SKU."""
+
+    held: dict[str, int] = field(default_factory=dict)
+    released: dict[str, int] = field(default_factory=dict)
+    shipped: dict[str, int] = field(default_factory=dict)
+    #: Of the parcel; empty if there is none.
+    tracking_number: str = ""
+
+
+def goods(order_ids: Collection[UUID]) -> dict[UUID, Goods]:
+    """Return the goods of those orders that have any; two statements, however many."""
+    pieces: dict[UUID, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    rows = Reservation.objects.filter(order_id__in=order_ids).values_list("order_id", "status", "sku", "quantity")
+    for order_id, status, sku, quantity in rows:
+        pieces[order_id][status][sku] = quantity
+    parcels = dict(Parcel.objects.filter(order_id__in=order_ids).values_list("order_id", "tracking_number"))
+    return {
+        order_id: Goods(**pieces[order_id], tracking_number=parcels.get(order_id, ""))
+        for order_id in {*pieces, *parcels}
+    }
+
+
+def orders_after(reservation_id: int, *, limit: int) -> list[tuple[int, UUID]]:
+    """Return the reservations that follow one, each as its id and its order's."""
+    rows = Reservation.objects.filter(id__gt=reservation_id).order_by("id")
+    return list(rows.values_list("id", "order_id")[:limit])
+
+
+def miscounted() -> list[tuple[str, int, int]]:
+    """Return the SKUs whose `reserved` is not the sum of what is held: SKU, reserved, held.
+
+    An index holds the reservations that are held and no others.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT sku, coalesce(stock.reserved, 0), coalesce(promised.held, 0)
+            FROM (SELECT sku, reserved FROM inventory_stockitem WHERE reserved > 0) AS stock
+            FULL JOIN (
+                SELECT sku, sum(quantity)::bigint AS held
+                FROM inventory_reservation WHERE status = 'held' GROUP BY sku
+            ) AS promised USING (sku)
+            WHERE stock.reserved IS DISTINCT FROM promised.held
+            ORDER BY sku
+            """
+        )
+        return [(sku, reserved, held) for sku, reserved, held in cursor.fetchall()]

@@ -11,10 +11,13 @@ from .models import Order, Product
 __all__ = [
     "Order",
     "Product",
+    "by_id",
     "count_by_status",
+    "ids_after",
     "order",
     "orders",
     "pending",
+    "pending_after",
     "placed_by_status",
     "products",
 ]
@@ -47,3 +50,23 @@ def placed_by_status(*, since: datetime) -> dict[str, int]:
     """Return how many orders placed since then stand in each status."""
     rows = Order.objects.filter(placed_at__gte=since).order_by().values_list("status").annotate(count=Count("pk"))
     return dict(rows)
+
+
+def by_id(order_ids: Collection[UUID]) -> dict[UUID, Order]:
+    """Return orders with their lines; two statements, however many."""
+    return {order.id: order for order in orders().filter(id__in=order_ids)}
+
+
+def ids_after(order_id: UUID | None, *, limit: int) -> list[UUID]:
+    """Return the ids of the orders that follow one, in their order; of the first ones, for None."""
+    return _ids_after(Order.objects.all(), order_id, limit)
+
+
+def pending_after(order_id: UUID | None, *, limit: int) -> list[UUID]:
+    """As `ids_after`, of those that are not decided."""
+    return _ids_after(Order.objects.filter(status=Order.Status.PENDING), order_id, limit)
+
+
+def _ids_after(rows: QuerySet[Order], order_id: UUID | None, limit: int) -> list[UUID]:
+    rows = rows if order_id is None else rows.filter(id__gt=order_id)
+    return list(rows.order_by("id").values_list("id", flat=True)[:limit])

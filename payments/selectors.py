@@ -1,11 +1,14 @@
 """Questions about money."""
 
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet, Sum
 
 from .gateways.fake import FakeGateway
-from .models import CreditHold, Payment
+from .models import CreditAccount, CreditHold, Payment
 
 #: The method of customers who pay later, from their credit.
 INVOICE = "invoice"
@@ -22,3 +25,61 @@ def payments(order_id: UUID) -> QuerySet[Payment]:
 
 def credit_hold(order_id: UUID) -> CreditHold | None:
     return CreditHold.objects.select_related("account").filter(order_id=order_id).order_by("-pk").first()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """What was taken for an order in one currency, and given back. Minor units."""
+
+    captured_minor: int = 0
+    refunded_minor: int = 0
+
+    @property
+    def kept_minor(self) -> int:
+        return self.captured_minor - self.refunded_minor
+
+
+def balances(order_ids: Collection[UUID]) -> dict[UUID, dict[str, Balance]]:
+    """Return the balances of those orders for which anything was taken, by currency; one statement, however many."""
+    refunded = Q(status=Payment.Status.REFUNDED)
+    rows = (
+        Payment.objects.filter(refunded | Q(status=Payment.Status.CAPTURED), order_id__in=order_ids)
+        .order_by()
+        .values("order_id", "currency")
+        .annotate(captured=Sum("amount_minor"), refunded=Sum("amount_minor", filter=refunded, default=0))
+    )
+    found: dict[UUID, dict[str, Balance]] = defaultdict(dict)
+    for row in rows:
+        found[row["order_id"]][row["currency"]] = Balance(
+            captured_minor=int(row["captured"]), refunded_minor=int(row["refunded"])
+        )
+    return dict(found)
+
+
+def credit_held(order_ids: Collection[UUID]) -> dict[UUID, CreditHold]:
+    """Return the credit, with its account, that is held for those orders that have any; one statement."""
+    holds = CreditHold.objects.filter(order_id__in=order_ids, status=CreditHold.Status.HELD)
+    return {hold.order_id: hold for hold in holds.select_related("account")}
+
+
+def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID]) -> list[tuple[CreditAccount, int]]:
+    """Return those accounts, of these customers or with holds for these orders, whose `held_minor` is not the sum of
+    what is held, each with that sum; two statements, however many.
+    """  # noqa: D205
+    ids = set(CreditHold.objects.filter(order_id__in=order_ids).values_list("account_id", flat=True))
+    accounts = CreditAccount.objects.filter(Q(pk__in=ids) | Q(customer_email__in=emails)).annotate(
+        holds_minor=Sum("holds__amount_minor", filter=Q(holds__status=CreditHold.Status.HELD), default=0)
+    )
+    return [(account, int(account.holds_minor)) for account in accounts if account.holds_minor != account.held_minor]
+
+
+def orders_after(payment_id: UUID | None, *, limit: int) -> list[tuple[UUID, UUID]]:
+    """Return the payments that follow one, each as its id and its order's; the first ones, for None."""
+    rows = Payment.objects.all() if payment_id is None else Payment.objects.filter(id__gt=payment_id)
+    return list(rows.order_by("id").values_list("id", "order_id")[:limit])
+
+
+def accounts_after(email: str, *, limit: int) -> list[str]:
+    """Return the customers with a credit account that follow one, by the alphabet."""
+    rows = CreditAccount.objects.filter(customer_email__gt=email).order_by("customer_email")
+    return list(rows.values_list("customer_email", flat=True)[:limit])

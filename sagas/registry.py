@@ -5,10 +5,13 @@ from typing import Any
 
 from .definition import Saga
 from .errors import DefinitionError, UnknownSagaError
+from .reconciliation import Check, Walk
 from .subscriptions import Start, Subscription
 
 _sagas: dict[str, Saga[Any]] = {}
 _subscriptions: dict[str, Subscription] = {}
+_checks: dict[str, Check] = {}
+_walks: dict[str, Walk] = {}
 
 
 def register(subscriptions: Iterable[Subscription]) -> None:
@@ -56,3 +59,31 @@ def subscriptions() -> list[Subscription]:
 
 def reactions_to(event_type: str) -> list[Subscription]:
     return [subscription for subscription in _subscriptions.values() if subscription.event.type == event_type]
+
+
+def register_checks(checks: Iterable[Check], walks: Iterable[Walk] = ()) -> None:
+    """Make known what the reconciliation looks at, and the ways it walks.
+
+    Raises:
+        DefinitionError: two checks share a name, or two walks.
+    """
+    for check in checks:
+        if check.name in _checks:
+            raise DefinitionError(f"two checks are called {check.name!r}")
+        _checks[check.name] = check
+    for walk in walks:
+        if walk.name in _walks:
+            raise DefinitionError(f"two walks are called {walk.name!r}")
+        _walks[walk.name] = walk
+
+
+def checks() -> list[Check]:
+    return list(_checks.values())
+
+
+def check(name: str) -> Check | None:
+    return _checks.get(name)
+
+
+def walks() -> list[Walk]:
+    return list(_walks.values())

@@ -1,31 +1,40 @@
 """Questions about the journal, for whoever shows it to people."""
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, Prefetch, Sum
+from django.db.models import Count, Prefetch, QuerySet, Sum
 
-from .models import Attempt, Delivery, Event, Run, StepRun
-from .transitions import LIVE_RUNS, DeliveryStatus, RunStatus, StepStatus
+from .models import Attempt, Delivery, Event, Finding, Reconciliation, Run, StepRun
+from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
 
 __all__ = [
     "LIVE_RUNS",
+    "OPEN_RUNS",
     "Attempt",
     "Delivery",
     "DeliveryStatus",
     "Event",
+    "Finding",
     "Journal",
     "Run",
     "RunStatus",
     "StepRun",
     "StepStatus",
     "attention",
+    "findings",
     "journal",
     "keys_needing_attention",
     "lag_seconds",
     "movement",
+    "open_findings",
+    "owed",
     "parked",
+    "reconciled_seconds_ago",
+    "runs",
+    "waiting_for_the_relay",
 ]
 
 
@@ -80,3 +89,38 @@ def movement(keys: Collection[str]) -> tuple[int, ...]:
     """Return figures that change whenever a run of these keys starts, gets on, or turns back."""
     runs = Run.objects.filter(key__in=keys).aggregate(runs=Count("id"), places=Sum("place"), epochs=Sum("epoch"))
     return tuple(figure or 0 for figure in runs.values())
+
+
+def runs(keys: Collection[str]) -> dict[str, list[Run]]:
+    """Return the runs of those keys that have any, oldest first, without what they hold; one statement."""
+    found: dict[str, list[Run]] = defaultdict(list)
+    for run in Run.objects.filter(key__in=keys).only("id", "saga", "key", "status").order_by("id"):
+        found[run.key].append(run)
+    return dict(found)
+
+
+def waiting_for_the_relay(keys: Collection[str]) -> set[str]:
+    """Return those keys of which the relay has yet to take an event; one statement."""
+    return set(Event.objects.filter(key__in=keys, relayed_at=None).values_list("key", flat=True))
+
+
+def owed(subscription: str, keys: Collection[str]) -> set[str]:
+    """Return those keys of which something is owed to a subscription, parked or not; one statement."""
+    waiting = Delivery.objects.filter(subscription=subscription, key__in=keys).exclude(status=DeliveryStatus.DONE)
+    return set(waiting.values_list("key", flat=True))
+
+
+def findings() -> QuerySet[Finding]:
+    """Return the findings that wait for a person, oldest first; an index holds only those."""
+    return Finding.objects.filter(status=Finding.Status.OPEN).order_by("pk")
+
+
+def open_findings() -> int:
+    """Return how many findings wait for a person."""
+    return findings().count()
+
+
+def reconciled_seconds_ago(*, now: datetime) -> float | None:
+    """Return how long ago the reconciliation made its last turn; None if it never did."""
+    turned_at = Reconciliation.objects.values_list("turned_at", flat=True).first()
+    return None if turned_at is None else max(0.0, (now - turned_at).total_seconds())

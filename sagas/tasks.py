@@ -22,6 +22,7 @@ from . import deliveries, engine, interventions, registry, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
+from .reconciliation import reconcile as reconcile_once
 from .relay import relay as relay_once
 from .sweep import sweep as sweep_once
 
@@ -32,6 +33,8 @@ _RELAY_SECONDS = 5.0
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
+#: Most seconds one message of the reconciliation works on a backlog.
+_RECONCILE_SECONDS = 5.0
 
 
 # Messages out ----------------------------------------------------------------------------------------------------
@@ -172,6 +175,18 @@ def sweep() -> None:
         all_of_them.callback(work_on_interventions)
         all_of_them.callback(lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)))
         all_of_them.callback(lambda: send(sweep_once(now=now, limit=limit)))
+
+
+# On the queue of the error callbacks: a turn that takes long holds up neither relay nor sweep, and it goes on, to say
+# so, when those have stopped.
+@shared_task(name="sagas.reconcile", store_errors_even_if_ignored=False)
+def reconcile() -> None:
+    """Make turns until they have caught up with the event log, or the next beat takes over."""
+    until = time.monotonic() + _RECONCILE_SECONDS
+    while True:
+        turn = reconcile_once(now=timezone.now(), checks=registry.checks(), walks=registry.walks())
+        if not turn.more or time.monotonic() > until:
+            return
 
 
 # Waking the relay ------------------------------------------------------------------------------------------------

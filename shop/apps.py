@@ -8,10 +8,13 @@ class ShopConfig(AppConfig):
     verbose_name = "Shop"
 
     def ready(self) -> None:
-        from sagas import registry, tasks
+        from sagas import overdue, registry, tasks
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
+        from .reconciliation.checks import CHECKS
+        from .reconciliation.walks import WALKS
         from .wiring import WIRING
 
         registry.register(WIRING)
+        registry.register_checks((*overdue.CHECKS, *CHECKS), WALKS)
         tasks.register_tasks()

@@ -165,6 +165,9 @@ SAGAS_RELAY_LIMIT = 500
 #: Most runs that share one chain; 1 = a chain each (decision 0007).
 SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=1, least=1)
 
+#: How often the books are looked at; a breach is a finding within two turns.
+SAGAS_RECONCILE_SECONDS = environment.number("SAGAS_RECONCILE_SECONDS", default=20.0, least=0.1)
+
 # Celery: each value has its reason in docs/decisions/0001 and 0006 ----------------------------------------------
 
 CELERY_BROKER_URL = (
@@ -231,6 +234,12 @@ CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 CELERY_BEAT_SCHEDULE = {
     "relay": {"task": "sagas.relay", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
     "sweep": {"task": "sagas.sweep", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
+    "reconcile": {
+        "task": "sagas.reconcile",
+        "schedule": SAGAS_RECONCILE_SECONDS,
+        # One that was not taken in time is overtaken by the next.
+        "options": {"expires": SAGAS_RECONCILE_SECONDS, "queue": "sagas"},
+    },
 }
 
 LOGGING = logs.config(LOG_LEVEL)

@@ -85,7 +85,7 @@ def _answer(asked: "Future[Any]", until: float) -> Any:
 
 def _count() -> tuple[float, int]:
     try:
-        return sagas.lag_seconds(now=timezone.now()), len(sagas.keys_needing_attention())
+        return sagas.lag_seconds(now=timezone.now()), len(sagas.keys_needing_attention()) + sagas.open_findings()
     finally:
         connections.close_all()  # this thread's
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
 
@@ -11,6 +12,9 @@ from orders import selectors as orders
 from sagas import selectors as sagas
 
 from .order_page import span
+
+#: Three turns late: nothing looks at the books.
+CHECKED_SECONDS = 60 + 2 * settings.SAGAS_RECONCILE_SECONDS
 
 
 def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
@@ -38,6 +42,8 @@ def _orders_today() -> list[dict[str, Any]]:
 def _work_queue() -> list[dict[str, Any]]:
     attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
     lag_seconds = sagas.lag_seconds(now=timezone.now())
+    findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=timezone.now())
+    late = checked is None or checked > CHECKED_SECONDS
     orders_url, deliveries = reverse("admin:orders_order_changelist"), reverse("admin:sagas_delivery_changelist")
     return [
         {
@@ -45,6 +51,12 @@ def _work_queue() -> list[dict[str, Any]]:
             "value": attention,
             "status": "needs_attention" if attention else "done",
             "url": f"{orders_url}?attention=yes",
+        },
+        {
+            "name": f"books that do not balance, checked {_ago(checked)}",
+            "value": findings,
+            "status": "needs_attention" if findings else "waiting" if late else "done",
+            "url": reverse("admin:sagas_finding_changelist"),
         },
         {
             "name": "parked deliveries",
@@ -59,3 +71,9 @@ def _work_queue() -> list[dict[str, Any]]:
             "url": reverse("admin:sagas_event_changelist") + "?relayed=no",
         },
     ]
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "never"
+    return f"{seconds:.0f} s ago" if seconds < 60 else f"{span(timedelta(seconds=seconds))} ago"

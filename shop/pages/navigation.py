@@ -60,6 +60,7 @@ UNFOLD: dict[str, Any] = {
             _group("Messages", _item("Messages", "mail", "notifications.notification")),
             _group(
                 "Processes",
+                _item("Findings", "balance", "sagas.finding"),
                 _item("Runs", "route", "sagas.run"),
                 _item("Events", "history", "sagas.event"),
                 _item("Deliveries", "outbox", "sagas.delivery"),

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import diagrams, registry
+from ... import diagrams, registry, selectors
 from ...checks import check_definitions
 from ...errors import UnknownSagaError
 from ...in_flight import faults_in_flight, how_many
@@ -19,7 +19,7 @@ from ...transitions import RunStatus
 class Command(BaseCommand):
     """Reads only; what a person may change of a run comes with the work queue."""
 
-    help = "List runs, show one with its steps, check the definitions, draw a saga."
+    help = "List runs, show one with its steps, check the definitions, list findings, draw a saga."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -36,6 +36,8 @@ class Command(BaseCommand):
             "--in-flight", action="store_true", help="also the runs under way that this code could not continue"
         )
         check.add_argument("--json", action="store_true")
+        findings = actions.add_parser("findings", help="what does not balance in the books")
+        findings.add_argument("--json", action="store_true")
         diagram = actions.add_parser("diagram", help="a saga as Mermaid")
         diagram.add_argument("saga")
         diagram.add_argument("--kind", choices=["sequence", "state"], help="only one of the two")
@@ -90,6 +92,16 @@ class Command(BaseCommand):
                 self.stdout.write(f"Runs in flight: {how_many()}, all can go on with this code.")
         if wrong or stranded:
             raise SystemExit(1)
+
+    def _findings(self, json: bool, **_: Any) -> None:  # noqa: FBT001
+        columns = ("id", "check_name", "key", "message", "facts", "found_at", "last_seen_at")
+        found = list(selectors.findings().values(*columns))
+        if json:
+            self._write_json(found)
+        for finding in [] if json else found:
+            self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
+        if not found and not json:
+            self.stdout.write("The books balance.")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:

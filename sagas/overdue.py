@@ -1,0 +1,74 @@
+"""What the engine itself owes and should have done long ago: the checks that need no context."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, Min, QuerySet
+
+from . import registry
+from .events import known_types
+from .models import Delivery, Event, Run
+from .reconciliation import Breach, Check, Look
+from .transitions import LIVE_RUNS, DeliveryStatus
+
+#: A relay turns each second.
+_RELAYED_AFTER = timedelta(seconds=30)
+#: A sweep turns each second, and moves on whatever it sends.
+_SWEPT_AFTER = timedelta(minutes=2)
+
+
+def _events(look: Look) -> Iterator[Breach]:
+    waiting = Event.objects.filter(relayed_at=None, occurred_at__lt=look.now - _RELAYED_AFTER)
+    known = set(known_types())
+    for row in _grouped(waiting, "type", "occurred_at").annotate(first=Min("position")):
+        why = "does the relay run?" if row["type"] in known else "this code does not know the type."
+        yield Breach(
+            key=row["type"],
+            message=f"{_counted(row['count'], 'event')} {row['type']} not relayed, the oldest {_at(row)}: {why}",
+            facts={"type": row["type"], "known_type": row["type"] in known},
+            moving={"count": row["count"], "oldest_at": row["oldest"], "oldest_position": row["first"]},
+        )
+
+
+def _runs(look: Look) -> Iterator[Breach]:
+    overdue = Run.objects.filter(status__in=LIVE_RUNS, due_at__lt=look.now - _SWEPT_AFTER)
+    yield from _not_swept(overdue, "run", "saga", set(registry.names()))
+
+
+def _deliveries(look: Look) -> Iterator[Breach]:
+    overdue = Delivery.objects.filter(
+        status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING), due_at__lt=look.now - _SWEPT_AFTER
+    )
+    yield from _not_swept(overdue, "delivery", "subscription", set(registry.subscription_names()))
+
+
+def _not_swept(overdue: QuerySet[Any], what: str, of: str, known: set[str]) -> Iterator[Breach]:
+    for row in _grouped(overdue, of, "due_at"):
+        why = "does the sweep run?" if row[of] in known else f"this code does not know the {of}."
+        yield Breach(
+            key=row[of],
+            message=f"{_counted(row['count'], what)} of {row[of]} not swept, the oldest due {_at(row)}: {why}",
+            facts={of: row[of], f"known_{of}": row[of] in known},
+            moving={"count": row["count"], "oldest_due_at": row["oldest"]},
+        )
+
+
+def _grouped(rows: QuerySet[Any], by: str, at: str) -> Any:
+    return rows.order_by().values(by).annotate(count=Count("pk"), oldest=Min(at))
+
+
+def _counted(count: int, what: str) -> str:
+    many = {"delivery": "deliveries"}.get(what, f"{what}s")
+    return f"{count} {what if count == 1 else many}"
+
+
+def _at(row: dict[str, Any]) -> str:
+    return f"since {row['oldest']:%Y-%m-%d %H:%M:%S}"
+
+
+CHECKS = (
+    Check(name="events-relayed", look=_events, whole=True),
+    Check(name="runs-swept", look=_runs, whole=True),
+    Check(name="deliveries-swept", look=_deliveries, whole=True),
+)

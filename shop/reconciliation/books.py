@@ -1,0 +1,127 @@
+"""The books of an order: what each context has written down of it, side by side."""
+
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from inventory import selectors as inventory
+from inventory.selectors import Goods
+from notifications import selectors as notifications
+from orders import selectors as orders
+from payments import selectors as payments
+from payments.selectors import INVOICE, Balance
+from sagas import selectors as sagas
+from sagas.reconciliation import Look
+from sagas.selectors import OPEN_RUNS
+from shop.money import formatted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """One order, or what is left of one; all of it read at the same moment."""
+
+    order_id: UUID
+    #: None if no order has this id.
+    order: orders.Order | None = None
+    balances: dict[str, Balance] = field(default_factory=dict)
+    credit: Any = None
+    goods: Goods = field(default_factory=Goods)
+    #: What the customer was told, oldest first.
+    messages: list[Any] = field(default_factory=list)
+    #: Oldest first.
+    runs: list[sagas.Run] = field(default_factory=list)
+    #: The relay has yet to take one of its events.
+    waits_for_the_relay: bool = False
+    #: Something is owed to the subscription that sends messages.
+    message_is_owed: bool = False
+
+    @property
+    def sentence(self) -> str:
+        """What it is and how it stands, as a message begins."""
+        if self.order is None:
+            return f"Order {self.order_id} does not exist"
+        return f"Order {self.order.number} is {self.order.status}"
+
+    @property
+    def status(self) -> str:
+        return "unknown" if self.order is None else self.order.status
+
+    @property
+    def under_way(self) -> bool:
+        """It has a run that is not over: running, turning back, paused, or in front of a person."""
+        return any(run.status in OPEN_RUNS for run in self.runs)
+
+    @property
+    def total_minor(self) -> int:
+        return 0 if self.order is None else self.order.total_minor
+
+    @property
+    def currency(self) -> str:
+        return self.order.currency if self.order is not None else next(iter(self.balances), "")
+
+    @property
+    def balance(self) -> Balance:
+        return self.balances.get(self.currency, Balance())
+
+    @property
+    def credit_minor(self) -> int:
+        return 0 if self.credit is None else int(self.credit.amount_minor)
+
+    @property
+    def by_invoice(self) -> bool:
+        return self.order is not None and self.order.payment_method == INVOICE
+
+    @property
+    def is_paid(self) -> bool:
+        """All of it is charged, or kept back from the customer's credit."""
+        paid = self.credit_minor if self.by_invoice else self.balance.kept_minor
+        return paid == self.total_minor and self.order is not None
+
+    @property
+    def ordered(self) -> dict[str, int]:
+        """Pieces by SKU."""
+        pieces: dict[str, int] = {}
+        for line in () if self.order is None else self.order.lines.all():
+            pieces[line.sku] = pieces.get(line.sku, 0) + line.quantity
+        return pieces
+
+    def amount(self, minor: int) -> str:
+        return formatted(minor, self.currency)
+
+    def facts(self, **more: Any) -> dict[str, Any]:
+        """Return what every finding about an order says, and more."""
+        runs = [{"id": str(run.id), "saga": run.saga, "status": run.status} for run in self.runs]
+        number = None if self.order is None else self.order.number
+        return {"order": number, "order_id": str(self.order_id), "status": self.status, **more, "runs": runs}
+
+
+def books(look: Look) -> list[Books]:
+    """Return the books of all orders of a turn; ten statements, however many they are."""
+    ids = [order_id for key in look.keys if (order_id := as_uuid(key)) is not None]
+    keys = [str(order_id) for order_id in ids]
+    found, balances, credit = orders.by_id(ids), payments.balances(ids), payments.credit_held(ids)
+    goods, messages, runs = inventory.goods(ids), notifications.of_orders(ids), sagas.runs(keys)
+    waiting, owed = sagas.waiting_for_the_relay(keys), sagas.owed("send-notification", keys)
+    return [
+        Books(
+            order_id=order_id,
+            order=found.get(order_id),
+            balances=balances.get(order_id, {}),
+            credit=credit.get(order_id),
+            goods=goods.get(order_id, Goods()),
+            messages=messages.get(order_id, []),
+            runs=runs.get(str(order_id), []),
+            waits_for_the_relay=str(order_id) in waiting,
+            message_is_owed=str(order_id) in owed,
+        )
+        for order_id in ids
+    ]
+
+
+def as_uuid(key: str) -> UUID | None:
+    """Return the order id that a key is; None if it is a key of another kind."""
+    try:
+        order_id = UUID(key)
+    except ValueError:
+        return None
+    return order_id if str(order_id) == key else None

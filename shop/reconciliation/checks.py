@@ -1,0 +1,232 @@
+"""What should be true, a function each; `CHECKS` at the bottom is the list.
+
+An order that is under way may stand anywhere between nothing and everything; what is judged then is only what no
+step, try, failure or undo may leave behind, not even for a moment. Every commit of the process keeps these true.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from inventory import selectors as inventory
+from notifications.events import Kind
+from payments import selectors as payments
+from sagas.reconciliation import Breach, Check, Look
+from sagas.selectors import RunStatus
+from shop.money import formatted
+from shop.processes.fulfil_order import fulfil_order
+
+from .books import Books, as_uuid, books
+
+#: The relay turns each second: an order that is older and has no run will never have one.
+_STARTED_AFTER = timedelta(seconds=60)
+#: A delivery is written within seconds; below the five minutes after which the engine looks once more.
+_OWED_AFTER = timedelta(minutes=4)
+
+_REFUSED = ("rejected", "cancelled")
+_TOLD = {"confirmed": Kind.ORDER_CONFIRMED, **dict.fromkeys(_REFUSED, Kind.ORDER_REJECTED)}
+_DECIDED = {RunStatus.COMPLETED: ("confirmed",), RunStatus.COMPENSATED: _REFUSED}
+
+
+# An order ---------------------------------------------------------------------------------------------------------
+
+
+def money(order: Books, _: datetime) -> Breach | None:
+    """What was captured, less what was refunded, is what is owed; by invoice, credit is held instead."""
+    kept, credit = order.balance.kept_minor, order.credit_minor
+    owed = order.total_minor if order.status == "confirmed" else 0
+    owed_by_card, owed_by_invoice = (0, owed) if order.by_invoice else (owed, 0)
+    elsewhere = {
+        currency: balance.kept_minor
+        for currency, balance in order.balances.items()
+        if currency != order.currency and balance.kept_minor
+    }
+    if order.credit is not None and order.credit.account.currency != order.currency:
+        elsewhere[order.credit.account.currency] = credit
+    if order.status == "pending" and order.under_way:
+        most_by_card, most_by_invoice = (0, order.total_minor) if order.by_invoice else (order.total_minor, 0)
+        right = 0 <= kept <= most_by_card and credit <= most_by_invoice
+    else:
+        right = (kept, credit) == (owed_by_card, owed_by_invoice)
+    if right and not elsewhere:
+        return None
+    amounts = {
+        "owed": owed,
+        "captured": order.balance.captured_minor,
+        "refunded": order.balance.refunded_minor,
+        "credit held": credit,
+    }
+    said = ", ".join(f"{order.amount(minor)} {what}" for what, minor in amounts.items())
+    said += "".join(f", {formatted(minor, currency)} in another currency" for currency, minor in elsewhere.items())
+    facts = {f"{what.replace(' ', '_')}_minor": minor for what, minor in amounts.items()}
+    return Breach(
+        key=str(order.order_id),
+        message=f"{order.sentence}: {said}.",
+        facts=order.facts(
+            total_minor=order.total_minor, **facts, currency=order.currency, other_currencies_minor=elsewhere
+        ),
+    )
+
+
+def goods(order: Books, _: datetime) -> Breach | None:
+    """Who is confirmed has a parcel of what was ordered; nobody else has one, or holds stock once it is over."""
+    goods = order.goods
+    if order.status == "confirmed":
+        wrong = _wrong_for_a_customer(order)
+    elif goods.shipped and not goods.tracking_number:
+        wrong = "its stock was shipped without a parcel"
+    elif order.status == "pending" and order.under_way:
+        wrong = "it holds stock and has a parcel" if goods.held and goods.tracking_number else ""
+    elif goods.tracking_number:
+        wrong = "it has a parcel"
+    else:
+        wrong = "it holds stock" if goods.held else ""
+    return _breach_of_goods(order, wrong) if wrong else None
+
+
+def _wrong_for_a_customer(order: Books) -> str:
+    if not order.goods.tracking_number:
+        return "it has no parcel"
+    if order.goods.held:
+        return "it still holds stock"
+    return "" if order.goods.shipped == order.ordered else "what was shipped is not what was ordered"
+
+
+def paid_for(order: Books, _: datetime) -> Breach | None:
+    """A parcel leaves only for an order that is paid."""
+    if not order.goods.tracking_number or order.is_paid:
+        return None
+    return _breach_of_goods(order, "its parcel is not paid for")
+
+
+def _breach_of_goods(order: Books, wrong: str) -> Breach:
+    return Breach(
+        key=str(order.order_id),
+        message=f"{order.sentence}, but {wrong}.",
+        facts=order.facts(
+            ordered=order.ordered,
+            held=order.goods.held,
+            released=order.goods.released,
+            shipped=order.goods.shipped,
+            parcel=order.goods.tracking_number,
+            currency=order.currency,
+            total_minor=order.total_minor,
+            captured_minor=order.balance.captured_minor,
+            refunded_minor=order.balance.refunded_minor,
+            credit_held_minor=order.credit_minor,
+        ),
+    )
+
+
+def process(order: Books, now: datetime) -> Breach | None:
+    """An order that is paid, or waits, has a process; once that is over, the order is decided as it ended."""
+    over = [run for run in order.runs if run.saga == fulfil_order.name and run.status in _DECIDED]
+    paid = order.credit_minor or any(balance.captured_minor for balance in order.balances.values())
+    wrong = ""
+    if not order.under_way and over and order.status not in _DECIDED[RunStatus(over[-1].status)]:
+        wrong = f"its process is {over[-1].status}"
+    elif not order.runs and paid:
+        wrong = "it was paid for and has no process"
+    elif not order.runs and _waits_too_long(order, now):
+        wrong = "it has no process and nothing that would start one"
+    if not wrong:
+        return None
+    return Breach(
+        key=str(order.order_id),
+        message=f"{order.sentence}, but {wrong}.",
+        facts=order.facts(
+            placed_at=None if order.order is None else order.order.placed_at,
+            currency=order.currency,
+            captured_minor=order.balance.captured_minor,
+            refunded_minor=order.balance.refunded_minor,
+            credit_held_minor=order.credit_minor,
+        ),
+    )
+
+
+def _waits_too_long(order: Books, now: datetime) -> bool:
+    if order.order is None or order.status != "pending" or order.waits_for_the_relay:
+        return False
+    return bool(now - order.order.placed_at > _STARTED_AFTER)
+
+
+def told(order: Books, now: datetime) -> Breach | None:
+    """The customer is told what came of it, that and nothing else, and the message is on its way."""
+    right = _TOLD.get(order.status)
+    kinds = {message.kind for message in order.messages} & set(Kind)
+    wrong = ""
+    if kinds - {right}:
+        wrong = f"the customer was told {', '.join(sorted(kinds - {right}))}"
+    elif right is not None and not kinds and not order.under_way:
+        wrong = "the customer was not told"
+    elif not (order.message_is_owed or order.waits_for_the_relay):
+        forgotten = [
+            message for message in order.messages if message.sent_at is None and now - message.queued_at > _OWED_AFTER
+        ]
+        wrong = f"the message {forgotten[0].kind} was queued and nothing sends it" if forgotten else ""
+    if not wrong:
+        return None
+    return Breach(
+        key=str(order.order_id),
+        message=f"{order.sentence}, but {wrong}.",
+        facts=order.facts(
+            messages=[
+                {"id": str(message.id), "kind": message.kind, "status": message.status, "queued_at": message.queued_at}
+                for message in order.messages
+            ]
+        ),
+    )
+
+
+# Stock and credit -------------------------------------------------------------------------------------------------
+
+
+def stock(_: Look) -> Iterator[Breach]:
+    """What a shelf says is reserved is what open reservations hold."""
+    for sku, reserved, held in inventory.miscounted():
+        yield Breach(
+            key=sku,
+            message=f"The shelf of {sku} says {reserved} reserved; open reservations hold {held}.",
+            facts={"sku": sku, "reserved": reserved, "held": held},
+        )
+
+
+def credit(look: Look) -> Iterator[Breach]:
+    """What an account says is held is what its holds hold."""
+    ids = [order_id for key in look.keys if (order_id := as_uuid(key)) is not None]
+    emails = [key for key in look.keys if "@" in key]
+    for account, holds_minor in payments.miscounted_accounts(emails=emails, order_ids=ids):
+        said, held = (formatted(minor, account.currency) for minor in (account.held_minor, holds_minor))
+        yield Breach(
+            key=account.customer_email,
+            message=f"The credit account of {account.customer_email} says {said} held; its open holds are {held}.",
+            facts={
+                "customer_email": account.customer_email,
+                "held_minor": account.held_minor,
+                "holds_minor": holds_minor,
+                "currency": account.currency,
+            },
+        )
+
+
+def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[Look], Iterator[Breach]]:
+    """Make a check of what is said of one order."""
+
+    def look_at_all(look: Look) -> Iterator[Breach]:
+        for order in look.once(books):
+            if (breach := judge(order, look.now)) is not None:
+                yield breach
+
+    return look_at_all
+
+
+_ORDER_PAGE = "admin:orders_order_change"
+
+CHECKS = (
+    Check(name="money", look=_of_orders(money), page=_ORDER_PAGE),
+    Check(name="goods", look=_of_orders(goods), page=_ORDER_PAGE),
+    Check(name="paid-for", look=_of_orders(paid_for), page=_ORDER_PAGE),
+    Check(name="process", look=_of_orders(process), page=_ORDER_PAGE),
+    Check(name="told", look=_of_orders(told), page=_ORDER_PAGE),
+    Check(name="stock", look=stock, whole=True),
+    Check(name="credit", look=credit),
+)
