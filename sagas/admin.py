@@ -9,11 +9,10 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from . import deliveries, registry, tasks
+from . import clock, deliveries, registry, tasks
 from .backoffice import InspectAdmin, InspectInline, labelled
 from .models import Attempt, Delivery, Event, Run, StepRun
 from .transitions import DeliveryStatus
@@ -202,6 +201,6 @@ class DeliveryAdmin(InspectAdmin):
     @admin.action(description="Send again", permissions=["redrive"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         parked = list(queryset.filter(status=DeliveryStatus.PARKED).values_list("pk", flat=True))
-        tasks.send(owed=deliveries.redrive(delivery_ids=parked, now=timezone.now()))
+        tasks.send(owed=deliveries.redrive(delivery_ids=parked, now=clock.now()))
         said = f"{len(parked)} sent again." if parked else "None of these is parked; nothing was sent."
         self.message_user(request, said, messages.SUCCESS if parked else messages.WARNING)

@@ -16,9 +16,8 @@ import structlog
 from celery import Signature, Task, chain, current_app, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
-from django.utils import timezone
 
-from . import deliveries, engine, registry, undo
+from . import clock, deliveries, engine, registry, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
@@ -32,6 +31,8 @@ _RELAY_SECONDS = 5.0
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
+_RELAY_QUEUE = "relay"
+_pile_is_gone = False
 
 
 # Messages out ----------------------------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
             run_ids=[UUID(run_id) for run_id in run_ids],
             place=place,
             epoch=epoch,
-            clock=timezone.now,
+            clock=clock.now,
             redelivered=bool(self.request.delivery_info and self.request.delivery_info.get("redelivered")),
         )
         send(outcome.alone)
@@ -115,7 +116,7 @@ def _failing_alone(task: Task[Any, Any]) -> Iterator[None]:
 
 
 def _deliver(delivery_ids: list[int]) -> None:
-    send(owed=deliveries.deliver(delivery_ids=delivery_ids, clock=timezone.now))
+    send(owed=deliveries.deliver(delivery_ids=delivery_ids, clock=clock.now))
 
 
 # bind=True: Celery runs an error callback of several parameters inside the failing process; a bound one is a message.
@@ -123,7 +124,7 @@ def _deliver(delivery_ids: list[int]) -> None:
 def compensate(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of a forward chain: turn back what the journal says has failed."""
     ids = [UUID(run_id) for run_id in run_ids]
-    send(undo.start_undo(run_ids=ids, epoch=epoch, now=timezone.now()))
+    send(undo.start_undo(run_ids=ids, epoch=epoch, now=clock.now()))
     undo.hand_over(run_ids=ids, epoch=epoch)
 
 
@@ -133,13 +134,14 @@ def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # 
     undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch)
 
 
-# Their messages expire where nobody takes them in time, each of which would be stored as a failure.
+# They come every second: an outage would be stored as many times over.
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
     """Take new events on until there are none, or the next beat takes over; sweep in between."""
     until = time.monotonic() + _RELAY_SECONDS
+    _clear_pile()
     while True:
-        relayed = relay_once(now=timezone.now(), limit=settings.SAGAS_RELAY_LIMIT)
+        relayed = relay_once(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)
         send(relayed.wake_ups, relayed.deliveries)
         # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
         if time.monotonic() - _swept_at > _SWEEP_SECONDS:
@@ -153,11 +155,26 @@ def sweep() -> None:
     """Send again whatever is due: runs, then deliveries, neither held up by the other's trouble."""
     global _swept_at  # noqa: PLW0603 - of this process
     _swept_at = time.monotonic()
-    now, limit = timezone.now(), settings.SAGAS_RELAY_LIMIT
+    _clear_pile()
+    now, limit = clock.now(), settings.SAGAS_RELAY_LIMIT
     try:
         send(sweep_once(now=now, limit=limit))
     finally:
         send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
+
+
+def _clear_pile() -> None:
+    """In a process's first turn, drop what piled up while no relay was there: it asked for this one turn.
+
+    Nothing in this queue expires, for that would be judged by clocks that may differ (decision 0010).
+    """
+    global _pile_is_gone  # noqa: PLW0603 - of this process
+    if _pile_is_gone:
+        return
+    _pile_is_gone = True
+    with contextlib.suppress(Exception), current_app.connection_for_write() as connection:
+        channel: Any = connection.default_channel  # its stubs leave most of it out
+        channel.queue_purge(_RELAY_QUEUE)
 
 
 # Waking the relay ------------------------------------------------------------------------------------------------
@@ -187,7 +204,7 @@ class _Waker:
             self._wanted.wait()
             self._wanted.clear()
             with contextlib.suppress(Exception):
-                relay.apply_async(queue="relay", expires=5, retry=False)
+                relay.apply_async(queue=_RELAY_QUEUE, retry=False)
 
 
 def _new_waker() -> None:

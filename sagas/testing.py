@@ -7,7 +7,7 @@ from typing import Protocol
 from django.conf import settings
 from django.utils import timezone
 
-from . import deliveries, engine, undo
+from . import clock, deliveries, engine, undo
 from .deliveries import DeliveryWakeUp
 from .models import Event
 from .plans import WakeUp
@@ -35,7 +35,7 @@ class MovableClock:
         self.time += timedelta(**by)
 
 
-def drive(*, now: Clock = timezone.now) -> None:
+def drive(*, now: Clock = clock.now) -> None:
     """Do all that is due: relay, chains, error callbacks, deliveries, sweep; return when nothing is.
 
     What is due later stays: move the clock and drive again.
@@ -53,7 +53,7 @@ def drive(*, now: Clock = timezone.now) -> None:
             owed.extend(run_delivery(owed.popleft(), now=now))
 
 
-def run_chain(wake_up: WakeUp, *, now: Clock = timezone.now) -> list[WakeUp]:
+def run_chain(wake_up: WakeUp, *, now: Clock = clock.now) -> list[WakeUp]:
     """Do what a Celery chain and its error callback do; return the chains that are sent meanwhile."""
     sent: list[WakeUp] = []
     for task in wake_up.tasks:
@@ -69,6 +69,6 @@ def run_chain(wake_up: WakeUp, *, now: Clock = timezone.now) -> list[WakeUp]:
     return sent
 
 
-def run_delivery(wake_up: DeliveryWakeUp, *, now: Clock = timezone.now) -> list[DeliveryWakeUp]:
+def run_delivery(wake_up: DeliveryWakeUp, *, now: Clock = clock.now) -> list[DeliveryWakeUp]:
     """Do what a delivery's Celery task does; return what stood in line behind it."""
     return deliveries.deliver(delivery_ids=wake_up.delivery_ids, clock=now)

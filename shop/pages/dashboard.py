@@ -5,9 +5,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
-from django.utils import timezone
 
 from orders import selectors as orders
+from sagas import clock
 from sagas import selectors as sagas
 
 from .order_page import span
@@ -21,7 +21,7 @@ def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _orders_today() -> list[dict[str, Any]]:
-    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     counts = orders.placed_by_status(since=midnight)
     url = reverse("admin:orders_order_changelist")
     return [
@@ -37,7 +37,7 @@ def _orders_today() -> list[dict[str, Any]]:
 
 def _work_queue() -> list[dict[str, Any]]:
     attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
-    lag_seconds = sagas.lag_seconds(now=timezone.now())
+    lag_seconds = sagas.lag_seconds(now=clock.now())
     orders_url, deliveries = reverse("admin:orders_order_changelist"), reverse("admin:sagas_delivery_changelist")
     return [
         {
