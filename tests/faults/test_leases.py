@@ -37,9 +37,9 @@ Worker = subprocess.Popen[bytes]
 
 STEPS = "orders,inventory,payments,notifications,sagas"
 #: A worker whose transaction is ended two seconds after it froze.
-IDLE = {"DATABASE_IDLE_IN_TRANSACTION_SECONDS": "2"}
+IDLE: dict[str, Any] = {"DATABASE_IDLE_IN_TRANSACTION_SECONDS": "2"}
 #: A relay that sends again what made no progress for a second.
-SOON = {"SAGAS_RESEND_AFTER_SECONDS": "1"}
+SOON: dict[str, Any] = {"SAGAS_RESEND_AFTER_SECONDS": "1"}
 
 
 def child_of(worker: Worker) -> psutil.Process:
@@ -96,7 +96,7 @@ def test_a_worker_frozen_while_the_provider_answers_changes_nothing_when_it_wake
     place: Place, processes: Processes, who: Callable[[Worker], list[psutil.Process]]
 ) -> None:
     # Long enough to be frozen in, and shorter than the lease.
-    answer = {"PAYMENTS_TIMEOUT_SECONDS": "1", "SAGAS_LEASE_SECONDS": "2"}
+    answer: dict[str, Any] = {"PAYMENTS_TIMEOUT_SECONDS": "1", "SAGAS_LEASE_SECONDS": "2"}
     others = processes.coming_worker("orders,inventory,notifications,sagas,relay", name="others", **SOON)
     first = processes.worker("payments", name="first", concurrency=1, prefetch=1, **answer)
     processes.beat()
@@ -258,7 +258,7 @@ def test_a_late_message_of_an_old_epoch_does_nothing(place: Place, processes: Pr
 
 def _messages(queue: str) -> list[bytes]:
     with broker() as redis:
-        return list(redis.lrange(queue, 0, -1))  # type: ignore[arg-type]
+        return list(redis.lrange(queue, 0, -1))
 
 
 def _push(messages: list[bytes], *, to: str) -> None:
