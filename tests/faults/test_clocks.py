@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,11 +47,14 @@ def test_a_worker_that_is_ahead_does_not_steal_a_call_under_way(place: Place, pr
     ahead = clock_off_by(300)
     processes.beat(**ahead)
     others = processes.coming_worker("orders,inventory,notifications,sagas,relay", name="others", **ahead)
-    own = processes.worker("payments", name="own", concurrency=1, prefetch=1, PAYMENTS_TIMEOUT_SECONDS="2")
+    long: dict[str, Any] = {"PAYMENTS_TIMEOUT_SECONDS": "8", "SAGAS_LEASE_SECONDS": "30"}
+    own = processes.worker("payments", name="own", concurrency=1, prefetch=1, **long)
     processes.ready(others)
     place("tok_lostReply")
     wait_for(lambda: FakeCharge.objects.filter(status="charged").exists(), why=state)
-    processes.coming_worker("payments", name="thief", **ahead)
+    processes.worker("payments", name="thief", **ahead)
+    # In time: by its own clock the lease has long run out.
+    assert StepRun.objects.get(name="capture-payment").status == "running"
     wait_for(lambda: all_completed(1), why=state)
     assert_all_done_once(1)
     # Taken from its holder, the call would have left no failed try.
