@@ -13,12 +13,11 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
-from . import interventions, reconciliation, registry, tasks
+from . import clock, interventions, reconciliation, registry, tasks
 from .backoffice import InspectAdmin, InspectInline, amount, labelled
 from .models import Attempt, Delivery, Event, Finding, Run, StepRun
 from .transitions import DeliveryStatus
@@ -208,7 +207,7 @@ class DeliveryAdmin(InspectAdmin):
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
         parked = list(queryset.filter(status=DeliveryStatus.PARKED))
         reason, by = "Sent again from the list.", request.user.get_username()
-        batch = interventions.ask(parked, interventions.Action.RETRY, reason=reason, by=by, now=timezone.now())
+        batch = interventions.ask(parked, interventions.Action.RETRY, reason=reason, by=by, now=clock.now())
         tasks.work_on_interventions(batch)
         said = f"{len(parked)} sent again." if parked else "None of these is parked; nothing was sent."
         self.message_user(request, said, messages.SUCCESS if parked else messages.WARNING)
@@ -338,7 +337,7 @@ class FindingAdmin(InspectAdmin):
         reason = request.POST.get("reason", "").replace("\x00", "").strip()
         if request.method == "POST" and reason:
             dismissed = reconciliation.dismiss(
-                finding_ids=ids, by=request.user.get_username(), reason=reason, now=timezone.now()
+                finding_ids=ids, by=request.user.get_username(), reason=reason, now=clock.now()
             )
             said = f"{dismissed} dismissed." if dismissed else "None of these is open any more; nothing was dismissed."
             self.message_user(request, said, messages.SUCCESS if dismissed else messages.WARNING)

@@ -16,9 +16,8 @@ import structlog
 from celery import Signature, Task, chain, current_app, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
-from django.utils import timezone
 
-from . import deliveries, engine, interventions, registry, undo
+from . import clock, deliveries, engine, interventions, registry, selectors, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
@@ -35,6 +34,8 @@ _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
 #: Most seconds one message of the reconciliation works on a backlog.
 _RECONCILE_SECONDS = 5.0
+_RELAY_QUEUE = "relay"
+_pile_is_gone = False
 
 
 # Messages out ----------------------------------------------------------------------------------------------------
@@ -97,7 +98,7 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
             run_ids=[UUID(run_id) for run_id in run_ids],
             place=place,
             epoch=epoch,
-            clock=timezone.now,
+            clock=clock.now,
             redelivered=bool(self.request.delivery_info and self.request.delivery_info.get("redelivered")),
         )
         send(outcome.alone)
@@ -118,7 +119,7 @@ def _failing_alone(task: Task[Any, Any]) -> Iterator[None]:
 
 
 def _deliver(delivery_ids: list[int]) -> None:
-    send(owed=deliveries.deliver(delivery_ids=delivery_ids, clock=timezone.now))
+    send(owed=deliveries.deliver(delivery_ids=delivery_ids, clock=clock.now))
 
 
 # bind=True: Celery runs an error callback of several parameters inside the failing process; a bound one is a message.
@@ -126,23 +127,24 @@ def _deliver(delivery_ids: list[int]) -> None:
 def compensate(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of a forward chain: turn back what the journal says has failed."""
     ids = [UUID(run_id) for run_id in run_ids]
-    send(undo.start_undo(run_ids=ids, epoch=epoch, now=timezone.now()))
-    undo.hand_over(run_ids=ids, epoch=epoch, now=timezone.now())
+    send(undo.start_undo(run_ids=ids, epoch=epoch, now=clock.now()))
+    undo.hand_over(run_ids=ids, epoch=epoch, now=clock.now())
 
 
 @shared_task(name="sagas.hand_over", bind=True)
 def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of an undo chain: what cannot be undone needs a person."""
-    undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=timezone.now())
+    undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
 
 
-# Their messages expire where nobody takes them in time, each of which would be stored as a failure.
+# They come every second: an outage would be stored as many times over.
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
     """Take new events on until there are none, or the next beat takes over; sweep in between."""
     until = time.monotonic() + _RELAY_SECONDS
+    _clear_pile()
     while True:
-        relayed = relay_once(now=timezone.now(), limit=settings.SAGAS_RELAY_LIMIT)
+        relayed = relay_once(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)
         send(relayed.wake_ups, relayed.deliveries)
         # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
         if time.monotonic() - _swept_at > _SWEEP_SECONDS:
@@ -160,7 +162,7 @@ def intervene(batch: str) -> None:
 
 def work_on_interventions(batch: UUID | None = None) -> int:
     """Do a portion and send what it wakes; return how many were looked at."""
-    worked = interventions.work(now=timezone.now(), batch=batch)
+    worked = interventions.work(now=clock.now(), batch=batch)
     send(worked.wake_ups, worked.deliveries)
     return worked.done + worked.refused
 
@@ -170,7 +172,8 @@ def sweep() -> None:
     """Send again whatever is due, and do what people asked for; none is held up by another's trouble."""
     global _swept_at  # noqa: PLW0603 - of this process
     _swept_at = time.monotonic()
-    now, limit = timezone.now(), settings.SAGAS_RELAY_LIMIT
+    _clear_pile()
+    now, limit = clock.now(), settings.SAGAS_RELAY_LIMIT
     with contextlib.ExitStack() as all_of_them:
         all_of_them.callback(work_on_interventions)
         all_of_them.callback(lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)))
@@ -181,12 +184,32 @@ def sweep() -> None:
 # so, when those have stopped.
 @shared_task(name="sagas.reconcile", store_errors_even_if_ignored=False)
 def reconcile() -> None:
-    """Make turns until they have caught up with the event log, or the next beat takes over."""
+    """Make turns until they have caught up with the event log, or the next beat takes over.
+
+    Messages that piled up while nobody was there ask for the turn that the first of them makes.
+    """
+    ago_seconds = selectors.reconciled_seconds_ago(now=clock.now())
+    if ago_seconds is not None and ago_seconds < settings.SAGAS_RECONCILE_SECONDS / 2:
+        return
     until = time.monotonic() + _RECONCILE_SECONDS
     while True:
-        turn = reconcile_once(now=timezone.now(), checks=registry.checks(), walks=registry.walks())
+        turn = reconcile_once(now=clock.now(), checks=registry.checks(), walks=registry.walks())
         if not turn.more or time.monotonic() > until:
             return
+
+
+def _clear_pile() -> None:
+    """In a process's first turn, drop what piled up while no relay was there: it asked for this one turn.
+
+    Nothing in this queue expires, for that would be judged by clocks that may differ (decision 0010).
+    """
+    global _pile_is_gone  # noqa: PLW0603 - of this process
+    if _pile_is_gone:
+        return
+    _pile_is_gone = True
+    with contextlib.suppress(Exception), current_app.connection_for_write() as connection:
+        channel: Any = connection.default_channel  # its stubs leave most of it out
+        channel.queue_purge(_RELAY_QUEUE)
 
 
 # Waking the relay ------------------------------------------------------------------------------------------------
@@ -216,7 +239,7 @@ class _Waker:
             self._wanted.wait()
             self._wanted.clear()
             with contextlib.suppress(Exception):
-                relay.apply_async(queue="relay", expires=5, retry=False)
+                relay.apply_async(queue=_RELAY_QUEUE, retry=False)
 
 
 def _new_waker() -> None:

@@ -19,7 +19,6 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
@@ -31,6 +30,7 @@ from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
+from sagas import clock
 from sagas import selectors as sagas
 from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 
@@ -59,7 +59,7 @@ def needs_attention(order: Order, known: Mapping[str, str]) -> str:
     """
     if why := known.get(str(order.id)):
         return why
-    waits = order.status == Order.Status.PENDING and timezone.now() - order.placed_at > SUSPICIOUS_AFTER
+    waits = order.status == Order.Status.PENDING and clock.now() - order.placed_at > SUSPICIOUS_AFTER
     return "Still pending: do the workers run?" if waits else ""
 
 
@@ -74,7 +74,7 @@ class AttentionFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() != "yes":
             return queryset
-        stuck = Q(status=Order.Status.PENDING, placed_at__lt=timezone.now() - SUSPICIOUS_AFTER)
+        stuck = Q(status=Order.Status.PENDING, placed_at__lt=clock.now() - SUSPICIOUS_AFTER)
         return queryset.filter(stuck | Q(id__in=[UUID(key) for key in sagas.keys_needing_attention() if _is_uuid(key)]))
 
 
@@ -164,7 +164,7 @@ class OrderAdmin(ModelAdmin):
 
     @admin.display(description="age")
     def age(self, order: Order) -> SafeString:
-        return ago(order.placed_at, now=timezone.now())
+        return ago(order.placed_at, now=clock.now())
 
     @admin.display(description="attention")
     def mark(self, order: Any) -> SafeString | str:
@@ -221,7 +221,7 @@ class OrderAdmin(ModelAdmin):
         """Do nothing: an order comes to be with its lines, in `save_related`."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
-        now = timezone.now()
+        now = clock.now()
         placed = services.place(
             customer_email=form.cleaned_data["customer_email"],
             customer_name=form.cleaned_data["customer_name"],
@@ -309,7 +309,7 @@ class OrderAdmin(ModelAdmin):
             "total": formatted(order.total_minor, order.currency),
             "method": dict(methods()).get(order.payment_method, order.payment_method),
             "standing": standing,
-            "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=timezone.now()),
+            "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
             "links": _links(request, standing),
         }

@@ -1,11 +1,15 @@
 """The Celery application: `celery -A shop worker`, `celery -A shop beat`."""
 
 import os
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
+from celery.schedules import crontab, schedule
 from celery.signals import beat_init, celeryd_init, task_failure, task_prerun
+from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 
 from . import embedded
@@ -15,6 +19,30 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 app = Celery("shop")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+_started_at, _started = datetime.now(UTC), time.monotonic()
+
+
+def steady_now() -> datetime:
+    """Return the time by a clock that nobody sets: beat stands still for as long as its own is set back."""
+    return _started_at + timedelta(seconds=time.monotonic() - _started)
+
+
+# Nothing here expires: that would be judged by the clock of whoever takes the message, which may be minutes off. What
+# piles up while no relay is there does no harm: the first one does the work of all (decision 0010).
+app.conf.beat_schedule = {
+    "relay": {"task": "sagas.relay", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
+    "sweep": {"task": "sagas.sweep", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
+    "reconcile": {
+        "task": "sagas.reconcile",
+        "schedule": schedule(settings.SAGAS_RECONCILE_SECONDS, nowfun=steady_now),
+        "options": {"queue": "sagas"},
+    },
+    # Celery's own entry, which takes results that are old away, by the same clock.
+    "celery.backend_cleanup": {
+        "task": "celery.backend_cleanup", "schedule": crontab(minute="0", hour="4", nowfun=steady_now)
+    },
+}  # fmt: skip
 
 
 @celeryd_init.connect

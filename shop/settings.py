@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import embedded, environment, logs, secret_key
+from . import database, embedded, environment, logs, secret_key
 from .environment import env
 from .pages import navigation
 
@@ -44,7 +44,11 @@ DATABASES["default"] |= {
     "CONN_HEALTH_CHECKS": True,
     "ATOMIC_REQUESTS": False,
 }
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("application_name", "shop")
+DATABASES["default"]["OPTIONS"] = database.session_options(
+    DATABASES["default"].get("OPTIONS", {}),
+    idle_in_transaction_seconds=environment.number("DATABASE_IDLE_IN_TRANSACTION_SECONDS", default=30.0, least=0),
+    for_server=environment.flag("DATABASE_SESSION_SETTINGS", default=True),
+)
 
 # Applications ---------------------------------------------------------------------------------------------------
 
@@ -231,15 +235,5 @@ CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = True
 CELERY_DB_REUSE_MAX = 1_000_000_000
 # In memory: no shelve file to corrupt on a kill -9; any number of beats may run.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
-CELERY_BEAT_SCHEDULE = {
-    "relay": {"task": "sagas.relay", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
-    "sweep": {"task": "sagas.sweep", "schedule": 1.0, "options": {"expires": 2, "queue": "relay"}},
-    "reconcile": {
-        "task": "sagas.reconcile",
-        "schedule": SAGAS_RECONCILE_SECONDS,
-        # One that was not taken in time is overtaken by the next.
-        "options": {"expires": SAGAS_RECONCILE_SECONDS, "queue": "sagas"},
-    },
-}
 
 LOGGING = logs.config(LOG_LEVEL)

@@ -90,10 +90,20 @@ class Processes:
             "TEST_MAIL": str(self.mail),
         }
 
-    def worker(self, queues: str = "", *, name: str = "all", concurrency: int = 2, **environment: str) -> Any:
+    def worker(self, queues: str = "", **more: Any) -> Any:
+        """Start a worker, as `coming_worker` does, and wait until it is ready."""
+        return self.ready(self.coming_worker(queues, **more))
+
+    def coming_worker(
+        self, queues: str = "", *, name: str = "all", concurrency: int = 2, prefetch: int = 4, **environment: str
+    ) -> Any:
+        """Start a worker and wait for nothing; several can come at the same time."""
         arguments = ["worker", "-n", f"{name}@test", "-c", str(concurrency), "-l", "info"]
+        arguments += ["--prefetch-multiplier", str(prefetch)]
         arguments += ["--without-gossip", "--without-mingle", *(["-Q", queues] if queues else [])]
-        process = self.start(*arguments, **environment)
+        return self.start(*arguments, **environment)
+
+    def ready(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         wait_for(lambda: b" ready." in self.log(process), why=lambda: self.log(process).decode())
         return process
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 from django.db import connections
-from django.utils import timezone
 
+from sagas import clock
 from sagas import selectors as sagas
 from shop.celery import ping_broker
 
@@ -85,7 +85,7 @@ def _answer(asked: "Future[Any]", until: float) -> Any:
 
 def _count() -> tuple[float, int]:
     try:
-        return sagas.lag_seconds(now=timezone.now()), len(sagas.keys_needing_attention()) + sagas.open_findings()
+        return sagas.lag_seconds(now=clock.now()), len(sagas.keys_needing_attention()) + sagas.open_findings()
     finally:
         connections.close_all()  # this thread's
 

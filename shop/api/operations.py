@@ -8,7 +8,6 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from django.utils import timezone
 from ninja import NinjaAPI, Status
 from ninja.security import HttpBearer
 
@@ -16,6 +15,7 @@ from orders import selectors as catalogue
 from orders import services as orders
 from orders.errors import OrderRefused
 from orders.selectors import Order
+from sagas import clock
 from shop.importing.placing import KEY_PREFIX
 from shop.money import formatted
 from shop.timeline import story
@@ -132,7 +132,7 @@ def place_order(
     if idempotency_key is not None and idempotency_key.startswith(KEY_PREFIX):
         raise Refused(422, "This key cannot be used.", [("Idempotency-Key", f"{KEY_PREFIX} belongs to the import.")])
     try:
-        (placed,) = orders.place_many([_request(order, idempotency_key)], now=timezone.now())
+        (placed,) = orders.place_many([_request(order, idempotency_key)], now=clock.now())
     except OrderRefused as refused:
         raise Refused(422, refused.message, [(refused.field, refused.message)]) from None
     response["Location"] = _address(placed.order)

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from django.conf import settings
 from django.urls import reverse
-from django.utils import timezone
 
 from orders import selectors as orders
+from sagas import clock
 from sagas import selectors as sagas
 
 from .order_page import span
@@ -25,7 +25,7 @@ def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _orders_today() -> list[dict[str, Any]]:
-    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     counts = orders.placed_by_status(since=midnight)
     url = reverse("admin:orders_order_changelist")
     return [
@@ -41,8 +41,8 @@ def _orders_today() -> list[dict[str, Any]]:
 
 def _work_queue() -> list[dict[str, Any]]:
     attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
-    lag_seconds = sagas.lag_seconds(now=timezone.now())
-    findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=timezone.now())
+    lag_seconds = sagas.lag_seconds(now=clock.now())
+    findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=clock.now())
     late = checked is None or checked > CHECKED_SECONDS
     orders_url, deliveries = reverse("admin:orders_order_changelist"), reverse("admin:sagas_delivery_changelist")
     return [

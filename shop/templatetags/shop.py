@@ -3,10 +3,10 @@
 from datetime import datetime
 
 from django import template
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from sagas import clock
 from shop.pages import order_page
 
 register = template.Library()
@@ -36,4 +36,4 @@ def until(at: datetime) -> SafeString:
 
 @register.filter
 def ago(at: datetime) -> SafeString:
-    return order_page.ago(at, now=timezone.now())
+    return order_page.ago(at, now=clock.now())

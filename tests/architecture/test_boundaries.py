@@ -65,3 +65,12 @@ def test_celery_never_waits_by_eta_or_countdown() -> None:
         str(path.relative_to(ROOT)) for path in SOURCES if re.search(r"\b(countdown|eta)=|\.retry\(", path.read_text())
     ]
     assert waiting == []
+
+
+def test_nobody_asks_the_clock_of_the_machine() -> None:
+    """What processes compare is told by the database (decision 0010); contexts are told the time."""
+    asked = re.compile(r"timezone\.now|datetime\.(now|today|utcnow)\(|time\.time\(")
+    # A test's own clock, and beat's, which starts at the wall's time and leaves it behind.
+    exempt = {*ROOT.glob("sagas/testing/*.py"), ROOT / "shop/celery.py"}
+    asking = [str(path.relative_to(ROOT)) for path in SOURCES if path not in exempt and asked.search(path.read_text())]
+    assert asking == []

@@ -1,6 +1,13 @@
 """What the tests of faults ask of a shop: is all that was ordered done, and done once?"""
 
+import os
+import subprocess
+import sys
+import time
 from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -62,3 +69,27 @@ def somebody_waits_for_us() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
         return cursor.fetchone() is not None
+
+
+def clock_off_by(seconds: float) -> dict[str, Any]:
+    """Return the environment of a process whose wall clock is off; what measures durations goes on as ever."""
+    return _fake_time() | {"FAKETIME": f"{seconds:+g}s"}
+
+
+def clock_set_by(file: Path) -> dict[str, Any]:
+    """Return the environment of a process whose wall clock is off by what stands in a file, as in `+300s`, now."""
+    return _fake_time() | {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
+
+
+def _fake_time() -> dict[str, str]:
+    found = find_spec("libfaketime")
+    assert found is not None
+    assert found.origin is not None
+    library = Path(found.origin).with_name("vendor") / "libfaketime/src/libfaketime.so.1"
+    environment = {"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
+    ask = [sys.executable, "-c", "import time; print(time.time())"]
+    told = subprocess.run(
+        ask, env=os.environ | environment | {"FAKETIME": "+1000s"}, capture_output=True, text=True, check=True
+    )
+    assert float(told.stdout) > time.time() + 900, f"{library} does not work here: {told.stderr}"
+    return environment

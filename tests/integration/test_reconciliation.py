@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.conf import settings as project
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection, connections
@@ -21,7 +20,7 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
-from sagas import engine, registry
+from sagas import engine, registry, tasks
 from sagas.models import Delivery, Event, Finding, Reconciliation, Run
 from sagas.reconciliation import Reconciled, reconcile
 from sagas.relay import relay
@@ -463,9 +462,12 @@ def test_a_breach_becomes_a_finding_while_the_shop_is_at_work_and_clears_itself(
     assert set(Finding.objects.values_list("key", flat=True)) == {str(broken.id)}
 
 
-def test_turns_that_nobody_takes_do_not_pile_up() -> None:
-    beat = project.CELERY_BEAT_SCHEDULE["reconcile"]
-    assert beat["options"] == {"expires": project.SAGAS_RECONCILE_SECONDS, "queue": "sagas"}
+def test_turns_that_piled_up_are_made_once(place: Place) -> None:
+    place()
+    tasks.reconcile()
+    turn_made = Reconciliation.objects.get().turn
+    tasks.reconcile()
+    assert Reconciliation.objects.get().turn == turn_made
 
 
 # Where people see it -----------------------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
 from payments import selectors as payments
+from sagas import clock
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
 from shop.importing import placing, waiting
@@ -68,7 +68,7 @@ class Command(BaseCommand):
             progress("Placing", file.size, self.stdout.write) as show,
         ):
             for invoices, rejects in placing.batches(file):
-                placed = placing.place(invoices, payment_method=payment_method, now=timezone.now())
+                placed = placing.place(invoices, payment_method=payment_method, now=clock.now())
                 for item in (*rejects, *placed):
                     if isinstance(item, Reject):
                         refused.write(item)
