@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import re
 from itertools import count
 from pathlib import Path
 
@@ -29,16 +28,17 @@ _held: list[object] = []
 
 for _name in ("DATABASE_URL", "CELERY_BROKER_URL", "DEBUG"):
     os.environ.pop(_name, None)
-# xdist's processes, and the workers that tests start, share the folder of the run they belong to.
-os.environ["SHOP_VAR"] = os.environ.get("SHOP_TEST_VAR") or _claim_folder()
-os.environ["SHOP_TEST_VAR"] = os.environ["SHOP_VAR"]
+# The workers that tests start share the folder of the run they belong to; each of xdist's processes has one of its
+# own, for a test may kill its servers.
+_process = os.environ.get("PYTEST_XDIST_WORKER", "")
+_owner, _, _folder = os.environ.get("SHOP_TEST_VAR", "").partition(":")
+os.environ["SHOP_VAR"] = _folder if _folder and _owner == _process else _claim_folder()
+os.environ["SHOP_TEST_VAR"] = f"{_process}:{os.environ['SHOP_VAR']}"
 
 from shop import embedded  # noqa: E402
 
 embedded.ensure()
-# Each xdist process has a Redis database of its own, as it has a PostgreSQL one.
-_process = int("".join(re.findall(r"\d+", os.environ.get("PYTEST_XDIST_WORKER", ""))) or 0)
-os.environ["CELERY_BROKER_URL"] = embedded.broker_url().replace("virtual_host=0", f"virtual_host={_process}")
+os.environ["CELERY_BROKER_URL"] = embedded.broker_url()
 os.environ["API_TOKEN"] = "test-token"
 os.environ["LOG_LEVEL"] = "WARNING"
 # Recovery in seconds where a shop takes half a minute; a test may set its own for the processes it starts.
