@@ -16,16 +16,25 @@ from .broker import (
     run_delivery,
 )
 from .clock import Clock, MovableClock
+from .crash_matrix import Case, CrashMatrixFailed, Summary, Variant, crash_cases, crash_matrix
+from .paths import Path
 
 __all__ = [
     "Broker",
+    "Case",
     "ChainMessage",
     "Clock",
+    "CrashMatrixFailed",
     "DeliveryMessage",
     "ErrorMessage",
     "Killed",
     "Message",
     "MovableClock",
+    "Path",
+    "Summary",
+    "Variant",
+    "crash_cases",
+    "crash_matrix",
     "drive",
     "run_chain",
     "run_delivery",
