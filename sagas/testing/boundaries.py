@@ -25,6 +25,7 @@ from .paths import Fault, Path
 When = Literal["before", "after"]
 What = Literal["commit", "publish", "call"]
 
+_KINDS = ("run", "undo", "probe", "react")
 #: A statement that is a commit of its own, where it stands in no transaction.
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|CALL|COPY|WITH)\b", re.IGNORECASE)
 #: What Django still says while it leaves the transaction of a process that was killed.
@@ -40,6 +41,8 @@ class Boundary:
         where: what is under way, and how far it is.
         has_message: a worker has a message in hand.
         leased: it is a call outside, under a lease.
+        same_as_last: since the boundary before it nothing happened that outlives the process: no commit, no
+            publication, no code of an action. A crash here and a crash there are one.
     """
 
     when: When
@@ -48,6 +51,7 @@ class Boundary:
     where: str
     has_message: bool
     leased: bool
+    same_as_last: bool
 
     def __str__(self) -> str:
         return f"{self.when} {self.what} {self.number} ({self.where})"
@@ -97,9 +101,16 @@ class Watch:
     phase: str = ""
     has_message: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    #: Code of others may run before the next boundary: an action, a callback of a commit, another handler.
+    in_between: bool = True
 
-    def reach(self, when: When, what: What, *, where: str = "", leased: bool = False) -> None:
+    def reach(
+        self, when: When, what: What, *, where: str = "", leased: bool = False, more_follows: bool = False
+    ) -> None:
         """Meet a boundary.
+
+        Args:
+            more_follows: code of others runs right after it.
 
         Raises:
             Killed: the process dies here, or is dead already.
@@ -117,7 +128,9 @@ class Watch:
             where=where or ": ".join(filter(None, (self.label, self.phase))),
             has_message=self.has_message,
             leased=leased,
+            same_as_last=when == "before" and not self.in_between,
         )
+        self.in_between = more_follows or when == "before" or (self.phase in _KINDS and what != "call")
         self.seen.append(boundary)
         self.on_boundary(boundary)
 
@@ -127,10 +140,11 @@ class Watch:
         raise Killed
 
     @contextmanager
-    def handling(self, label: str, *, has_message: bool) -> Iterator[None]:
+    def handling(self, label: str, *, phase: str, has_message: bool) -> Iterator[None]:
         """Say what is under way inside."""
         before = self.label, self.phase, self.has_message
-        self.label, self.phase, self.has_message = label, "claim" if has_message else "", has_message
+        self.label, self.phase, self.has_message = label, phase, has_message
+        self.in_between = True
         try:
             yield
         finally:
@@ -201,8 +215,10 @@ def _commits_of(database: BaseDatabaseWrapper, watch: Callable[[], Watch]) -> It
         for waiting in database.run_on_commit:
             if isinstance(waiting[1], Acted):
                 waiting[1]()
+        # The engine's own callback wakes the relay, which looks anyway.
+        others = any(not waiting[1].__module__.startswith("sagas.") for waiting in database.run_on_commit)
         try:
-            watch().reach("after", "commit")
+            watch().reach("after", "commit", more_follows=others)
         except Killed:
             database.run_on_commit = []
             raise

@@ -17,7 +17,7 @@ from ..events import Cause, caused_by, known_types
 from ..models import Delivery, Event, Run
 from ..transitions import LIVE_RUNS, DeliveryStatus, StepStatus
 from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
-from .broker import Killed, Message
+from .broker import ErrorMessage, Killed, Message
 from .clock import MovableClock
 from .consistency import check, journal_of
 from .paths import Path, paths
@@ -198,10 +198,8 @@ def _cases_of(path: Path, boundaries: Iterable[Boundary]) -> Iterator[Case]:
 
 
 def _variants_at(boundary: Boundary) -> Iterator[Variant]:
-    if boundary.has_message:
-        yield from (Variant.CRASH_AND_BACK, Variant.CRASH_AND_LOST)
-    else:
-        yield Variant.CRASH
+    if not boundary.same_as_last:
+        yield from (Variant.CRASH_AND_BACK, Variant.CRASH_AND_LOST) if boundary.has_message else (Variant.CRASH,)
     if boundary.what == "publish" and boundary.when == "before":
         yield from (Variant.DOUBLED, Variant.LOST, Variant.LATE)
     if boundary.leased:
@@ -269,7 +267,8 @@ class _Trial:
 
     def _do(self, label: str, work: Callable[[], object], message: Message | None = None) -> None:
         try:
-            with self.watch.handling(label, has_message=message is not None):
+            phase = "" if message is None or isinstance(message.body, ErrorMessage) else "claim"
+            with self.watch.handling(label, phase=phase, has_message=message is not None):
                 work()
         except Killed:
             self.watch.dead = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..definition import Saga, Step
+from ..definition import Pivot, Saga, Step
 from ..transitions import RunStatus
 
 
@@ -40,48 +40,32 @@ class Path:
 def paths(saga: Saga[Any], *, skipped: Collection[str] = ()) -> Iterator[Path]:
     """Yield each path of `saga`, the good one first.
 
+    Where a failure only means another try, all of them share a path: it meets the boundaries of each.
+
     Args:
         skipped: names of the steps that the input leaves out.
     """
-    turn = len(saga.steps) if saga.pivot_place is None else saga.pivot_place + 1
-    before = [step for step in saga.steps[:turn] if step.name not in skipped]
-    behind = [step for step in saga.steps[turn:] if step.name not in skipped]
+    steps = [step for step in saga.steps if step.name not in skipped]
+    pivot = next((place for place, step in enumerate(steps) if isinstance(step, Pivot)), len(steps) - 1)
     yield Path()
-    for step in before:
-        yield Path(
-            name=f"{step.name} is rejected",
-            faults=((step.name, "run", Fault.REJECTED),),
-            ends=RunStatus.COMPENSATED,
-        )
-    for step in behind:
-        yield _fails_once(step, ends=RunStatus.COMPLETED)
-    for step in (*before, *behind):
+    for step in steps[: pivot + 1]:
+        yield Path(name=f"{step.name} is rejected", faults=(_rejected(step),), ends=RunStatus.COMPENSATED)
+    for place, step in enumerate(steps):
         if step.outside:
-            yield _loses_answer(step, may_go_back=step in before and step is not before[-1])
-    if before:
-        yield from _undo_fails(saga, before)
+            yield _loses_answer(step, may_go_back=place < pivot)
+    yield Path(name="each step fails once", faults=tuple(_once(step, "run") for step in steps if step.retry.allows(1)))
+    undone = [_once(step, "undo") for step in steps[:pivot] if step.undo is not None and step.undo_retry.allows(1)]
+    undone += [_once(step, "run") for step in saga.undone if step.retry.allows(1)]
+    if steps and undone:
+        yield Path(name="each undo fails once", faults=(_rejected(steps[pivot]), *undone), ends=RunStatus.COMPENSATED)
 
 
-def _undo_fails(saga: Saga[Any], before: list[Step]) -> Iterator[Path]:
-    """Yield what can go wrong on the way back from the last step that can be rejected."""
-    rejected = (before[-1].name, "run", Fault.REJECTED)
-    for step in before[:-1]:
-        if step.undo is not None:
-            yield Path(
-                name=f"{step.undo_name} fails once",
-                faults=(rejected, (step.name, "undo", Fault.FAILS_ONCE)),
-                ends=RunStatus.COMPENSATED if step.undo_retry.attempts > 1 else RunStatus.NEEDS_ATTENTION,
-            )
-    for step in saga.undone:
-        yield _fails_once(step, rejected, ends=RunStatus.COMPENSATED)
+def _rejected(step: Step) -> tuple[str, str, Fault]:
+    return step.name, "run", Fault.REJECTED
 
 
-def _fails_once(step: Step, *faults: tuple[str, str, Fault], ends: RunStatus) -> Path:
-    return Path(
-        name=f"{step.name} fails once",
-        faults=(*faults, (step.name, "run", Fault.FAILS_ONCE)),
-        ends=ends if step.retry.attempts > 1 else RunStatus.NEEDS_ATTENTION,
-    )
+def _once(step: Step, kind: str) -> tuple[str, str, Fault]:
+    return step.name, kind, Fault.FAILS_ONCE
 
 
 def _loses_answer(step: Step, *, may_go_back: bool) -> Path:
@@ -89,5 +73,5 @@ def _loses_answer(step: Step, *, may_go_back: bool) -> Path:
     return Path(
         name=f"{step.name} loses its answer",
         faults=((step.name, "run", Fault.LOSES_ANSWER),),
-        ends=RunStatus.COMPLETED if step.retry.attempts > 1 else given_up,
+        ends=RunStatus.COMPLETED if step.retry.allows(1) else given_up,
     )
