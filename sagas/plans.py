@@ -134,14 +134,15 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
         rows_of[row.run_id].append(row)
     groups: dict[tuple[int, bool, tuple[StepTask, ...]], list[UUID]] = defaultdict(list)
     for run in runs:
+        if run.status not in LIVE_RUNS:
+            continue  # nothing was left to undo: it has no place to go on from
         try:
             tasks = tuple(_tasks(run, rows_of[run.id]))
         except DefinitionError as error:
             # Other code planned it; a process that has that code takes it on.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        if run.status in LIVE_RUNS:
-            groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks].append(run.id)
+        groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks].append(run.id)
     size = size or settings.SAGAS_BATCH_SIZE
     return [
         WakeUp(run_ids=tuple(ids[start : start + size]), epoch=epoch, compensating=compensating, tasks=tasks)
