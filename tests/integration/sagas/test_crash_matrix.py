@@ -1,10 +1,12 @@
 """The crash matrix sees what the engine does: new boundaries make new cases, and a broken engine is found out."""
 
 import inspect
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +22,8 @@ from sagas.retry import Retry
 from sagas.testing import Broker, CrashMatrixFailed, Variant, crash_cases, crash_matrix
 
 from .conftest import Asked
+
+pytestmark = pytest.mark.timeout(600)
 
 Mutate = Callable[[pytest.MonkeyPatch], None]
 
@@ -258,3 +262,17 @@ def test_an_undo_that_is_not_idempotent_is_found_out(saga: Saga[Asked], bank: Ba
 def test_a_case_nobody_knows_is_refused(saga: Saga[Asked]) -> None:
     with pytest.raises(ValueError, match="no case is called 'on a Sunday'"):
         crash_matrix(saga, start=ask, only="on a Sunday")
+
+
+def test_the_example_in_the_docs_is_true(saga: Saga[Asked]) -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "testing.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    namespace: dict[str, Any] = {"__name__": "docs_example"}
+    exec(example, namespace)  # noqa: S102 - our own page
+    namespace["test_a_trip_comes_right_whatever_dies"](None)
+
+    refusal = '    if call.idempotency_key in cancelled:\n        raise Rejected("This booking was cancelled.")\n'
+    assert refusal in example
+    exec(example.replace(refusal, "").replace("docs.trip", "docs.careless_trip"), namespace)  # noqa: S102
+    with pytest.raises(CrashMatrixFailed, match="the lease runs out"):
+        namespace["test_a_trip_comes_right_whatever_dies"](None)
