@@ -75,7 +75,7 @@ INVARIANTS = (
 )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", ["tok_visa", "invoice"])
 def test_an_order_comes_right_whatever_dies_and_wherever(place: Place, method: str) -> None:
     inventory.receive({"MUG": PLENTY})

@@ -203,7 +203,7 @@ def published_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Broker, "relay", relay_in_a_transaction)
 
 
-MUTATIONS = {
+MUTATIONS: dict[str, Mutate] = {
     "a message is believed whatever place and epoch the run is at": changed(
         engine, "_claim", "run__place=place, run__epoch=epoch, ", ""
     ),
