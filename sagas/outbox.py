@@ -17,10 +17,14 @@ logger = structlog.get_logger(__name__)
 _wake_relay: Callable[[], None] = lambda: None  # noqa: E731
 
 
-def on_commit_call(wake_relay: Callable[[], None]) -> None:
-    """Set what tells the relay that there is something to do; it may fail, the relay looks each second anyway."""
-    global _wake_relay  # noqa: PLW0603 - set once, as the app gets ready
-    _wake_relay = wake_relay
+def on_commit_call(wake_relay: Callable[[], None]) -> Callable[[], None]:
+    """Set what tells the relay that there is something to do; return what did so far.
+
+    It may fail, the relay looks each second anyway.
+    """
+    global _wake_relay
+    former, _wake_relay = _wake_relay, wake_relay
+    return former
 
 
 def emit(*events: DomainEvent, now: datetime) -> list[Event]:

@@ -142,7 +142,7 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
     groups: dict[tuple[int, bool, tuple[StepTask, ...]], list[UUID]] = defaultdict(list)
     for run in runs:
         if run.status not in LIVE_RUNS:
-            continue
+            continue  # nothing was left to undo: it has no place to go on from
         try:
             tasks = tuple(tasks_of(run, rows_of[run.id]))
         except DefinitionError as error:

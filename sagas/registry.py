@@ -1,6 +1,7 @@
 """What this process knows: sagas and subscriptions by name. Filled once, as the project's apps get ready."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .definition import Saga
@@ -28,6 +29,26 @@ def register(subscriptions: Iterable[Subscription]) -> None:
             known = _sagas.setdefault(subscription.saga.name, subscription.saga)
             if known is not subscription.saga:
                 raise DefinitionError(f"two sagas are called {known.name!r}")
+
+
+@contextmanager
+def only(subscriptions: Iterable[Subscription]) -> Iterator[None]:
+    """Know these subscriptions and the sagas they start, and nothing else, inside.
+
+    Raises:
+        DefinitionError: two of them share a name.
+    """
+    sagas, known = dict(_sagas), dict(_subscriptions)
+    _sagas.clear()
+    _subscriptions.clear()
+    try:
+        register(subscriptions)
+        yield
+    finally:
+        _sagas.clear()
+        _subscriptions.clear()
+        _sagas.update(sagas)
+        _subscriptions.update(known)
 
 
 def saga(name: str) -> Saga[Any]:

@@ -16,19 +16,28 @@ from .broker import (
     run_delivery,
 )
 from .clock import Clock, MovableClock
+from .crash_matrix import Case, CrashMatrixFailed, Summary, Variant, crash_cases, crash_matrix
+from .paths import Path
 from .scenario import Ending, Scenario
 
 __all__ = [
     "Broker",
+    "Case",
     "ChainMessage",
     "Clock",
+    "CrashMatrixFailed",
     "DeliveryMessage",
     "Ending",
     "ErrorMessage",
     "Killed",
     "Message",
     "MovableClock",
+    "Path",
     "Scenario",
+    "Summary",
+    "Variant",
+    "crash_cases",
+    "crash_matrix",
     "drive",
     "run_chain",
     "run_delivery",

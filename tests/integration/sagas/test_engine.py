@@ -1,6 +1,7 @@
 """The engine against its journal: what each failure leads to, and what late and doubled calls do not."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from django.db import connection, transaction
@@ -9,13 +10,15 @@ from django.db.models.functions import Concat
 from pytest_django import Settings
 
 from sagas import engine, registry, undo
+from sagas.definition import Saga
 from sagas.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
 from sagas.models import Attempt, Event, Run, StepRun
 from sagas.relay import relay
+from sagas.subscriptions import starts
 from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive
 
-from .conftest import Script, ids, standing
+from .conftest import Asked, Script, ids, standing
 
 Ask = Callable[..., Event]
 
@@ -35,6 +38,17 @@ def test_a_rejection_at_the_first_step_undoes_nothing(ask: Ask, script: Script, 
     ask()
     drive(now=clock)
     assert script.did == ["first k", "say-sorry k"]
+    assert standing()[0] == "compensated"
+
+
+def test_a_run_that_has_nothing_to_undo_is_over_at_once(
+    saga: Saga[Asked], ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    script.says["first"] = [Rejected("no")]
+    with registry.only([starts(replace(saga, undone=()))]):
+        ask()
+        drive(now=clock)
+    assert script.did == ["first k"]
     assert standing()[0] == "compensated"
 
 

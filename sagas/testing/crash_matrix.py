@@ -1,0 +1,325 @@
+"""Runs a saga once for everything that can go wrong at every point where it can, and looks whether all comes right."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from django.db.models import Max, Min
+
+from .. import outbox, registry
+from ..definition import Saga
+from ..events import Cause, caused_by, known_types
+from ..models import Delivery, Event, Run
+from ..transitions import LIVE_RUNS, DeliveryStatus, StepStatus
+from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
+from .broker import ErrorMessage, Killed, Message
+from .clock import MovableClock
+from .consistency import check, journal_of
+from .paths import Path, paths
+
+#: Judges what a case left behind; gets the key of its run.
+Invariant = Callable[[str], None]
+#: Does what starts the saga, at the given time: places an order, emits the event. Called again if it left nothing.
+Start = Callable[[datetime], object]
+
+#: Messages, relays and sweeps until a case counts as never ending; a run with a few retries takes dozens.
+_MOST_TURNS = 1000
+
+
+class Variant(StrEnum):
+    """What goes wrong at a boundary."""
+
+    NOTHING = "nothing"
+    CRASH = "crash"  #: of what no message asked for: the start, the relay, the sweep
+    CRASH_AND_BACK = "crash, the message comes back"
+    CRASH_AND_LOST = "crash, the message is lost"
+    DOUBLED = "the message is doubled"
+    LOST = "the message is lost"
+    LATE = "the message is held back"
+    LEASE = "the lease runs out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One run of the saga: on this path, this goes wrong there."""
+
+    path: Path
+    variant: Variant = Variant.NOTHING
+    boundary: Boundary | None = None
+    #: Which boundary of its path it is, from 0.
+    index: int = -1
+
+    def __str__(self) -> str:
+        at = "" if self.boundary is None else f" | {self.boundary}"
+        return f"{self.path}{at} | {self.variant}"
+
+
+class CrashMatrixFailed(AssertionError):  # noqa: N818 - an outcome, not a bug of the kit
+    """One case of the matrix went wrong; run it alone with `only=`."""
+
+    def __init__(self, case: Case, run: Run | None, error: BaseException) -> None:
+        self.case = case
+        stands = "no run" if run is None else f"{run.status} at {run.place}, epoch {run.epoch}"
+        steps = [] if run is None else [f"{row.name} {row.status}" for row in run.steps.order_by("place")]
+        super().__init__(
+            f"{type(error).__name__}: {error}\n  path:     {case.path}\n  boundary: {case.boundary}\n"
+            f"  variant:  {case.variant}\n  run:      {stands}: {', '.join(steps)}\n"
+            f'  alone:    crash_matrix(…, only="{case}")'
+        )
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What a matrix consisted of; `str()` of it is a table."""
+
+    cases: list[Case] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def boundaries(self) -> dict[str, int]:
+        """How many boundaries each path had a case at."""
+        met = {(str(case.path), case.index) for case in self.cases if case.boundary is not None}
+        return dict(Counter(path for path, _ in met))
+
+    @property
+    def variants(self) -> dict[str, Counter[Variant]]:
+        """How many cases each path had of each variant."""
+        counts: dict[str, Counter[Variant]] = {}
+        for case in self.cases:
+            counts.setdefault(str(case.path), Counter())[case.variant] += 1
+        return counts
+
+    def __str__(self) -> str:
+        wide = max((len(path) for path in self.variants), default=0) + 2
+        columns = [variant for variant in Variant if any(counts[variant] for counts in self.variants.values())]
+        lines = [f"{'path':<{wide}}boundaries  " + "  ".join(columns)]
+        for path, counts in self.variants.items():
+            figures = "  ".join(f"{counts[variant]:>{len(variant)}}" for variant in columns)
+            lines.append(f"{path:<{wide}}{self.boundaries.get(path, 0):>10}  {figures}")
+        each = 1000 * self.seconds / max(len(self.cases), 1)
+        return "\n".join([*lines, f"{len(self.cases)} cases in {self.seconds:.1f} s, {each:.0f} ms each"])
+
+
+def crash_matrix(
+    saga: Saga[Any], invariants: Invariant | Sequence[Invariant] = (), *, start: Start, only: str = ""
+) -> Summary:
+    """Run `saga` once for each case there is, and check each for the engine's promises and the caller's invariants.
+
+    Every case has a run of its own, so `start` is to make a new key each time. Nothing is cleared in between.
+
+    Transaction: refuses one; in a test, ask for `transactional_db`.
+
+    Args:
+        invariants: what must hold when a run has ended; called with its key, they raise AssertionError.
+        start: does what starts the saga, at the time it is given.
+        only: run the cases whose name holds this text; a failure names its case.
+
+    Raises:
+        CrashMatrixFailed: the first case that went wrong.
+        ValueError: nothing is called as `only` says.
+    """
+    began = time.perf_counter()
+    checks = (invariants,) if callable(invariants) else tuple(invariants)
+    summary = Summary()
+    with _matrix(saga, start, checks) as matrix:
+        for case in matrix.cases(only):
+            matrix.run(case)
+            summary.cases.append(case)
+    if not summary.cases:
+        raise ValueError(f"no case is called {only!r}")
+    summary.seconds = time.perf_counter() - began
+    return summary
+
+
+def crash_cases(saga: Saga[Any], *, start: Start) -> list[Case]:
+    """Return every case `crash_matrix` would run. Each path is run once, without harm, to find its boundaries."""
+    with _matrix(saga, start, ()) as matrix:
+        return list(matrix.cases())
+
+
+@contextmanager
+def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant]) -> Iterator["_Matrix"]:
+    matrix = _Matrix(saga, start, invariants)
+    former = outbox.on_commit_call(lambda: None)
+    try:
+        with registry.only(watched(saga, lambda: matrix.watch)), commits_watched(lambda: matrix.watch):
+            if _next_due() is not None or _is_to_relay():
+                raise ValueError("the database holds unfinished work that would get into the way")
+            yield matrix
+    finally:
+        outbox.on_commit_call(former)
+
+
+class _Matrix:
+    """One saga, and the case that is under way."""
+
+    def __init__(self, saga: Saga[Any], start: Start, invariants: Sequence[Invariant]) -> None:
+        self.saga, self.start, self.invariants = saga, start, invariants
+        self.watch = Watch()
+
+    def cases(self, only: str = "") -> Iterator[Case]:
+        """Yield each case, path by path; a path is run first without harm, to find its boundaries."""
+        skipped: set[str] = set()
+        good = self.run(Case(path=Path()))
+        rows = Run.objects.get(saga=self.saga.name, key=good).steps
+        skipped.update(rows.filter(status=StepStatus.SKIPPED).values_list("step", flat=True))
+        for path in paths(self.saga, skipped=skipped):
+            harmless = Case(path=path)
+            self.run(harmless)
+            found = [harmless, *_cases_of(path, self.watch.seen)]
+            yield from [case for case in found if only in str(case)]
+
+    def run(self, case: Case) -> str:
+        """Run one case and judge it; return its key.
+
+        Raises:
+            CrashMatrixFailed: it went wrong.
+        """
+        trial = _Trial(self, case)
+        try:
+            trial.run()
+            for invariant in self.invariants:
+                invariant(trial.key)
+        except Exception as error:
+            run = Run.objects.filter(saga=self.saga.name, key=trial.key).first()
+            raise CrashMatrixFailed(case, run, error) from error
+        return trial.key
+
+
+def _cases_of(path: Path, boundaries: Iterable[Boundary]) -> Iterator[Case]:
+    for index, boundary in enumerate(boundaries):
+        for variant in _variants_at(boundary):
+            yield Case(path=path, boundary=boundary, index=index, variant=variant)
+
+
+def _variants_at(boundary: Boundary) -> Iterator[Variant]:
+    if not boundary.same_as_last:
+        yield from (Variant.CRASH_AND_BACK, Variant.CRASH_AND_LOST) if boundary.has_message else (Variant.CRASH,)
+    if boundary.what == "publish" and boundary.when == "before":
+        yield from (Variant.DOUBLED, Variant.LOST, Variant.LATE)
+    if boundary.leased:
+        yield Variant.LEASE
+
+
+class _Trial:
+    """One case under way."""
+
+    def __init__(self, matrix: _Matrix, case: Case) -> None:
+        self.saga, self.start, self.case = matrix.saga, matrix.start, case
+        self.clock = MovableClock()
+        self.watch = matrix.watch = Watch(path=case.path, on_boundary=self._at)
+        self.broker = WatchedBroker(self.clock, self.watch)
+        self.held: list[Message] = []
+        self.key = ""
+        self.came_instead: Boundary | None = None
+        #: What the journal said, and how many messages were out, when a worker came back that had lost its lease.
+        self.stood: tuple[Any, int] | None = None
+
+    def run(self) -> None:
+        self._begin()
+        self._go_on()
+        # What was held back arrives when all is over.
+        self.broker.messages += self.held
+        self._go_on()
+        run = Run.objects.get(saga=self.saga.name, key=self.key)
+        if self.case.boundary is not None and not self.watch.fired:
+            raise AssertionError(f"the saga does not do the same twice: here came {self.came_instead}")
+        check(self.saga, run, path=self.case.path, acted=self.watch.acted)
+
+    # What is done, one thing after the other.
+
+    def _begin(self) -> None:
+        last = Event.objects.aggregate(last=Max("position"))["last"] or 0
+        started = Event.objects.filter(position__gt=last, type=self.saga.input.type)
+        for _ in range(2):  # whoever got no answer asks again if nothing stands
+            if not started.exists():
+                self._do("start", lambda: self.start(self.clock()))
+        event = started.first()
+        if event is None:
+            raise AssertionError(f"start() led to no event {self.saga.input.type}")
+        self.key = event.key
+
+    def _go_on(self) -> None:
+        """Work until nothing is left, moving the clock to what is due next."""
+        for _ in range(_MOST_TURNS):
+            if waiting := self.broker.waiting:
+                self._give_out(waiting[0])
+            elif _is_to_relay():
+                self._do("relay", self.broker.relay)
+            elif (due := _next_due()) is not None:
+                self.clock.time = max(self.clock.time, due)
+                self._do("sweep", self.broker.sweep)
+            else:
+                return
+        raise AssertionError(f"it does not end: after {_MOST_TURNS} turns there is still something to do")
+
+    def _give_out(self, message: Message) -> None:
+        self._do(str(message).partition(".")[2].replace("_", "-"), lambda: self.broker.deliver(message), message)
+        if self.stood is not None and not message.in_hand:
+            stood, self.stood = self.stood, None
+            if stood != self._standing():
+                raise AssertionError("a worker whose lease had run out changed the journal, or sent a message")
+
+    def _do(self, label: str, work: Callable[[], object], message: Message | None = None) -> None:
+        try:
+            phase = "" if message is None or isinstance(message.body, ErrorMessage) else "claim"
+            with self.watch.handling(label, phase=phase, has_message=message is not None):
+                work()
+        except Killed:
+            self.watch.dead = False
+            if message is not None and self.case.variant is Variant.CRASH_AND_LOST:
+                self.broker.drop(message)
+
+    # What goes wrong.
+
+    def _at(self, boundary: Boundary) -> None:
+        if len(self.watch.seen) - 1 != self.case.index:
+            return
+        if str(boundary) != str(self.case.boundary):
+            # Not raised here: the engine would take it for a failure of the step.
+            self.came_instead = boundary
+            return
+        self.watch.fired = True
+        match self.case.variant:
+            case Variant.CRASH | Variant.CRASH_AND_BACK | Variant.CRASH_AND_LOST:
+                self.watch.kill()
+            case Variant.DOUBLED:
+                self.broker.fate = lambda message: self.broker.messages.append(Message(message.body))
+            case Variant.LOST:
+                self.broker.fate = self.broker.drop
+            case Variant.LATE:
+                self.broker.fate = self._hold
+            case Variant.LEASE:
+                self._be_overtaken()
+
+    def _hold(self, message: Message) -> None:
+        self.broker.drop(message)
+        self.held.append(message)
+
+    def _be_overtaken(self) -> None:
+        """Let others find the lease run out and finish the work, before this worker goes on."""
+        with caused_by(Cause()):
+            self._go_on()
+        self.stood = self._standing()
+
+    def _standing(self) -> tuple[Any, int]:
+        return journal_of(self.key), self.broker.published
+
+
+def _is_to_relay() -> bool:
+    return Event.objects.filter(relayed_at=None, type__in=known_types()).exists()
+
+
+def _next_due() -> datetime | None:
+    due = [
+        Run.objects.filter(status__in=LIVE_RUNS).aggregate(due=Min("due_at"))["due"],
+        Delivery.objects.filter(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING)).aggregate(
+            due=Min("due_at")
+        )["due"],
+    ]
+    return min((moment for moment in due if moment is not None), default=None)

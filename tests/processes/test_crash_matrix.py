@@ -1,0 +1,92 @@
+"""An order comes right whatever dies, and wherever: every boundary of every path of `fulfil-order`."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import pytest
+from django.core import mail
+from django.db.models import Sum
+
+from inventory import services as inventory
+from inventory.models import Parcel, Reservation, StockItem
+from notifications.models import Notification
+from orders.models import Order
+from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
+from payments.services import open_credit
+from sagas.testing import Variant, crash_matrix
+from shop.processes.fulfil_order import fulfil_order
+
+Place = Callable[..., Order]
+
+#: More than all cases together can take.
+PLENTY = 1_000_000
+
+
+def money_is_right(key: str) -> None:
+    order = Order.objects.get(id=key)
+    confirmed = order.status == Order.Status.CONFIRMED
+    by_card = order.payment_method != "invoice"
+    charged = FakeCharge.objects.filter(key__in=Payment.objects.filter(order_id=key).values("key"))
+    kept = sum(charge.amount_minor for charge in charged.filter(status=FakeCharge.Status.CHARGED))
+    assert kept == (order.total_minor if confirmed and by_card else 0)
+    captured = Payment.objects.filter(order_id=key, status=Payment.Status.CAPTURED)
+    assert sum(payment.amount_minor for payment in captured) == kept
+    assert Payment.objects.filter(order_id=key).count() <= 1
+    held = CreditHold.objects.filter(order_id=key, status=CreditHold.Status.HELD)
+    assert sum(hold.amount_minor for hold in held) == (order.total_minor if confirmed and not by_card else 0)
+    for account in CreditAccount.objects.all():
+        assert (
+            account.held_minor == account.holds.filter(status="held").aggregate(s=Sum("amount_minor", default=0))["s"]
+        )
+
+
+def the_provider_charged_nobody_else(key: str) -> None:
+    charges = FakeCharge.objects.filter(status=FakeCharge.Status.CHARGED)
+    assert charges.count() == Payment.objects.filter(status=Payment.Status.CAPTURED).count()
+
+
+def goods_are_right(key: str) -> None:
+    order = Order.objects.get(id=key)
+    confirmed = order.status == Order.Status.CONFIRMED
+    assert Parcel.objects.filter(order_id=key).count() == int(confirmed)
+    statuses = set(Reservation.objects.filter(order_id=key).values_list("status", flat=True))
+    assert statuses == {"shipped"} if confirmed else statuses <= {"released"}
+    shipped = Reservation.objects.filter(sku="MUG", status="shipped").aggregate(sum=Sum("quantity", default=0))
+    mugs = StockItem.objects.get(sku="MUG")
+    assert mugs.reserved == 0
+    assert mugs.on_hand == PLENTY + 100 - shipped["sum"]
+
+
+def the_customer_is_told_the_truth_once(key: str) -> None:
+    order = Order.objects.get(id=key)
+    assert order.status in (Order.Status.CONFIRMED, Order.Status.REJECTED)
+    told = list(Notification.objects.filter(order_id=key).values_list("kind", "status"))
+    assert told == [(f"order_{order.status}", "sent")]
+    # SMTP cannot be asked: a mail may leave twice, under one Message-ID.
+    assert len({message.extra_headers["Message-ID"] for message in mail.outbox}) == 1
+    mail.outbox.clear()
+
+
+INVARIANTS = (
+    money_is_right,
+    the_provider_charged_nobody_else,
+    goods_are_right,
+    the_customer_is_told_the_truth_once,
+)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("method", ["tok_visa", "invoice"])
+def test_an_order_comes_right_whatever_dies_and_wherever(place: Place, method: str) -> None:
+    inventory.receive({"MUG": PLENTY})
+    open_credit(customer_email="ada@example.com", limit_minor=10**12, currency="GBP")
+
+    def start(now: datetime) -> None:
+        place(method, now=now)
+
+    summary = crash_matrix(fulfil_order, INVARIANTS, start=start)
+    print(summary)  # noqa: T201 - the table, for whoever runs it with -s
+    for counts in summary.variants.values():
+        assert counts[Variant.NOTHING] == 1
+        for variant in (Variant.CRASH, Variant.CRASH_AND_BACK, Variant.CRASH_AND_LOST, Variant.DOUBLED):
+            assert counts[variant]
