@@ -155,6 +155,12 @@ def intervene(batch: str) -> None:
         pass
 
 
+def work_on_batch(batch: UUID) -> None:
+    """Have a worker do a batch; without a broker the sweep does it."""
+    with contextlib.suppress(Exception):
+        intervene.apply_async((str(batch),), queue="sagas", retry=False)
+
+
 def work_on_interventions(batch: UUID | None = None) -> int:
     """Do a portion and send what it wakes; return how many were looked at."""
     worked = interventions.work(now=timezone.now(), batch=batch)

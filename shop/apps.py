@@ -11,7 +11,9 @@ class ShopConfig(AppConfig):
         from sagas import registry, tasks
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
+        from .keys import KEY_NAMES
         from .wiring import WIRING
 
         registry.register(WIRING)
+        registry.name_keys(KEY_NAMES)
         tasks.register_tasks()

@@ -4,15 +4,21 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('notifications', '0001_initial'),
+        ("notifications", "0001_initial"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='notification',
-            name='kind',
-            field=models.CharField(choices=[('order_confirmed', 'order confirmed'), ('order_rejected', 'order rejected'), ('order_cancelled', 'order cancelled')], max_length=30),
+            model_name="notification",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("order_confirmed", "order confirmed"),
+                    ("order_rejected", "order rejected"),
+                    ("order_cancelled", "order cancelled"),
+                ],
+                max_length=30,
+            ),
         ),
     ]

@@ -305,7 +305,7 @@ def test_one_that_breaks_does_not_hold_up_the_others(
             raise ZeroDivisionError("broken")
         return skip(asked, run, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setitem(interventions._DO, interventions.Action.SKIP, breaking)  # type: ignore[arg-type]
+    monkeypatch.setitem(interventions._DO, interventions.Action.SKIP, breaking)
     batch = interventions.ask(Run.objects.all(), interventions.Action.SKIP, reason="x", by="ada", now=clock())
     worked = interventions.work(now=clock(), batch=batch)
     assert (worked.done, worked.refused) == (1, 1)
