@@ -386,9 +386,8 @@ def _sentence(run: Run | None, row: StepRun | None) -> str:
         return _now(row)
     why, at = _quoted(run.attention or run.failure), "" if row is None else f" at “{words(row.name)}”"
     called_off = (run.failure or {}).get("kind") == Kind.CANCELLED
-    cannot, could_not = (
-        ["It was called off"] * 2 if called_off else ("It cannot be fulfilled", "It could not be fulfilled")
-    )
+    cannot = "It was called off" if called_off else "It cannot be fulfilled"
+    could_not = "It was called off" if called_off else "It could not be fulfilled"
     return {
         RunStatus.RUNNING: f"{cannot}: {why} What had been done is about to be undone.",
         RunStatus.COMPENSATING: f"{cannot}: {why} What had been done is being undone. {_now(row)}",
