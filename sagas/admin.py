@@ -8,7 +8,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
@@ -144,8 +144,10 @@ class ActAdmin(InspectAdmin):
     def to_form(self, request: HttpRequest, queryset: QuerySet[Any], action: Action) -> HttpResponse:
         kind, back = str(self.opts.model_name), request.get_full_path()
         if request.POST.get("select_across") != "1":
-            picks = [f"{kind}:{row.pk}@{interventions.seen(row)}" for row in queryset]
-            return HttpResponseRedirect(workpages.form_url(action, pick=picks, back=back))
+            query = QueryDict(mutable=True)
+            query.update({"action": str(action), "back": back})
+            query.setlist("pick", [f"{kind}:{row.pk}@{interventions.seen(row)}" for row in queryset])
+            return workpages.show_form(request, query)
         asked = {name: value for name, value in request.GET.items() if value and name not in ("p", "o", "_changelist")}
         if unknown := asked.keys() - self.filters.keys():
             said = f"All that match {', '.join(sorted(unknown))} cannot be meant at once; select them a page at a time."

@@ -5,6 +5,7 @@ person saw it. Many at once are the same rows, worked off in portions by whoever
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -61,6 +62,14 @@ class Worked:
     refused: int = 0
     wake_ups: list[WakeUp] = field(default_factory=list)
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Done:
+    """Runs to send on their way as they stand, and messages that are made already."""
+
+    woken: list[Run] = field(default_factory=list)
+    wake_ups: list[WakeUp] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,13 +249,15 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
         parked = _lock_deliveries([row.delivery_id for row in asked if row.delivery_id is not None])
         rows = [row for row in asked if row.run_id in runs or row.delivery_id in parked]
         chains: list[WakeUp] = []
+        woken: list[Run] = []
         owed: list[DeliveryWakeUp] = []
         for row in rows:
-            row.done_at = now
             try:
                 with transaction.atomic():
                     if row.run_id is not None:
-                        chains += _do(row, runs[row.run_id], current, now)
+                        done = _do(row, runs[row.run_id], current, now)
+                        chains += done.wake_ups
+                        woken += done.woken
                     elif row.delivery_id is not None:
                         owed += _do_delivery(row, parked[row.delivery_id], now)
             except OperationalError:
@@ -259,9 +270,19 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
                     runs[row.run_id].refresh_from_db()
             else:
                 row.status = Intervention.Status.DONE
-        Intervention.objects.bulk_update(rows, ("status", "outcome", "done_at", "step"))
-    done = sum(row.status == Intervention.Status.DONE for row in rows)
-    return Worked(done=done, refused=len(rows) - done, wake_ups=chains, deliveries=owed)
+        _note(rows, now)
+        chains += wake_ups_of(woken)
+    count = sum(row.status == Intervention.Status.DONE for row in rows)
+    return Worked(done=count, refused=len(rows) - count, wake_ups=chains, deliveries=owed)
+
+
+def _note(rows: Sequence[Intervention], now: datetime) -> None:
+    """Write down what came of them: a statement for all of one outcome, for most of a batch have the same."""
+    alike: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for row in rows:
+        alike[row.status, row.outcome, row.step].append(row.pk)
+    for (status, outcome, step), pks in alike.items():
+        Intervention.objects.filter(pk__in=pks).update(status=status, outcome=outcome, step=step, done_at=now)
 
 
 def _lock(run_ids: Sequence[UUID]) -> tuple[dict[UUID, Run], dict[UUID, StepRun]]:
@@ -275,7 +296,7 @@ def _lock_deliveries(pks: Sequence[int]) -> dict[int, Delivery]:
     return {row.pk: row for row in Delivery.objects.claimed().filter(pk__in=pks)}
 
 
-def _do(asked: Intervention, run: Run, current: dict[UUID, StepRun], now: datetime) -> list[WakeUp]:
+def _do(asked: Intervention, run: Run, current: dict[UUID, StepRun], now: datetime) -> _Done:
     row = current.get(run.id)
     asked.step = "" if row is None else row.name
     _refuse_if_moved_on(asked, run)
@@ -289,18 +310,18 @@ def _refuse_if_moved_on(asked: Intervention, subject: Run | Delivery) -> None:
         raise NotNow(f"It moved on meanwhile: it is {subject.status.replace('_', ' ')} now. Nothing was changed.")
 
 
-def _retry(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+def _retry(asked: Intervention, run: Run, row: StepRun, now: datetime) -> _Done:  # noqa: ARG001
     # An unanswered call stays unanswered: the next try asks first.
     row.status = StepStatus.PENDING if row.status == StepStatus.FAILED else row.status
     row.attempts, row.lost, row.held_until, row.finished_at = 0, 0, None, None
     return _go_on(run, row, now)
 
 
-def _resume(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+def _resume(asked: Intervention, run: Run, row: StepRun, now: datetime) -> _Done:  # noqa: ARG001
     return _go_on(run, row, now)
 
 
-def _skip(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
+def _skip(asked: Intervention, run: Run, row: StepRun, now: datetime) -> _Done:
     run.epoch += 1
     if run.status != RunStatus.PAUSED:
         _wake(run, now)
@@ -310,41 +331,41 @@ def _skip(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[Wa
         StepRun.objects.filter(run=run, step=row.step, action=StepRun.Action.RUN).update(status=StepStatus.UNDONE)
     row.save()
     run.save()
-    return wake_ups_of([run])
+    return _Done(woken=[run])
 
 
-def _undo(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+def _undo(asked: Intervention, run: Run, row: StepRun, now: datetime) -> _Done:  # noqa: ARG001
     return _turn(run, Failure(step="", kind=Kind.UNEXPECTED, error="Undone", message=asked.reason), now)
 
 
-def _cancel(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+def _cancel(asked: Intervention, run: Run, row: StepRun, now: datetime) -> _Done:  # noqa: ARG001
     return _turn(run, Failure(step="", kind=Kind.CANCELLED, error="Cancelled", message=asked.reason), now)
 
 
-def _pause(asked: Intervention, run: Run, row: StepRun, now: datetime) -> list[WakeUp]:  # noqa: ARG001
+def _pause(asked: Intervention, run: Run, row: StepRun, now: datetime) -> _Done:  # noqa: ARG001
     run.resumes_as, run.stopped_at = run.status, now
     run.status = RunStatus.PAUSED
     run.save()
-    return []
+    return _Done()
 
 
-def _go_on(run: Run, row: StepRun, now: datetime) -> list[WakeUp]:
+def _go_on(run: Run, row: StepRun, now: datetime) -> _Done:
     _wake(run, now)
     if row.held_until is not None and row.held_until > now:
         run.due_at = row.held_until  # a call is still under way, or a try not yet due
     row.save()
     run.save()
-    return wake_ups_of([run])
+    return _Done(woken=[run])
 
 
-def _turn(run: Run, failure: Failure, now: datetime) -> list[WakeUp]:
+def _turn(run: Run, failure: Failure, now: datetime) -> _Done:
     _wake(run, now)
     run.failure = asdict(failure)
     run.save()
     turned = turn_back([run], now=now)
     if run.status == RunStatus.RUNNING:
         raise NotNow("This process does not know the run's saga, and so not how to undo it.")
-    return turned
+    return _Done(wake_ups=turned)
 
 
 def _wake(run: Run, now: datetime) -> None:
@@ -365,7 +386,7 @@ def _do_delivery(asked: Intervention, delivery: Delivery, now: datetime) -> list
     return send_again(delivery, now=now) if asked.action == Action.RETRY else skip_delivery(delivery, now=now)
 
 
-_DO: dict[Action, Callable[[Intervention, Run, StepRun, datetime], list[WakeUp]]] = {
+_DO: dict[Action, Callable[[Intervention, Run, StepRun, datetime], _Done]] = {
     Action.RETRY: _retry,
     Action.SKIP: _skip,
     Action.UNDO: _undo,

@@ -87,7 +87,7 @@ def _means(action: Action, kind: str) -> str:
 
 
 def _context(request: HttpRequest, **more: Any) -> dict[str, Any]:
-    return admin.site.each_context(request) | {"opts": Intervention._meta} | more  # noqa: SLF001 - Django's documented API
+    return admin.site.each_context(request) | more
 
 
 # The queue ------------------------------------------------------------------------------------------------------------
@@ -260,15 +260,25 @@ class _Wish:
 
 
 def intervene(request: HttpRequest) -> HttpResponse:
-    """Show what will happen and ask for the reason; sent, it happens."""
-    wish = _wish(request, request.POST if request.method == "POST" else request.GET)
-    form = InterveneForm(request.POST if request.method == "POST" else None)
-    if form.is_bound and form.is_valid():
+    """Show what will happen and ask for the reason; sent, it happens.
+
+    What was picked in a list is posted here too, for many are too long for an address: it shows the form.
+    """
+    if request.method != "POST" or "batch" not in request.POST:
+        return show_form(request, request.POST if request.method == "POST" else request.GET)
+    wish = _wish(request, request.POST)
+    form = InterveneForm(request.POST)
+    if form.is_valid():
         try:
             return _ask(request, wish, form.cleaned_data)
         except NotNow as refused:
             form.add_error(None, str(refused))
     return _form_page(request, wish, form)
+
+
+def show_form(request: HttpRequest, query: QueryDict) -> HttpResponse:
+    """Return the form for what a query means; it changes nothing."""
+    return _form_page(request, _wish(request, query), InterveneForm())
 
 
 def _wish(request: HttpRequest, query: QueryDict) -> _Wish:
@@ -304,7 +314,7 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
         "sagas/intervene.html",
         _context(
             request,
-            title=f"{action.label} {one.title if one else f'{count:,} in the work queue'}",
+            title=f"{action.label} “{one.step or one.process}” of {one.title}" if one else f"{action.label} {count:,}",
             action=action,
             means=sorted({_means(action, kind) for kind in ({one.kind} if one else kinds)}, reverse=True),
             form=form,

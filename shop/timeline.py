@@ -191,10 +191,10 @@ def _run_turned(run: Run) -> Iterator[Entry]:
 _DEEDS = {
     "retry": ("retried", "retry"),
     "skip": ("skipped", "skip"),
-    "undo": ("undid the order at", "undo the order at"),
-    "cancel": ("called the order off at", "call the order off at"),
-    "pause": ("paused at", "pause at"),
-    "resume": ("resumed at", "resume at"),
+    "undo": ("undid the order", "undo the order"),
+    "cancel": ("cancelled the order", "cancel the order"),
+    "pause": ("paused the order", "pause the order"),
+    "resume": ("resumed the order", "resume the order"),
 }
 
 
@@ -202,7 +202,7 @@ def _intervention(asked: Intervention) -> Entry:
     """Tell what a person did, or wanted, and why."""
     done, wanted = _DEEDS[asked.action]
     deed = {"done": done, "pending": f"wants to {wanted}", "refused": f"could not {wanted}"}[asked.status]
-    at = f" “{asked.step}”" if asked.step else " it"
+    at = "" if "order" in done else f" “{asked.step}”" if asked.step else " what failed"
     return Entry(
         at=asked.done_at or asked.asked_at,
         kind="intervention",

@@ -342,7 +342,9 @@ def test_nobody_is_led_away(boss: Client, stuck: Run, back: str) -> None:
 )
 def test_nonsense_does_nothing(boss: Client, query: str) -> None:
     assert boss.get(f"{FORM}?{query}").status_code in (302, 404)
-    assert boss.post(FORM, {"action": "retry", "pick": "run:x", "reason": "x"}).status_code in (302, 404)
+    assert (
+        boss.post(FORM, {"action": "retry", "pick": "run:x", "batch": str(uuid4()), "reason": "x"}).status_code == 302
+    )
 
 
 # Who may --------------------------------------------------------------------------------------------------------------
@@ -354,6 +356,7 @@ def test_who_may_only_look_sees_no_buttons_and_is_refused(stuck: Run) -> None:
     page = viewer.get(QUEUE)
     assert len(listed(page)) == 2
     assert FORM not in page.content.decode().replace(f'action="{FORM}"', "")
+    assert "saga-bar" not in page.content.decode()
     assert 'name="pick"' not in page.content.decode()
     for subject in (stuck, delivery):
         assert viewer.get(FORM, typed("retry", subject)).status_code == 403
@@ -415,6 +418,18 @@ def test_some_that_were_picked_are_refused_where_they_moved_on(boss: Client, pla
     boss.post(FORM, form)
     interventions.work(now=timezone.now())
     assert list(Intervention.objects.order_by("run").values_list("status", flat=True)) == ["refused", "done", "done"]
+
+
+def test_a_page_of_picks_is_posted_for_it_is_too_long_for_an_address(boss: Client, place: Place) -> None:
+    order = place()
+    drive_until_started(order)
+    many(order, 50)
+    runs = Run.objects.filter(status="needs_attention")
+    shown = {name: value for name, value in typed("retry", *runs).items() if name not in ("batch", "reason")}
+    page = boss.post(FORM, shown)
+    assert (page.status_code, page.context["count"]) == (200, 50)
+    assert not Intervention.objects.exists()
+    assert 'method="post"' in boss.get(QUEUE).content.decode().partition('id="saga-many"')[2][:40]
 
 
 def test_a_batch_that_nobody_asked_for_is_not_found(boss: Client) -> None:
