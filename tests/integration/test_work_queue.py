@@ -275,7 +275,7 @@ def test_a_stale_click_changes_nothing_and_says_so(boss: Client, stuck: Run) -> 
 
 def test_the_form_of_an_action_that_no_longer_applies_offers_what_does(boss: Client, stuck: Run) -> None:
     page = boss.get(FORM, typed("undo", stuck))
-    assert "Undo does not apply: it is needs attention now" in text_of(page)
+    assert "Undo does not apply now, as it stands: needs attention. Nothing was changed." in text_of(page)
     assert '<form class="saga-card' not in page.content.decode()
     assert [str(button.action) for button in page.context["others"]] == ["retry", "skip"]
 
