@@ -12,6 +12,7 @@ class Kind(StrEnum):
 
     ORDER_CONFIRMED = "order_confirmed"
     ORDER_REJECTED = "order_rejected"
+    ORDER_CANCELLED = "order_cancelled"
 
 
 class _NotificationEvent(DomainEvent):

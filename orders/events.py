@@ -49,6 +49,14 @@ class OrderConfirmed(_OrderEvent):
     type: ClassVar[str] = "orders.order_confirmed"
 
 
+class OrderCancelled(_OrderEvent):
+    """Somebody called it off, and why, as the customer reads it."""
+
+    type: ClassVar[str] = "orders.order_cancelled"
+
+    reason: str
+
+
 class OrderRejected(_OrderEvent):
     """The customer does not get it, and why."""
 

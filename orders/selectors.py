@@ -14,6 +14,8 @@ __all__ = [
     "by_id",
     "count_by_status",
     "ids_after",
+    "numbered",
+    "numbers",
     "order",
     "orders",
     "pending",
@@ -29,6 +31,15 @@ def orders() -> QuerySet[Order]:
 
 def order(order_id: UUID) -> Order | None:
     return orders().filter(id=order_id).first()
+
+
+def numbers(order_ids: Collection[UUID]) -> dict[UUID, str]:
+    return dict(Order.objects.filter(id__in=order_ids).values_list("id", "number"))
+
+
+def numbered(number: str) -> UUID | None:
+    """Return the id of the order people call so."""
+    return Order.objects.filter(number=number).values_list("id", flat=True).first()
 
 
 def products(skus: Iterable[str]) -> dict[str, Product]:

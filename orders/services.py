@@ -16,7 +16,7 @@ from sagas.ids import new_id
 
 from . import selectors
 from .errors import KeyUsedForAnotherOrder, OrderDecidedAlready, OrderRefused, UnknownProduct
-from .events import Line, OrderConfirmed, OrderPlaced, OrderRejected
+from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from .models import Order, OrderLine, Product
 
 #: The most that fits any payment provider's amount field; a larger order is a typing error.
@@ -116,6 +116,18 @@ def reject(*, order_id: UUID, reason: str, now: datetime) -> Order:
     return _decide(order_id, Order.Status.REJECTED, reason=reason[:500], now=now)
 
 
+def cancel(*, order_id: UUID, reason: str, now: datetime) -> Order:
+    """Tell that the order was called off, and why.
+
+    Transaction: opens one.
+    Idempotent: by `order_id`.
+
+    Raises:
+        OrderDecidedAlready: it was confirmed or rejected.
+    """
+    return _decide(order_id, Order.Status.CANCELLED, reason=reason[:500], now=now)
+
+
 def add_products(products: Iterable[tuple[str, str, int]], *, currency: str) -> int:
     """Add products (SKU, name, price in minor units) that are missing; return how many there were.
 
@@ -141,11 +153,15 @@ def _decide(order_id: UUID, status: Order.Status, *, reason: str, now: datetime)
             raise OrderDecidedAlready(order.number, order.status)
         order.status, order.reason, order.decided_at = status, reason, now
         order.save(update_fields=["status", "reason", "decided_at"])
-        if status == Order.Status.CONFIRMED:
-            outbox.emit(OrderConfirmed(order_id=order.id, number=order.number), now=now)
-        else:
-            outbox.emit(OrderRejected(order_id=order.id, number=order.number, reason=reason), now=now)
+        outbox.emit(_decided(order), now=now)
     return order
+
+
+def _decided(order: Order) -> OrderConfirmed | OrderRejected | OrderCancelled:
+    if order.status == Order.Status.CONFIRMED:
+        return OrderConfirmed(order_id=order.id, number=order.number)
+    event = OrderCancelled if order.status == Order.Status.CANCELLED else OrderRejected
+    return event(order_id=order.id, number=order.number, reason=order.reason)
 
 
 def _place_missing(requests: Sequence[OrderRequest], now: datetime) -> list[Placed]:

@@ -1,8 +1,8 @@
-"""The journal, the event log, what is owed and what was found, to look at; what a person may do of it."""
+"""The journal, the event log, what is owed and what was found, to look at; what people may do leads to one form."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -10,17 +10,18 @@ from urllib.parse import urlencode
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
-from . import clock, interventions, reconciliation, registry, tasks
+from . import clock, interventions, reconciliation, registry, workpages, workqueue
 from .backoffice import InspectAdmin, InspectInline, amount, labelled
-from .models import Attempt, Delivery, Event, Finding, Run, StepRun
-from .transitions import DeliveryStatus
+from .interventions import MEANS_FOR_DELIVERY, Action
+from .models import Attempt, Delivery, Event, Finding, Intervention, Run, StepRun
 
 _RUN_LABELS = {
     "running": "info",
@@ -39,6 +40,7 @@ _STEP_LABELS = {
     "undone": "warning",
 }
 _DELIVERY_LABELS = {"pending": "info", "running": "info", "done": "success", "parked": "danger"}
+_INTERVENTION_LABELS = {"Pending": "info", "Done": "success", "Refused": "danger"}
 
 
 def _took(start: datetime | None, end: datetime | None) -> str:
@@ -102,8 +104,64 @@ class SubscriptionFilter(admin.SimpleListFilter):
         return queryset if self.value() is None else queryset.filter(subscription=self.value())
 
 
+class InterventionInline(InspectInline):
+    """What people did to a run."""
+
+    model = Intervention
+    fields = ("asked_at", "by", "action", "step", "reason", "status", "outcome")
+    readonly_fields = fields
+    ordering = ("pk",)
+    verbose_name_plural = "interventions"
+    hide_title = True
+
+
+def _to_form(action: Action) -> Callable[..., HttpResponse]:
+    """Return the list's action: it leads to the form, with the rows selected or with all that match."""
+
+    @admin.action(description=action.label, permissions=["intervene"])
+    def lead(model_admin: "ActAdmin", request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse:
+        return model_admin.to_form(request, queryset, action)
+
+    lead.__name__ = str(action)
+    return lead
+
+
+class ActAdmin(InspectAdmin):
+    """Rows a person may do something to: by buttons on the page of one, by actions in the list."""
+
+    change_form_outer_before_template = "sagas/_buttons.html"
+    #: The list's filters, as the work queue calls them.
+    filters: dict[str, str] = {}
+
+    def has_intervene_permission(self, request: HttpRequest) -> bool:
+        return workpages.may_change(request, str(self.opts.model_name))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        row = self.get_object(request, object_id)
+        shown = [] if row is None else workqueue.facts([row], now=clock.now())
+        found = {"buttons": [button for each in shown for button in workpages.buttons(request, each)]}
+        return super().change_view(request, object_id, form_url, found | (extra_context or {}))
+
+    def to_form(self, request: HttpRequest, queryset: QuerySet[Any], action: Action) -> HttpResponse:
+        kind, back = str(self.opts.model_name), request.get_full_path()
+        if request.POST.get("select_across") != "1":
+            query = QueryDict(mutable=True)
+            query.update({"action": str(action), "back": back})
+            query.setlist("pick", [f"{kind}:{row.pk}@{interventions.seen(row)}" for row in queryset])
+            return workpages.show_form(request, query)
+        asked = {name: value for name, value in request.GET.items() if value and name not in ("p", "o", "_changelist")}
+        if unknown := asked.keys() - self.filters.keys():
+            said = f"All that match {', '.join(sorted(unknown))} cannot be meant at once; select them a page at a time."
+            self.message_user(request, said, messages.ERROR)
+            return HttpResponseRedirect(back)
+        meant = {"all": "1", "kind": kind} | {self.filters[name]: value for name, value in asked.items()}
+        return HttpResponseRedirect(workpages.form_url(action, **meant, back=back))
+
+
 @admin.register(Run)
-class RunAdmin(InspectAdmin):
+class RunAdmin(ActAdmin):
     """Business processes under way and over."""
 
     list_display = ("saga", "key", "state", "started_at", "took", "due_at")
@@ -112,7 +170,9 @@ class RunAdmin(InspectAdmin):
     search_fields = ("id", "key")
     search_help_text = "A whole run id or key (an order's id)."
     ordering = ("-pk",)
-    inlines = (StepInline,)
+    inlines = (StepInline, InterventionInline)
+    actions = tuple(_to_form(action) for action in Action)
+    filters = {"status__exact": "status", "saga": "process", "q": "key"}
     fields = (
         ("saga", "state"),
         "key",
@@ -170,7 +230,7 @@ class EventAdmin(InspectAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(InspectAdmin):
+class DeliveryAdmin(ActAdmin):
     """Events owed to reactions. Parked ones ran out of tries and wait for a person."""
 
     list_display = ("id", "subscription", "event_type", "state", "attempts", "retry_at", "key", "fault")
@@ -180,7 +240,8 @@ class DeliveryAdmin(InspectAdmin):
     search_fields = ("id", "event__key")
     search_help_text = "A whole delivery id or key (an order's id)."
     ordering = ("-pk",)
-    actions = ("send_again",)
+    actions = tuple(_to_form(action) for action in MEANS_FOR_DELIVERY)
+    filters = {"status__exact": "status", "subscription": "process", "q": "key"}
     exclude = ("lease_token",)
     readonly_fields = ("failed_tries",)
 
@@ -199,18 +260,6 @@ class DeliveryAdmin(InspectAdmin):
     @admin.display(description="failed tries")
     def failed_tries(self, delivery: Delivery) -> SafeString:
         return _tried(delivery.tries.order_by("failed_at"))
-
-    def has_redrive_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("sagas.change_delivery")
-
-    @admin.action(description="Send again", permissions=["redrive"])
-    def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        parked = list(queryset.filter(status=DeliveryStatus.PARKED))
-        reason, by = "Sent again from the list.", request.user.get_username()
-        batch = interventions.ask(parked, interventions.Action.RETRY, reason=reason, by=by, now=clock.now())
-        tasks.work_on_interventions(batch)
-        said = f"{len(parked)} sent again." if parked else "None of these is parked; nothing was sent."
-        self.message_user(request, said, messages.SUCCESS if parked else messages.WARNING)
 
 
 _FINDING_LABELS = {"open": "danger", "cleared": "success", "dismissed": "warning"}
@@ -370,3 +419,53 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)
+
+
+@admin.register(Intervention)
+class InterventionAdmin(InspectAdmin):
+    """What people did, to look at; and the pages on which they do it."""
+
+    list_display = ("asked_at", "by", "action", "subject", "step", "state", "why", "outcome")
+    list_display_links = ("asked_at",)
+    list_filter = ("status", "action")
+    list_select_related = ("run", "delivery")
+    search_fields = ("by", "batch", "run__key", "delivery__key")
+    search_help_text = "A whole user name, batch id or key (an order's id)."
+    ordering = ("-pk",)
+    fields = (
+        ("action", "state"),
+        "subject",
+        "step",
+        "reason",
+        "outcome",
+        "result",
+        "by",
+        ("asked_at", "done_at"),
+        ("batch", "seen"),
+    )
+    readonly_fields = ("state", "subject")
+
+    @admin.display(description="on")
+    def subject(self, row: Intervention) -> SafeString | str:
+        kind, on = ("delivery", row.delivery) if row.run is None else ("run", row.run)
+        return format_html('<a href="{}">{}</a>', reverse(f"admin:sagas_{kind}_change", args=[on.pk]), on) if on else ""
+
+    @labelled("status", _INTERVENTION_LABELS)
+    def state(self, row: Intervention) -> str:
+        return row.get_status_display()
+
+    @admin.display(description="reason")
+    def why(self, row: Intervention) -> str:
+        return row.reason[:80]
+
+    def get_urls(self) -> list[Any]:
+        def page(view: Callable[..., HttpResponse]) -> Any:
+            return self.admin_site.admin_view(never_cache(view))
+
+        return [
+            path("queue/", page(workpages.queue), name="sagas_queue"),
+            path("intervene/", page(workpages.intervene), name="sagas_intervene"),
+            path("batch/<uuid:batch_id>/", page(workpages.batch), name="sagas_batch"),
+            path("batch/<uuid:batch_id>/part/", page(workpages.batch_part), name="sagas_batch_part"),
+            *super().get_urls(),
+        ]

@@ -5,13 +5,13 @@ person saw it. Many at once are the same rows, worked off in portions by whoever
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 
 from .attempts import storable_result
@@ -39,6 +39,11 @@ MEANS: dict[Action, str] = {
     Action.CANCEL: "Call it off and undo what was done so far. The customer reads the reason.",
     Action.PAUSE: "Begin no further step until it is resumed; the deadline waits too.",
     Action.RESUME: "Go on where it was paused.",
+}
+#: The same, for a parked delivery.
+MEANS_FOR_DELIVERY: dict[Action, str] = {
+    Action.RETRY: "Try it again, with all its tries. What stands in line behind it follows.",
+    Action.SKIP: "Leave it out: this reaction is not made. What stands in line behind it follows.",
 }
 
 
@@ -127,15 +132,18 @@ def ask(
     reason: str,
     by: str,
     now: datetime,
-    as_seen: str | None = None,
+    as_seen: str | Mapping[UUID | int, str] | None = None,
     result: Any = None,
+    batch: UUID | None = None,
 ) -> UUID:
     """Write down what a person wants; `work` does it. Return the batch that tells how far it is.
 
     Transaction: opens one.
+    Idempotent: by `batch`; a form that is sent twice asks once.
 
     Args:
-        as_seen: where the person saw the one subject stand; as it stands now unless told otherwise.
+        as_seen: where the person saw the one subject stand, or each by its primary key; as it stands now unless
+            told otherwise.
         result: what a skipped step hands on, a JSON object.
 
     Raises:
@@ -144,8 +152,11 @@ def ask(
     reason = reason.strip().replace("\x00", "")
     if not reason:
         raise NotNow("A reason is needed: whoever looks at it later wants to know why.")
-    batch = new_id()
+    given, batch = batch, batch or new_id()
+    seen_at = {} if as_seen is None or isinstance(as_seen, str) else as_seen
     with transaction.atomic():
+        if given is not None and _was_asked(given):
+            return given
         Intervention.objects.bulk_create(
             (
                 Intervention(
@@ -155,7 +166,7 @@ def ask(
                     action=action,
                     reason=reason,
                     by=by[:150],
-                    seen=seen(subject) if as_seen is None else as_seen[:40],
+                    seen=(as_seen if isinstance(as_seen, str) else seen_at.get(subject.pk, seen(subject)))[:40],
                     result=_checked(result),
                     asked_at=now,
                 )
@@ -164,6 +175,13 @@ def ask(
             batch_size=1000,
         )
     return batch
+
+
+def _was_asked(batch: UUID) -> bool:
+    """Say whether a batch is written down; whoever asks for the same at this moment waits for this transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [str(batch)])
+    return Intervention.objects.filter(batch=batch).exists()
 
 
 def _checked(result: Any) -> Any:
@@ -223,7 +241,6 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
         )
         rows = [row for row in asked if row.run_id in portion.runs or row.delivery_id in portion.parked]
         for row in rows:
-            row.done_at = now
             try:
                 portion.do(row)
             except NotNow as refused:
@@ -276,7 +293,7 @@ class _Portion:
         asked.step = "" if row is None else row.name
         _refuse_if_moved_on(asked, run)
         if row is None or asked.action not in possible(run, row, now=self.now):
-            raise NotNow(f"{asked.action} does not apply: the run is {run.status.replace('_', ' ')} at {asked.step}.")
+            raise NotNow(f"{asked.action} does not apply: the run {_standing(run)} at {asked.step}.")
         match asked.action:
             case Action.RETRY:
                 # An unanswered call stays unanswered: the next try asks first.
@@ -337,7 +354,11 @@ class _Portion:
 
 def _refuse_if_moved_on(asked: Intervention, subject: Run | Delivery) -> None:
     if seen(subject) != asked.seen:
-        raise NotNow(f"It moved on meanwhile: it is {subject.status.replace('_', ' ')} now. Nothing was changed.")
+        raise NotNow(f"It moved on meanwhile: it {_standing(subject)} now. Nothing was changed.")
+
+
+def _standing(subject: Run | Delivery) -> str:
+    return "needs attention" if subject.status == RunStatus.NEEDS_ATTENTION else f"is {subject.status}"
 
 
 _ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")

@@ -1,7 +1,8 @@
 """What this process knows: sagas and subscriptions by name. Filled once, as the project's apps get ready."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from .definition import Saga
@@ -13,6 +14,30 @@ _sagas: dict[str, Saga[Any]] = {}
 _subscriptions: dict[str, Subscription] = {}
 _checks: dict[str, Check] = {}
 _walks: dict[str, Walk] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named:
+    """What people call a key, and the page of what it stands for."""
+
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyNames:
+    """What the project knows of keys; the engine knows none of it.
+
+    Args:
+        named: names of those keys that have one.
+        key_of: the key of what people call so.
+    """
+
+    named: Callable[[Collection[str]], Mapping[str, Named]]
+    key_of: Callable[[str], str | None]
+
+
+_key_names = KeyNames(named=lambda _: {}, key_of=lambda _: None)
 
 
 def register(subscriptions: Iterable[Subscription]) -> None:
@@ -49,6 +74,20 @@ def only(subscriptions: Iterable[Subscription]) -> Iterator[None]:
         _subscriptions.clear()
         _sagas.update(sagas)
         _subscriptions.update(known)
+
+
+def name_keys(names: KeyNames) -> None:
+    """Say what keys are called in this project."""
+    global _key_names  # noqa: PLW0603 - like the other two, filled once
+    _key_names = names
+
+
+def named(keys: Collection[str]) -> Mapping[str, Named]:
+    return _key_names.named(keys)
+
+
+def key_of(text: str) -> str | None:
+    return _key_names.key_of(text)
 
 
 def saga(name: str) -> Saga[Any]:

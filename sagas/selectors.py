@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django.db.models import Count, Prefetch, QuerySet, Sum
 
-from .models import Attempt, Delivery, Event, Finding, Reconciliation, Run, StepRun
+from .models import Attempt, Delivery, Event, Finding, Intervention, Reconciliation, Run, StepRun
 from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "DeliveryStatus",
     "Event",
     "Finding",
+    "Intervention",
     "Journal",
     "Run",
     "RunStatus",
@@ -40,19 +41,20 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """All that is written down under one key: `steps` and `tries`, `deliveries` and their `tries` are loaded."""
+    """All that is written down under one key: `steps`, `deliveries`, their `tries` and `interventions` are loaded."""
 
     runs: tuple[Run, ...]
     events: tuple[Event, ...]
 
 
 def journal(key: str) -> Journal:
-    """Return what happened under a key, oldest first; six queries, however much it is."""
+    """Return what happened under a key, oldest first; eight queries, however much it is."""
     tries = Prefetch("tries", Attempt.objects.order_by("number", "pk"))
     steps = Prefetch("steps", StepRun.objects.order_by("place").prefetch_related(tries))
-    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries))
+    asked = Prefetch("interventions", Intervention.objects.order_by("pk"))
+    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries, asked))
     return Journal(
-        runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps)),
+        runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps, asked)),
         events=tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries)),
     )
 

@@ -29,6 +29,8 @@ logger = structlog.get_logger(__name__)
 
 #: Most seconds one relay message works on a backlog; the next beat goes on with it.
 _RELAY_SECONDS = 5.0
+#: Most seconds one message works on a batch of interventions; well below Celery's limit, which kills.
+_BATCH_SECONDS = 10.0
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
@@ -156,8 +158,17 @@ def relay() -> None:
 @shared_task(name="sagas.intervene")
 def intervene(batch: str) -> None:
     """Do what people asked for, portion by portion; what is left when a process dies, the sweep does."""
+    until = time.monotonic() + _BATCH_SECONDS
     while work_on_interventions(UUID(batch)):
-        pass
+        if time.monotonic() > until:
+            work_on_batch(UUID(batch))
+            return
+
+
+def work_on_batch(batch: UUID) -> None:
+    """Have a worker do a batch; without a broker the sweep does it."""
+    with contextlib.suppress(Exception):
+        intervene.apply_async((str(batch),), queue="sagas", retry=False)
 
 
 def work_on_interventions(batch: UUID | None = None) -> int:

@@ -30,7 +30,7 @@ from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
-from sagas import clock
+from sagas import clock, workpages
 from sagas import selectors as sagas
 from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 
@@ -312,7 +312,18 @@ class OrderAdmin(ModelAdmin):
             "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
             "links": _links(request, standing),
+            "acts": _acts(request, order),
         }
+
+
+def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
+    """Return what this person may do now: what a button says, where it leads, what that means."""
+    back, found = reverse("admin:orders_order_change", args=[order.pk]), []
+    for facts, buttons in workpages.buttons_of_key(request, str(order.id), back=back):
+        on = f" “{facts.step or facts.process}”"
+        labels = {"cancel": "Cancel order", "undo": "Undo order", "pause": "Pause", "resume": "Resume"}
+        found += [(labels.get(each.action, each.label + on), each.url, each.means) for each in buttons]
+    return found
 
 
 def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
@@ -320,7 +331,7 @@ def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
     links = []
     if standing.parked_delivery_ids and request.user.has_perm("sagas.view_delivery"):
         url = reverse("admin:sagas_delivery_changelist")
-        links += [("Open what gave up, to send it again", f"{url}?q={pk}") for pk in standing.parked_delivery_ids]
+        links += [("Open what gave up", f"{url}?q={pk}") for pk in standing.parked_delivery_ids]
     if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
         links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
     return links

@@ -11,10 +11,12 @@ class ShopConfig(AppConfig):
         from sagas import overdue, registry, tasks
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
+        from .keys import KEY_NAMES
         from .reconciliation.checks import CHECKS
         from .reconciliation.walks import WALKS
         from .wiring import WIRING
 
         registry.register(WIRING)
+        registry.name_keys(KEY_NAMES)
         registry.register_checks((*overdue.CHECKS, *CHECKS), WALKS)
         tasks.register_tasks()

@@ -2,49 +2,34 @@
 order of time, and one sentence that sums it up. Read only; the number of queries does not depend on the order.
 """  # noqa: D205
 
-from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
-from inventory import selectors as inventory
-from notifications import selectors as notifications
 from orders import selectors as orders
-from payments import selectors as payments
 from sagas import registry
 from sagas import selectors as sagas
 from sagas.definition import Step
 from sagas.errors import DefinitionError, Kind, UnknownSagaError
 from sagas.retry import Retry
-from sagas.selectors import Attempt, Delivery, DeliveryStatus, Event, Journal, Run, RunStatus, StepRun, StepStatus
+from sagas.selectors import (
+    Attempt,
+    Delivery,
+    DeliveryStatus,
+    Event,
+    Intervention,
+    Journal,
+    Run,
+    RunStatus,
+    StepRun,
+    StepStatus,
+)  # fmt: skip
 
+from .effects import effects
+from .entries import Entry, EntryKind, seconds_between, words
 from .money import formatted
-
-EntryKind = Literal["event", "step", "undo", "attempt", "run", "payment", "reservation", "notification", "delivery"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One thing that happened.
-
-    Attributes:
-        status: what became of it, in the words of the glossary; a failed attempt has the kind of its failure.
-        detail: one line for people.
-        duration_seconds: how long it took; None for what happens at a moment, or is not over.
-        data: everything else, as JSON values.
-        next_try_at: when it will be tried again, while it waits for that.
-    """
-
-    at: datetime
-    kind: EntryKind
-    title: str
-    status: str
-    detail: str = ""
-    duration_seconds: float | None = None
-    data: dict[str, Any] = field(default_factory=dict)
-    next_try_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,21 +106,24 @@ _RANK: dict[EntryKind, int] = {
     "notification": 4,
     "event": 5,
     "delivery": 2,
+    "intervention": 6,
 }
-_FIRST, _LAST, _NOT_REACHED = 0, 7, 6
+_FIRST, _LAST, _NOT_REACHED = 0, 8, 7
 
 
 def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
     starting = {run.event_id for run in journal.runs}
-    ranked = [(_RANK[entry.kind], entry) for entry in _effects(order_id)]
+    ranked = [(_RANK[entry.kind], entry) for entry in effects(order_id)]
     for event in journal.events:
         ranked.append((_FIRST if event.id in starting else _RANK["event"], _event(event)))
         for delivery in event.deliveries.all():
             ranked += [(_RANK[entry.kind], entry) for entry in _delivery(delivery, event)]
+            ranked += [(_RANK["intervention"], _intervention(asked)) for asked in delivery.interventions.all()]
     for run in journal.runs:
         ranked.append((_RANK["run"], _run_started(run)))
         ranked += [(_rank_of_step(entry), entry) for step in run.steps.all() for entry in _step(run, step)]
         ranked += [(_LAST, entry) for entry in _run_turned(run)]
+        ranked += [(_RANK["intervention"], _intervention(asked)) for asked in run.interventions.all()]
     return [entry for _, entry in sorted(ranked, key=lambda item: (item[1].at, item[0]))]
 
 
@@ -144,18 +132,11 @@ def _rank_of_step(entry: Entry) -> int:
     return _NOT_REACHED if entry.status == StepStatus.SKIPPED else _RANK[entry.kind]
 
 
-def _effects(order_id: UUID) -> Iterator[Entry]:
-    yield from _reservations(order_id)
-    yield from _payments(order_id)
-    yield from _credit(order_id)
-    yield from _notifications(order_id)
-
-
 def _event(event: Event) -> Entry:
     return Entry(
         at=event.occurred_at,
         kind="event",
-        title=_words(event.type.partition(".")[2] or event.type),
+        title=words(event.type.partition(".")[2] or event.type),
         status="recorded" if event.relayed_at is None else "relayed",
         detail=_gist(event.data),
         data={"position": event.position, "id": str(event.id), "type": event.type, "data": event.data},
@@ -166,9 +147,9 @@ def _run_started(run: Run) -> Entry:
     return Entry(
         at=run.started_at,
         kind="run",
-        title=f"{_words(run.saga)} started",
+        title=f"{words(run.saga)} started",
         status=run.status,
-        duration_seconds=_seconds(run.started_at, run.finished_at),
+        duration_seconds=seconds_between(run.started_at, run.finished_at),
         data={"id": str(run.id), "saga": run.saga, "epoch": run.epoch},
     )
 
@@ -180,7 +161,7 @@ def _run_turned(run: Run) -> Iterator[Entry]:
         yield Entry(
             at=_stopped_at(run, run.failure["step"]),
             kind="run",
-            title=f"{_words(run.saga)} turned back",
+            title=f"{words(run.saga)} turned back",
             status=RunStatus.COMPENSATING,
             detail=run.failure["message"],
             data=data | {"failure": run.failure},
@@ -189,7 +170,7 @@ def _run_turned(run: Run) -> Iterator[Entry]:
         yield Entry(
             at=_stopped_at(run, run.attention["step"]),
             kind="run",
-            title=f"{_words(run.saga)} needs a person",
+            title=f"{words(run.saga)} needs a person",
             status=RunStatus.NEEDS_ATTENTION,
             detail=run.attention["message"],
             data=data | {"attention": run.attention},
@@ -199,11 +180,46 @@ def _run_turned(run: Run) -> Iterator[Entry]:
         yield Entry(
             at=run.finished_at,
             kind="run",
-            title=f"{_words(run.saga)} {ended}",
+            title=f"{words(run.saga)} {ended}",
             status=run.status,
-            duration_seconds=_seconds(run.started_at, run.finished_at),
+            duration_seconds=seconds_between(run.started_at, run.finished_at),
             data=data,
         )
+
+
+#: Done; wanted.
+_DEEDS = {
+    "retry": ("retried", "retry"),
+    "skip": ("skipped", "skip"),
+    "undo": ("undid the order", "undo the order"),
+    "cancel": ("cancelled the order", "cancel the order"),
+    "pause": ("paused the order", "pause the order"),
+    "resume": ("resumed the order", "resume the order"),
+}
+
+
+def _intervention(asked: Intervention) -> Entry:
+    """Tell what a person did, or wanted, and why."""
+    done, wanted = _DEEDS[asked.action]
+    deed = {"done": done, "pending": f"wants to {wanted}", "refused": f"could not {wanted}"}[asked.status]
+    at = "" if "order" in done else f" “{asked.step}”" if asked.step else " what failed"
+    return Entry(
+        at=asked.done_at or asked.asked_at,
+        kind="intervention",
+        title=f"{asked.by} {deed}{at}",
+        status=asked.status,
+        detail=f"{asked.reason} · {asked.outcome}" if asked.outcome else asked.reason,
+        data={
+            "id": asked.pk,
+            "action": asked.action,
+            "by": asked.by,
+            "reason": asked.reason,
+            "step": asked.step,
+            "outcome": asked.outcome,
+            "result": asked.result,
+            "asked_at": asked.asked_at.isoformat(),
+        },
+    )
 
 
 def _stopped_at(run: Run, name: str) -> datetime:
@@ -221,15 +237,15 @@ def _step(run: Run, row: StepRun) -> Iterator[Entry]:
         return
     step = _definition(run, row)
     waits = _waits(row)
-    tried = [_attempt(_words(row.name), attempt) for attempt in row.tries.all()]
+    tried = [_attempt(words(row.name), attempt) for attempt in row.tries.all()]
     result = run.results.get(row.name)
     yield Entry(
         at=row.started_at,
         kind="undo" if row.action == StepRun.Action.UNDO else "step",
-        title=_words(row.name),
+        title=words(row.name),
         status="waiting" if waits else row.status,
         detail=_step_detail(row, result, _policy(row, step)),
-        duration_seconds=_seconds(row.started_at, row.finished_at),
+        duration_seconds=seconds_between(row.started_at, row.finished_at),
         data={
             "name": row.name,
             "step": row.step,
@@ -249,7 +265,7 @@ def _skipped(run: Run, row: StepRun) -> Entry:
     return Entry(
         at=_stopped_at(run, run.failure["step"]) if run.failure and turned_back else run.started_at,
         kind="step",
-        title=_words(row.name),
+        title=words(row.name),
         status=StepStatus.SKIPPED,
         detail="Not reached." if turned_back else "Not needed for this order.",
         data={"name": row.name, "step": row.step},
@@ -279,7 +295,7 @@ def _attempt(title: str, attempt: Attempt) -> Entry:
         title=f"{title}: try {attempt.number} failed",
         status=attempt.kind,
         detail=attempt.message or attempt.error,
-        duration_seconds=_seconds(attempt.started_at, attempt.failed_at),
+        duration_seconds=seconds_between(attempt.started_at, attempt.failed_at),
         data={
             "number": attempt.number,
             "error": attempt.error,
@@ -291,7 +307,7 @@ def _attempt(title: str, attempt: Attempt) -> Entry:
 
 
 def _delivery(delivery: Delivery, event: Event) -> Iterator[Entry]:
-    title, waits = _words(delivery.subscription), _is_retried(delivery)
+    title, waits = words(delivery.subscription), _is_retried(delivery)
     yield Entry(
         # Not tried yet, it is owed since the relay took the event on.
         at=delivery.started_at or event.relayed_at or event.occurred_at,
@@ -299,7 +315,7 @@ def _delivery(delivery: Delivery, event: Event) -> Iterator[Entry]:
         title=title,
         status="waiting" if waits else delivery.status,
         detail=_delivery_detail(delivery),
-        duration_seconds=_seconds(delivery.started_at, delivery.finished_at),
+        duration_seconds=seconds_between(delivery.started_at, delivery.finished_at),
         data={
             "id": delivery.pk,
             "subscription": delivery.subscription,
@@ -325,73 +341,6 @@ def _delivery_detail(delivery: Delivery) -> str:
     if delivery.status == DeliveryStatus.PARKED:
         return f"Gave up after {_tries(delivery.attempts)}: {_error(delivery)}"
     return f"at try {delivery.attempts}" if delivery.attempts > 1 else ""
-
-
-def _reservations(order_id: UUID) -> Iterator[Entry]:
-    """One entry for all that was held, or ended, at one moment: an order may have hundreds of lines."""
-    moments: dict[tuple[datetime, str], dict[str, int]] = defaultdict(dict)
-    for reservation in inventory.reservations(order_id):
-        moments[reservation.reserved_at, "held"][reservation.sku] = reservation.quantity
-        if reservation.ended_at is not None:
-            moments[reservation.ended_at, reservation.status][reservation.sku] = reservation.quantity
-    for (at, status), quantities in moments.items():
-        shown = [f"{quantity} x {sku}" for sku, quantity in list(quantities.items())[:5]]
-        more = [f"and {len(quantities) - 5} more"] if len(quantities) > 5 else []
-        yield Entry(
-            at=at,
-            kind="reservation",
-            title=f"Stock {status}",
-            status=status,
-            detail=", ".join(shown + more),
-            data={"quantities": quantities},
-        )
-
-
-def _payments(order_id: UUID) -> Iterator[Entry]:
-    for payment in payments.payments(order_id):
-        amount = formatted(payment.amount_minor, payment.currency)
-        data = {"id": str(payment.id), "key": payment.key, "provider_reference": payment.provider_reference}
-        declined = payment.status == "declined"
-        yield Entry(
-            at=payment.made_at,
-            kind="payment",
-            title="Payment declined" if declined else "Payment captured",
-            status="declined" if declined else "captured",
-            detail=f"{amount} by {payment.method}{': ' if payment.reason else ''}{payment.reason}",
-            data=data,
-        )
-        if payment.refunded_at is not None:
-            yield Entry(
-                at=payment.refunded_at,
-                kind="payment",
-                title="Payment refunded",
-                status="refunded",
-                detail=f"{amount} to {payment.method}",
-                data=data,
-            )
-
-
-def _credit(order_id: UUID) -> Iterator[Entry]:
-    hold = payments.credit_hold(order_id)
-    if hold is None:
-        return
-    detail = f"{formatted(hold.amount_minor, hold.account.currency)} of {hold.account.customer_email}"
-    yield Entry(at=hold.held_at, kind="payment", title="Credit held", status="held", detail=detail)
-    if hold.released_at is not None:
-        yield Entry(at=hold.released_at, kind="payment", title="Credit released", status="released", detail=detail)
-
-
-def _notifications(order_id: UUID) -> Iterator[Entry]:
-    for notification in notifications.notifications(order_id):
-        yield Entry(
-            at=notification.sent_at or notification.queued_at,
-            kind="notification",
-            title=f"Message “{_words(notification.kind).lower()}” {notification.status}",
-            status=notification.status,
-            detail=f"{notification.channel} to {notification.recipient}",
-            duration_seconds=_seconds(notification.queued_at, notification.sent_at),
-            data={"id": str(notification.id), "channel": notification.channel, "recipient": notification.recipient},
-        )
 
 
 # The standing ----------------------------------------------------------------------------------------------------
@@ -435,11 +384,14 @@ def _sentence(run: Run | None, row: StepRun | None) -> str:
         return "The order is saved; its process starts in a moment."
     if run.status == RunStatus.RUNNING and run.failure is None:
         return _now(row)
-    why, at = _quoted(run.attention or run.failure), "" if row is None else f" at “{_words(row.name)}”"
+    why, at = _quoted(run.attention or run.failure), "" if row is None else f" at “{words(row.name)}”"
+    called_off = (run.failure or {}).get("kind") == Kind.CANCELLED
+    cannot = "It was called off" if called_off else "It cannot be fulfilled"
+    could_not = "It was called off" if called_off else "It could not be fulfilled"
     return {
-        RunStatus.RUNNING: f"It cannot be fulfilled: {why} What had been done is about to be undone.",
-        RunStatus.COMPENSATING: f"It cannot be fulfilled: {why} What had been done is being undone. {_now(row)}",
-        RunStatus.COMPENSATED: f"It could not be fulfilled: {why} All that had been done for it is undone.",
+        RunStatus.RUNNING: f"{cannot}: {why} What had been done is about to be undone.",
+        RunStatus.COMPENSATING: f"{cannot}: {why} What had been done is being undone. {_now(row)}",
+        RunStatus.COMPENSATED: f"{could_not}: {why} All that had been done for it is undone.",
         RunStatus.NEEDS_ATTENTION: f"It is stuck{at} and needs a person: {why} Nothing more happens by itself.",
         RunStatus.PAUSED: "It was paused and waits until somebody lets it go on.",
         RunStatus.COMPLETED: "Everything is done.",
@@ -449,7 +401,7 @@ def _sentence(run: Run | None, row: StepRun | None) -> str:
 def _now(row: StepRun | None) -> str:
     if row is None:
         return ""
-    title = f"“{_words(row.name)}”"
+    title = f"“{words(row.name)}”"
     if not _waits(row):
         return f"{title} is under way." if row.status == StepStatus.RUNNING else f"{title} is next."
     last = row.tries.all()[len(row.tries.all()) - 1] if row.tries.all() else None
@@ -459,7 +411,7 @@ def _now(row: StepRun | None) -> str:
 
 def _gave_up(delivery: Delivery) -> str:
     tries = _tries(delivery.attempts)
-    return f"“{_words(delivery.subscription)}” gave up after {tries} and needs a person: {_ended(_error(delivery))}"
+    return f"“{words(delivery.subscription)}” gave up after {tries} and needs a person: {_ended(_error(delivery))}"
 
 
 def _error(delivery: Delivery) -> str:
@@ -475,7 +427,7 @@ def _still(under_way: list[Delivery], run: Run | None) -> Iterator[str]:
     for delivery in under_way:
         waits = " It will be tried again." if delivery.retry_at else ""
         failed = f"did not work {_times(delivery.attempts)}." if delivery.attempts else "is still to come."
-        yield f"“{_words(delivery.subscription)}” {failed}{waits}"
+        yield f"“{words(delivery.subscription)}” {failed}{waits}"
 
 
 def _reason(run: Run | None, parked: list[Delivery]) -> str:
@@ -489,7 +441,7 @@ def _stages(run: Run) -> Iterator[Stage]:
         status = "waiting" if _waits(row) else row.status
         if row.place == run.place and run.finished_at is None and status == StepStatus.PENDING:
             status = "next"
-        yield Stage(name=row.name, title=_words(row.name), status=status, action=row.action)
+        yield Stage(name=row.name, title=words(row.name), status=status, action=row.action)
 
 
 # Words -----------------------------------------------------------------------------------------------------------
@@ -512,15 +464,6 @@ def _policy(row: StepRun, step: Step | None) -> Retry | None:
     if step is None:
         return None
     return step.undo_retry if row.action == StepRun.Action.UNDO else step.retry
-
-
-def _words(name: str) -> str:
-    """Return `Capture payment` for `capture-payment`."""
-    return name.replace("-", " ").replace("_", " ").capitalize()
-
-
-def _seconds(start: datetime | None, end: datetime | None) -> float | None:
-    return None if start is None or end is None else (end - start).total_seconds()
 
 
 def _times(count: int) -> str:

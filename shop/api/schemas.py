@@ -103,8 +103,10 @@ class RunOut(BaseModel):
 
 
 class EntryOut(_Told):
+    """One thing that happened; further kinds may come, and further values of `data`."""
+
     at: datetime
-    kind: str
+    kind: str = Field(examples=["event", "step", "attempt", "payment", "notification", "delivery", "intervention"])
     title: str
     status: str
     detail: str

@@ -10,6 +10,7 @@ from django.urls import reverse
 from orders import selectors as orders
 from sagas import clock
 from sagas import selectors as sagas
+from sagas.workpages import may_see
 
 from .order_page import span
 
@@ -20,7 +21,7 @@ CHECKED_SECONDS = 60 + 2 * settings.SAGAS_RECONCILE_SECONDS
 def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
     """Add the figures of the day, each with the list behind it, for whoever may see orders."""
     if request.user.has_perm("orders.view_order"):
-        context["figures"] = [*_orders_today(), *_work_queue()]
+        context["figures"] = [*_orders_today(), *_work_queue(request)]
     return context
 
 
@@ -39,18 +40,19 @@ def _orders_today() -> list[dict[str, Any]]:
     ]
 
 
-def _work_queue() -> list[dict[str, Any]]:
+def _work_queue(request: Any) -> list[dict[str, Any]]:
     attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
     lag_seconds = sagas.lag_seconds(now=clock.now())
     findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=clock.now())
     late = checked is None or checked > CHECKED_SECONDS
-    orders_url, deliveries = reverse("admin:orders_order_changelist"), reverse("admin:sagas_delivery_changelist")
+    queue, listed = reverse("admin:sagas_queue"), reverse("admin:orders_order_changelist")
+    may_act = may_see(request, "run")
     return [
         {
             "name": "orders need a person",
             "value": attention,
             "status": "needs_attention" if attention else "done",
-            "url": f"{orders_url}?attention=yes",
+            "url": queue if may_act else f"{listed}?attention=yes",
         },
         {
             "name": f"books that do not balance, checked {_ago(checked)}",
@@ -62,7 +64,7 @@ def _work_queue() -> list[dict[str, Any]]:
             "name": "parked deliveries",
             "value": parked,
             "status": "parked" if parked else "done",
-            "url": f"{deliveries}?status__exact=parked",
+            "url": f"{queue}?kind=delivery" if may_act else f"{listed}?attention=yes",
         },
         {
             "name": "oldest event the relay has yet to take",

@@ -60,10 +60,12 @@ UNFOLD: dict[str, Any] = {
             _group("Messages", _item("Messages", "mail", "notifications.notification")),
             _group(
                 "Processes",
+                _item("Work queue", "front_hand", "sagas.run") | {"link": reverse_lazy("admin:sagas_queue")},
                 _item("Findings", "balance", "sagas.finding"),
                 _item("Runs", "route", "sagas.run"),
                 _item("Events", "history", "sagas.event"),
                 _item("Deliveries", "outbox", "sagas.delivery"),
+                _item("Interventions", "history_edu", "sagas.intervention"),
                 _item("Task results", "task_alt", "django_celery_results.taskresult"),
             ),
             _group("People", _item("Users", "person", "auth.user"), _item("Groups", "group", "auth.group")),

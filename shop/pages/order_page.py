@@ -8,13 +8,14 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from shop.entries import Entry
 from shop.money import formatted
-from shop.timeline import Entry, Standing
+from shop.timeline import Standing
 
 #: Good, bad, on the way back, under way, by the way.
 _TONES = {
     **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
-    **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention"), "bad"),
+    **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention", "refused"), "bad"),
     **dict.fromkeys(("undone", "undoing", "compensating", "compensated", "released", "refunded"), "back"),
     **dict.fromkeys(("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused"), "back"),
     **dict.fromkeys(("running", "next", "pending", "held", "queued"), "busy"),
@@ -43,6 +44,7 @@ _KIND_ICONS = {
     "payment": "payments",
     "reservation": "inventory_2",
     "notification": "mail",
+    "intervention": "front_hand",
 }
 _RUN_ICONS = {
     "completed": "flag",

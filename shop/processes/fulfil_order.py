@@ -14,6 +14,7 @@ from orders.events import OrderPlaced
 from payments import services as payments
 from payments.selectors import INVOICE
 from sagas.definition import Call, Pivot, Result, Saga, Step
+from sagas.errors import Kind as Failed
 from sagas.retry import PATIENT, Retry
 from shop.money import formatted
 
@@ -95,12 +96,14 @@ def notify_customer(call: OrderCall) -> Result:
 
 def reject_order(call: OrderCall) -> Result:
     reason = _reason(call)
-    orders.reject(order_id=call.input.order_id, reason=reason, now=call.now)
+    decide = orders.cancel if _was_called_off(call) else orders.reject
+    decide(order_id=call.input.order_id, reason=reason, now=call.now)
     return {"reason": reason}
 
 
 def tell_customer(call: OrderCall) -> Result:
-    return _tell(call, Kind.ORDER_REJECTED, reason=_reason(call))
+    kind = Kind.ORDER_CANCELLED if _was_called_off(call) else Kind.ORDER_REJECTED
+    return _tell(call, kind, reason=_reason(call))
 
 
 def _payment(call: OrderCall) -> payments.PaymentRequest:
@@ -118,10 +121,14 @@ def _charged(payment_id: UUID, amount_minor: int, currency: str) -> dict[str, st
     return {"payment_id": str(payment_id), "charged": formatted(amount_minor, currency)}
 
 
+def _was_called_off(call: OrderCall) -> bool:
+    return call.failure is not None and call.failure.kind == Failed.CANCELLED
+
+
 def _reason(call: OrderCall) -> str:
-    """Say why, as the customer reads it: the business's own words, never those of a broken machine."""
+    """Say why, as the customer reads it: the words of the business or a person, never those of a broken machine."""
     failure = call.failure
-    if failure is not None and failure.kind == "rejected":
+    if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
         return failure.message
     return "Something on our side did not work; please try again later."
 

@@ -75,6 +75,11 @@ def part(kind: str) -> str:
             "We could not take your order S100001",
             ["Hello Ada Lovelace,", "S100001", "£45.00", "Your card was declined.", "Nothing was charged"],
         ),
+        (
+            Kind.ORDER_CANCELLED,
+            "Your order S100001 was cancelled",
+            ["Hello Ada Lovelace,", "S100001", "£45.00", "cancelled: Your card was declined.", "Nothing was charged"],
+        ),
     ],
 )
 def test_every_kind_says_the_same_in_text_and_in_html(
@@ -145,7 +150,7 @@ def test_the_reason_of_a_refusal_is_escaped_too(channel: Channel) -> None:
 @pytest.mark.parametrize("subject_of", list(Kind))
 def test_a_subject_is_plain_text(channel: Channel, subject_of: Kind) -> None:
     channel.send(notification(subject_of, number="S1 & <2>"))
-    assert arrived()["Subject"].endswith(("S1 & <2>", "S1 & <2> is on its way"))
+    assert arrived()["Subject"].endswith(("S1 & <2>", "S1 & <2> is on its way", "S1 & <2> was cancelled"))
 
 
 def test_a_parcel_without_a_number_is_not_named(channel: Channel) -> None:

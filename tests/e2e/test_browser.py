@@ -1,16 +1,8 @@
 """The admin as its user sees it: Chromium against a live server, with real workers behind it."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-from django.conf import settings
-from django.contrib.auth.models import User
-from django.test import Client
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
@@ -18,51 +10,7 @@ from selenium.webdriver.support.ui import Select
 from orders.models import Order, OrderLine
 from tests.conftest import Processes, wait_for
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--window-size=1280,1000",
-)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None,
-    reason="the browser test needs chromium and chromedriver (Debian: apt install chromium chromium-driver)",
-)
-
-Browser = webdriver.Chrome
-
-
-@pytest.fixture
-def browser(live_server: Any, shelves: None, tmp_path: Path) -> Iterator[Browser]:
-    """A browser in which somebody is logged in who may do everything."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
-        client = Client()
-        client.force_login(User.objects.create_superuser("boss"))
-        chromium.get(f"{live_server.url}/admin/login/")
-        chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
-        yield chromium
-        assert errors(chromium) == []
-    finally:
-        chromium.quit()
-
-
-def errors(browser: Any) -> list[str]:
-    """Return what went wrong on the pages, by the browser's console."""
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+from .conftest import Browser, text
 
 
 def choose(browser: Browser, row: int, product: str, quantity: int) -> None:
@@ -80,10 +28,6 @@ def choose(browser: Browser, row: int, product: str, quantity: int) -> None:
     field = browser.find_element(By.NAME, f"lines-{row}-quantity")
     field.clear()
     field.send_keys(str(quantity))
-
-
-def text(browser: Browser, selector: str) -> Callable[[], str]:
-    return lambda: str(browser.execute_script(f"return document.querySelector('{selector}')?.innerText ?? ''"))
 
 
 def fill_in(browser: Browser, url: str, method: str) -> None:

@@ -288,7 +288,7 @@ def test_the_page_of_an_order_costs_the_same_for_any_order(staff: Client, place:
 
     small, large = place(), place("tok_chargeDeclined", lines=(("MUG", 1), ("TRAY", 2), ("LAMP", 3)))
     drive()
-    assert count(small) == count(large) == 16
+    assert count(small) == count(large) == 20
 
 
 def test_an_order_that_is_not_there_is_not_found(staff: Client) -> None:
@@ -350,18 +350,6 @@ def test_nobody_changes_the_journal_or_the_money(staff: Client, place: Place, pa
     assert staff.post(f"/admin/{path}/{row.pk}/change/", {}).status_code == 403
     assert staff.get(f"/admin/{path}/{row.pk}/delete/").status_code == 403
     assert staff.get(f"/admin/{path}/add/").status_code == 403
-
-
-def test_a_parked_delivery_is_sent_again_by_who_may_change_deliveries(place: Place, settings: Any) -> None:
-    place()
-    drive()
-    Delivery.objects.update(status="parked", attempts=8, due_at=None)
-    again = {"action": "send_again", "_selected_action": [str(Delivery.objects.get().pk)]}
-    allowed("sagas.view_delivery").post("/admin/sagas/delivery/", again)
-    assert Delivery.objects.get().status == "parked"
-    allowed("sagas.view_delivery", "sagas.change_delivery").post("/admin/sagas/delivery/", again)
-    delivery = Delivery.objects.get()
-    assert (delivery.status, delivery.attempts) == ("pending", 0)
 
 
 # Editing beside running orders -------------------------------------------------------------------------------------

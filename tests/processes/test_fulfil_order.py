@@ -11,7 +11,8 @@ from notifications.models import Notification
 from orders.models import Order
 from payments.models import CreditAccount, FakeCharge, Payment
 from payments.services import open_credit
-from sagas.models import Attempt, Run
+from sagas import interventions
+from sagas.models import Attempt, Event, Run
 from sagas.testing import MovableClock, drive
 
 Place = Callable[..., Order]
@@ -175,6 +176,45 @@ def test_an_order_that_is_not_done_in_a_day_is_undone(place: Place) -> None:
     assert decided(order)[0] == "rejected"
     assert stock("MUG") == (100, 0)
     assert FakeCharge.objects.get().status in ("new", "cancelled")
+
+
+def call_off(order: Order, clock: MovableClock, action: interventions.Action) -> None:
+    run = Run.objects.get(key=order.id)
+    batch = interventions.ask([run], action, reason="Ada changed her mind.", by="grace", now=clock())
+    assert interventions.work(now=clock(), batch=batch).done == 1
+    clock.move(minutes=1)
+    drive(now=clock)
+
+
+def test_an_order_that_is_called_off_is_cancelled_and_undone_and_the_customer_reads_why(place: Place) -> None:
+    clock = MovableClock()
+    order = place("tok_lostReply", now=clock())
+    drive(now=clock)
+    assert list(FakeCharge.objects.values_list("status", flat=True)) == ["charged"]
+    call_off(order, clock, interventions.Action.CANCEL)
+    assert steps(order)[-4:] == [
+        ("refund", "done"),
+        ("release-stock", "done"),
+        ("reject-order", "done"),
+        ("tell-customer", "done"),
+    ]
+    assert decided(order) == ("cancelled", "Ada changed her mind.")
+    assert list(FakeCharge.objects.values_list("status", flat=True)) == ["refunded"]
+    assert stock("MUG") == (100, 0)
+    assert told(order) == ["order_cancelled"]
+    assert Notification.objects.get().context["reason"] == "Ada changed her mind."
+    said = Event.objects.get(type="orders.order_cancelled")
+    assert (said.version, said.data["reason"]) == (1, "Ada changed her mind.")
+    assert not Event.objects.filter(type="orders.order_rejected").exists()
+
+
+def test_an_order_that_is_undone_by_hand_is_rejected_in_the_words_of_the_shop(place: Place) -> None:
+    clock = MovableClock()
+    order = place("tok_flaky", now=clock())
+    drive(now=clock)
+    call_off(order, clock, interventions.Action.UNDO)
+    assert decided(order) == ("rejected", "Something on our side did not work; please try again later.")
+    assert told(order) == ["order_rejected"]
 
 
 def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: Settings) -> None:

@@ -1,25 +1,29 @@
-"""`manage.py sagas`: look at the processes from a terminal."""
+"""`manage.py sagas`: look at the processes from a terminal, and act on those that need a person."""
 
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
-from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import diagrams, registry, selectors
+from ... import diagrams, registry, selectors, terminal
 from ...checks import check_definitions
 from ...errors import UnknownSagaError
 from ...in_flight import faults_in_flight, how_many
+from ...interventions import MEANS, MEANS_FOR_DELIVERY, Action
 from ...models import Run
-from ...transitions import RunStatus
+from ...transitions import OPEN_RUNS, RunStatus
+from ...workqueue import WAITING, Facts
 
 
 class Command(BaseCommand):
-    """Reads only; what a person may change of a run comes with the work queue."""
+    """Prints; what it does to runs stands in `sagas.terminal`."""
 
-    help = "List runs, show one with its steps, check the definitions, list findings, draw a saga."
+    help = (
+        "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
+        "person, and retry, skip, undo, cancel, pause or resume. Exit 1 if something was refused."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -29,7 +33,7 @@ class Command(BaseCommand):
         listing.add_argument("--limit", type=int, default=20)
         listing.add_argument("--json", action="store_true")
         show = actions.add_parser("show", help="one run with its steps and failed tries")
-        show.add_argument("run", help="id of the run, or its key (an order's id)")
+        show.add_argument("run", help="id of the run, its key, or what people call the key (an order's number)")
         show.add_argument("--json", action="store_true")
         check = actions.add_parser("check", help="what is wrong with the definitions; exit 1 if anything is")
         check.add_argument(
@@ -42,8 +46,84 @@ class Command(BaseCommand):
         diagram.add_argument("saga")
         diagram.add_argument("--kind", choices=["sequence", "state"], help="only one of the two")
 
+        queue = actions.add_parser("queue", help="what needs a person, who waits longest first")
+        queue.add_argument("--limit", type=int, default=50)
+        queue.add_argument("--json", action="store_true")
+        for action in Action:
+            self._add_action(actions, action)
+
+    def _add_action(self, actions: Any, action: Action) -> None:
+        parser = actions.add_parser(str(action), help=MEANS[action], description=MEANS[action])
+        parser.add_argument("run", nargs="?", default="", metavar="RUN", help="id, key, or an order's number")
+        parser.add_argument("--reason", default="", help="why, for whoever looks at it later; always needed")
+        parser.add_argument("--by", default="", help="who wants it (the user of this terminal)")
+        if action == Action.SKIP:
+            parser.add_argument("--result", default="", help="what later steps find as its result, a JSON object")
+        parser.add_argument("--all", action="store_true", help="all open runs that match the filters, instead of RUN")
+        parser.add_argument("--status", choices=[status.value for status in OPEN_RUNS])
+        parser.add_argument("--saga", choices=registry.names() or None)
+        parser.add_argument("--step", help="where the run stands")
+        parser.add_argument("--error", help="name of the exception, such as ProviderBusy")
+        if action in MEANS_FOR_DELIVERY:
+            parser.add_argument("--delivery", type=int, help="a parked delivery by its number, instead of RUN")
+            parser.add_argument("--parked", metavar="SUBSCRIPTION", help="all its parked deliveries, instead of RUN")
+        parser.add_argument("--yes", action="store_true", help="do not ask whether all are meant")
+
     def handle(self, *_: Any, action: str, **options: Any) -> None:
-        getattr(self, f"_{action}")(**options)
+        if action in list(Action):
+            self._act(Action(action), **options)
+        else:
+            getattr(self, f"_{action}")(**options)
+
+    def _act(
+        self,
+        action: Action,
+        *,
+        run: str,
+        all: bool,  # noqa: A002 - named as it is typed
+        delivery: int | None = None,
+        parked: str | None = None,
+        **options: Any,
+    ) -> None:
+        if sum((bool(run), all, delivery is not None, parked is not None)) != 1:
+            raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_OR_DELIVERIES.get(action, '')}.")
+        narrowing = {name: options[name] for name in ("status", "saga", "step", "error")}
+        meant = terminal.filter_of_runs(**narrowing) if all else None
+        if parked is not None:
+            meant = terminal.filter_of_deliveries(_known(parked), options["error"])
+        elif not all and any(narrowing.values()):
+            raise CommandError("--status, --saga, --step and --error narrow --all; with one RUN they mean nothing.")
+        wish = terminal.Wish(
+            action=action,
+            run=run,
+            delivery=delivery,
+            meant=meant,
+            reason=options["reason"],
+            by=options["by"],
+            result=options.get("result", ""),
+            yes=options["yes"],
+        )
+        if terminal.obey(wish, self.stdout.write):
+            raise SystemExit(1)
+
+    def _queue(self, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
+        waiting = terminal.waiting(WAITING, limit)
+        if json:
+            self._write_json([terminal.as_json(facts) for facts in waiting])
+            return
+        for facts in waiting:
+            self._write_waiting(facts)
+        if not waiting:
+            self.stdout.write("Nothing needs a person.")
+
+    def _write_waiting(self, facts: Facts) -> None:
+        at = f" at {facts.step}" if facts.step else ""
+        what = facts.pk if facts.kind == "run" else f"delivery {facts.pk}"
+        self.stdout.write(f"{facts.title}: {facts.process}{at} ({what})")
+        self.stdout.write(f"    {facts.error}: {facts.message}")
+        tries = "1 try" if facts.tries == 1 else f"{facts.tries} tries"
+        since = facts.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+        self.stdout.write(f"    {facts.error_kind or 'error'}, {tries}, since {since}; {', '.join(facts.actions)}")
 
     def _list(self, status: str | None, saga: str | None, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
         runs = Run.objects.order_by("-id")
@@ -59,9 +139,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{run['id']}  {run['saga']}  {run['status']:<15}  {run['key']}  {run['why']}".rstrip())
 
     def _show(self, run: str, json: bool, **_: Any) -> None:  # noqa: FBT001
-        found = Run.objects.filter(key=run).order_by("-id").first() or _by_id(run)
-        if found is None:
-            raise CommandError(f"There is no run with the id or key {run!r}; `manage.py sagas list` shows some.")
+        found = terminal.find_run(run)
         shown = _of_run(found) | {"steps": [_of_step(found, row) for row in found.steps.order_by("place")]}
         if json:
             self._write_json(shown)
@@ -116,11 +194,14 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(value, indent=2, default=str))
 
 
-def _by_id(text: str) -> Run | None:
-    try:
-        return Run.objects.filter(id=UUID(text)).first()
-    except ValueError:
-        return None
+_OR_DELIVERIES = dict.fromkeys(MEANS_FOR_DELIVERY, ", --delivery or --parked")
+
+
+def _known(subscription: str) -> str:
+    if subscription not in registry.subscription_names():
+        known = ", ".join(registry.subscription_names())
+        raise CommandError(f"No subscription is called {subscription!r}; known: {known}.")
+    return subscription
 
 
 def _of_run(run: Run) -> dict[str, Any]:
@@ -130,7 +211,7 @@ def _of_run(run: Run) -> dict[str, Any]:
         "saga": run.saga,
         "key": run.key,
         "status": run.status,
-        "why": f"{why['step'] or 'deadline'}: {why['message']}" if why else "",
+        "why": f"{why['step'] or why['error']}: {why['message']}" if why else "",
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "due_at": run.due_at,

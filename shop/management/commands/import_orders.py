@@ -14,8 +14,8 @@ from payments import selectors as payments
 from sagas import clock
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
+from sagas.progressbar import progress
 from shop.importing import placing, waiting
-from shop.importing.progress import progress
 from shop.importing.reading import COLUMNS, InvoiceFile, Reject, UnreadableFile
 from shop.importing.rejects import RejectFile, open_rejects
 from shop.importing.waiting import Tally

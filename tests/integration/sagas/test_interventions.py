@@ -112,7 +112,7 @@ def test_cancel_undoes_and_says_who_called_it_off(ask: Ask, script: Script, cloc
 
 def test_behind_the_pivot_nothing_is_undone(stuck: Run, script: Script, clock: MovableClock) -> None:
     assert intervene(stuck, "undo", clock).refused == 1
-    assert outcome() == ("refused", "undo does not apply: the run is needs attention at last.")
+    assert outcome() == ("refused", "undo does not apply: the run needs attention at last.")
     assert standing()[0] == "needs_attention"
 
 

@@ -1,4 +1,4 @@
-"""How far it is: a bar in a terminal, now and then a line elsewhere."""
+"""How far a command is: a bar in a terminal, now and then a line elsewhere."""
 
 import sys
 import time

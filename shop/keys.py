@@ -1,0 +1,32 @@
+"""What the keys of runs and deliveries stand for in this shop: orders, by their numbers."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from django.urls import reverse
+
+from orders import selectors as orders
+from sagas.registry import KeyNames, Named
+
+
+def _named(keys: Collection[str]) -> dict[str, Named]:
+    ids = [order_id for key in keys if (order_id := _id(key)) is not None]
+    return {
+        str(order_id): Named(text=f"Order {number}", url=reverse("admin:orders_order_change", args=[order_id]))
+        for order_id, number in orders.numbers(ids).items()
+    }
+
+
+def _key_of(text: str) -> str | None:
+    order_id = orders.numbered(text.strip().upper())
+    return None if order_id is None else str(order_id)
+
+
+def _id(key: str) -> UUID | None:
+    try:
+        return UUID(key)
+    except ValueError:
+        return None
+
+
+KEY_NAMES = KeyNames(named=_named, key_of=_key_of)
