@@ -21,13 +21,13 @@ class Knobs:
 
     Attributes:
         rate: orders asked for a second.
-        seconds: mean time between two faults.
+        fault_every: mean seconds between two faults.
         settle: most seconds between the last answer and the last order's end.
     """
 
     orders: int
     rate: float
-    seconds: float
+    fault_every: float
     seed: int
     settle: float
 
@@ -42,29 +42,34 @@ def read(arguments: Sequence[str]) -> Knobs:
     for name, what in (
         ("orders", "how many orders are asked for"),
         ("rate", "orders a second"),
-        ("seconds", "mean time between two faults"),
+        ("fault-every", "mean seconds between two faults"),
         ("settle", "most seconds to wait for the last order"),
         ("seed", "which orders and faults; drawn and printed if not given"),
     ):
         parser.add_argument(f"--{name}", type=float, default=_from_environment(parser, name), help=what)
     given = parser.parse_args(arguments)
-    usual = {"orders": 300, "rate": 40, "seconds": 0.7} if given.quick else {"orders": 5000, "rate": 25, "seconds": 1.5}
-    usual |= {"settle": 180, "seed": random.SystemRandom().randrange(1_000_000)}
+    usual = (
+        {"orders": 300, "rate": 40, "fault_every": 0.7}
+        if given.quick
+        else {"orders": 5000, "rate": 25, "fault_every": 1.5}
+    )
+    usual |= {"settle": 300, "seed": random.SystemRandom().randrange(1_000_000)}
     chosen = {name: usual[name] if getattr(given, name) is None else getattr(given, name) for name in usual}
-    if min(chosen["orders"], chosen["rate"], chosen["seconds"]) <= 0:
-        parser.error("orders, rate and seconds must be more than nothing")
+    if min(chosen["orders"], chosen["rate"], chosen["fault_every"]) <= 0:
+        parser.error("orders, rate and fault-every must be more than nothing")
     return Knobs(
         orders=int(chosen["orders"]),
         rate=chosen["rate"],
-        seconds=chosen["seconds"],
+        fault_every=chosen["fault_every"],
         seed=int(chosen["seed"]),
         settle=chosen["settle"],
     )
 
 
 def _from_environment(parser: ArgumentParser, name: str) -> float | None:
-    text = os.environ.get(name.upper(), "")
+    name = name.upper().replace("-", "_")
+    text = os.environ.get(name, "")
     try:
         return float(text) if text else None
     except ValueError:
-        parser.error(f"{name.upper()}={text} is not a number")
+        parser.error(f"{name}={text} is not a number")

@@ -30,7 +30,7 @@ class Recovered:
 
     @staticmethod
     def middle(seconds: Sequence[float]) -> float:
-        return median(seconds) if seconds else float("nan")
+        return median(seconds) if seconds else 0.0
 
 
 def recoveries(faults: Sequence[Fault], asked: Sequence[Ask]) -> list[Recovered]:

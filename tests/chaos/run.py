@@ -40,7 +40,7 @@ class Run:
         self.supervisor = Supervisor(folder / "log")
         self.trouble = Trouble(
             self.supervisor,
-            schedule(seed=knobs.seed, mean_seconds=knobs.seconds, until_seconds=knobs.flow_seconds),
+            schedule(seed=knobs.seed, mean_seconds=knobs.fault_every, until_seconds=knobs.flow_seconds),
         )
         self.customers = asking.Customers(
             self.asked, rate=knobs.rate, port=int(os.environ["PORT"]), token=settings.API_TOKEN

@@ -58,7 +58,7 @@ def _what_happened(report: Report) -> str:
     ends = [f"{one.name} ({', '.join(map(str, one.own_ends))})" for one in report.processes if one.own_ends]
     lines = (
         f"[bold]Chaos[/]: {knobs.orders} orders at {knobs.rate:g} a second, {report.faults} faults, SEED={knobs.seed}",
-        f"Settings: {report.settings}",
+        f"Shorter than in production: {report.settings}",
         f"Orders: {statuses}; asked for {report.flow_seconds:.0f} s, all ended {report.settle_seconds:.1f} s later",
         (
             f"Answers: p50 {waits[len(waits) // 2] * 1000:.0f} ms, p99 {waits[len(waits) * 99 // 100]:.1f} s, max "
@@ -77,9 +77,9 @@ def _recovery(report: Report) -> Table:
         table.add_column(name, justify="right")
     for row in report.recovered:
         cells = [
-            f"{figure:.2f}"
+            f"{figure:.2f}" if seconds else "-"
             for seconds in (row.moved, row.ended)
-            for figure in (row.middle(seconds), max(seconds, default=float("nan")))
+            for figure in (row.middle(seconds), max(seconds, default=0.0))
         ]
         if row.kind == "all":
             table.add_section()

@@ -46,7 +46,8 @@ def test_orders_are_of_all_sorts() -> None:
 def test_knobs_are_arguments_or_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORDERS", "50")
     monkeypatch.setenv("SEED", "7")
+    monkeypatch.setenv("FAULT_EVERY", "2.5")
     chosen = knobs.read(["--rate", "5", "--seed", "8"])
-    assert (chosen.orders, chosen.rate, chosen.seed, chosen.flow_seconds) == (50, 5.0, 8, 10.0)
+    assert (chosen.orders, chosen.rate, chosen.seed, chosen.fault_every) == (50, 5.0, 8, 2.5)
     with pytest.raises(SystemExit):
         knobs.read(["--rate", "0"])
