@@ -56,8 +56,8 @@ def _prepare_environment() -> None:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "DJANGO_SETTINGS_MODULE": "shop.settings",
     }
-    # A service manager's stop and a closed terminal are stops like Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # A service manager's stop and a closed terminal are stops like Ctrl-C, which a shell's `&` would have ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 

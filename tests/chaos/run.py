@@ -1,6 +1,7 @@
 """One run of chaos, from the empty folder to the verdict."""
 
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -61,6 +62,9 @@ class Run:
             self.trouble.end()
             report = self._judge(flow_seconds, settle_seconds)
         finally:
+            # A second Ctrl-C must not leave half of it running.
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
             self.customers.leave()
             self.trouble.end()
             self.supervisor.kill_all()
