@@ -160,4 +160,4 @@ def _stock(facts: Facts, stock: Mapping[str, int]) -> Iterator[str]:
         if reserved != held[sku]:
             yield f"{sku}: {reserved} reserved, orders hold {held[sku]}"
         if held[sku]:
-            yield f"{sku}: {held[sku]} still held for orders that have ended"
+            yield f"{sku}: {held[sku]} still held"
