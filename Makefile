@@ -19,7 +19,7 @@ PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_
 	SECRET_KEY=only-for-make-check-0123456789-abcdefghijklmnopqrstuvwxyz API_TOKEN=only-for-make-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check format venv runtime
+.PHONY: help setup run test chaos check format venv runtime
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do \
@@ -30,6 +30,9 @@ run: runtime ## set up and run the shop on PORT=8000: database, broker, demo dat
 
 test: setup ## set up and run the tests, on servers of their own; ARGS="-k name" goes to pytest
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest $(ARGS)
+
+chaos: setup ## orders for minutes while everything is killed, frozen or flushed; then each is judged: docs/chaos.md
+	@$(CLEAN) $(PY) -m tests.chaos $(ARGS)
 
 check: setup ## what CI runs: format, lint, types, imports, migrations, settings, then the tests
 	@echo '== format'; $(PY) -m ruff format --check .

@@ -78,7 +78,7 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     if alone and stopped:
         return Outcome(failed=stopped[0].failed())
     return Outcome(
-        carries_on=carries_on or (not claims and _is_further_on(run_ids, place, epoch)),
+        carries_on=carries_on or (redelivered and not claims and _is_further_on(run_ids, place, epoch)),
         alone=wake_ups_of([claim.run for claim in (*left, *stopped)], size=1),
     )
 
@@ -139,7 +139,11 @@ def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> li
 
 
 def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
-    """Say whether a doubled message should let its chain go on: its first copy may have died after its commit."""
+    """Say whether a redelivered message should let its chain go on: who had it may have died after the commit.
+
+    A copy that the sweep sent ends here instead: whoever took the step carries on. Otherwise a backlog older than
+    `SAGAS_RESEND_AFTER_SECONDS` would grow by a whole chain with each copy.
+    """
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()
 
 

@@ -8,14 +8,15 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 from celery import Signature, Task, chain, current_app, shared_task
 from celery.exceptions import Ignore
 from django.conf import settings
+from django.db import InterfaceError, OperationalError, connections
 
 from . import clock, deliveries, engine, interventions, registry, selectors, undo
 from .deliveries import DeliveryWakeUp
@@ -38,6 +39,10 @@ _swept_at = 0.0
 _RECONCILE_SECONDS = 5.0
 _RELAY_QUEUE = "relay"
 _pile_is_gone = False
+#: A PostgreSQL that was killed is back within seconds; with the last try the work stays within its time limit.
+_OUTAGE_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+
+T = TypeVar("T")
 
 
 # Messages out ----------------------------------------------------------------------------------------------------
@@ -95,13 +100,16 @@ def register_tasks() -> None:
 
 def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> None:
     """Take runs one step on; end the chain quietly where nothing is left to carry on."""
+    given_out_before = bool(self.request.delivery_info and self.request.delivery_info.get("redelivered"))
     with _failing_alone(self):
-        outcome = engine.execute(
-            run_ids=[UUID(run_id) for run_id in run_ids],
-            place=place,
-            epoch=epoch,
-            clock=clock.now,
-            redelivered=bool(self.request.delivery_info and self.request.delivery_info.get("redelivered")),
+        outcome = _through_an_outage(
+            lambda again: engine.execute(
+                run_ids=[UUID(run_id) for run_id in run_ids],
+                place=place,
+                epoch=epoch,
+                clock=clock.now,
+                redelivered=given_out_before or again,
+            )
         )
         send(outcome.alone)
         if outcome.failed is not None:
@@ -120,8 +128,29 @@ def _failing_alone(task: Task[Any, Any]) -> Iterator[None]:
         raise
 
 
+def _through_an_outage(work: Callable[[bool], T]) -> T:
+    """Do work that is harmless when done again, and again while the database goes away; tell it whether it is again.
+
+    A worker without its database can do nothing else. Failing instead, it would use up every message of its queues
+    within seconds, and their runs would wait for the sweep.
+
+    Raises:
+        OperationalError, InterfaceError: the database did not come back in time.
+    """
+    again = False
+    for pause_seconds in _OUTAGE_PAUSES_SECONDS:
+        try:
+            return work(again)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("database_away", error=str(error).strip(), pause_seconds=pause_seconds)
+            connections.close_all()
+            time.sleep(pause_seconds)
+            again = True
+    return work(again)
+
+
 def _deliver(delivery_ids: list[int]) -> None:
-    send(owed=deliveries.deliver(delivery_ids=delivery_ids, clock=clock.now))
+    send(owed=_through_an_outage(lambda _: deliveries.deliver(delivery_ids=delivery_ids, clock=clock.now)))
 
 
 # bind=True: Celery runs an error callback of several parameters inside the failing process; a bound one is a message.
@@ -129,14 +158,16 @@ def _deliver(delivery_ids: list[int]) -> None:
 def compensate(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of a forward chain: turn back what the journal says has failed."""
     ids = [UUID(run_id) for run_id in run_ids]
-    send(undo.start_undo(run_ids=ids, epoch=epoch, now=clock.now()))
-    undo.hand_over(run_ids=ids, epoch=epoch, now=clock.now())
+    send(_through_an_outage(lambda _: undo.start_undo(run_ids=ids, epoch=epoch, now=clock.now())))
+    _through_an_outage(lambda _: undo.hand_over(run_ids=ids, epoch=epoch, now=clock.now()))
 
 
 @shared_task(name="sagas.hand_over", bind=True)
 def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of an undo chain: what cannot be undone needs a person."""
-    undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
+    _through_an_outage(
+        lambda _: undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
+    )
 
 
 # They come every second: an outage would be stored as many times over.

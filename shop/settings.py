@@ -140,7 +140,7 @@ UNFOLD = navigation.UNFOLD
 API_TOKEN = env.str("API_TOKEN", default="")
 CURRENCY = environment.matching("CURRENCY", "[A-Z]{3}", "an ISO 4217 code such as GBP", default="GBP")
 
-#: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise.
+#: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise, one a message.
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = env.str("EMAIL_HOST", default="")
 EMAIL_PORT = environment.whole("EMAIL_PORT", default=25, least=1)
@@ -150,7 +150,7 @@ EMAIL_USE_TLS = environment.flag("EMAIL_USE_TLS", default=False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="The shop <shop@localhost>")
 if not EMAIL_HOST:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_BACKEND = "shop.mail.MailFolder"
     EMAIL_FILE_PATH = embedded.var() / "mail"
 
 #: How long the payment provider may take to answer before its answer counts as lost.

@@ -119,7 +119,7 @@ class Processes:
         process.wait()
 
     def mails(self) -> list[str]:
-        return [path.read_text() for path in sorted(self.mail.glob("*"))] if self.mail.exists() else []
+        return [path.read_text() for path in sorted(self.mail.glob("*.eml"))]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Each run of the tests has servers of its own, kept by a keeper that starts them 
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -62,6 +63,10 @@ def test_postgresql_is_killed_while_orders_flow(place: Place, processes: Process
     wait_for(lambda: all_completed(40), why=state, seconds=60)
     assert_all_done_once(40)
     assert [worker.poll() for worker in workers] == [None, None]
+    # The outage used up no message: who had one waited with it.
+    said = b"".join(processes.log(worker) for worker in workers)
+    assert b"database_away" in said
+    assert re.findall(rb"Task (?!sagas\.relay|sagas\.sweep)\S+ raised unexpected", said) == []
 
 
 @pytest.fixture

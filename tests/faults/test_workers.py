@@ -11,7 +11,7 @@ from django.db import transaction
 from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
-from sagas.models import Event, Run, StepRun
+from sagas.models import Delivery, Event, Run, StepRun
 from tests.concurrency import at_once
 from tests.conftest import Processes, wait_for
 
@@ -54,7 +54,9 @@ def test_two_beats_and_two_relays_do_nothing_twice(place: Place, processes: Proc
     wait_for(lambda: all_completed(50), why=state)
     wait_for(lambda: len(message_ids(processes)) >= 50, why=state)
     assert_all_done_once(50)
-    assert len(message_ids(processes)) == len(set(message_ids(processes))) == 50
+    assert len(message_ids(processes)) == 50
+    # A mail that was sent again would be the same file: what counts is how often it was handed over.
+    assert set(Delivery.objects.values_list("attempts", flat=True)) == {1}
     assert set(FakeCharge.objects.values_list("calls", flat=True)) == {1}
     assert set(StepRun.objects.exclude(status="skipped").values_list("attempts", flat=True)) == {1}
     assert not Event.objects.filter(relayed_at=None).exclude(type="notifications.notification_sent").exists()

@@ -242,13 +242,23 @@ def test_whatever_an_exception_says_can_be_journalled(
 # Doubled, late and stale ------------------------------------------------------------------------------------------
 
 
-def test_a_doubled_message_does_nothing_and_lets_its_chain_go_on(ask: Ask, script: Script, clock: MovableClock) -> None:
+def test_a_redelivered_message_does_nothing_and_lets_its_chain_go_on(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    for expected in ("first k", "first k"):
-        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    for redelivered in (False, True):
+        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=redelivered)
         assert outcome.carries_on
-        assert script.did == [expected]
+        assert script.did == ["first k"]
+
+
+def test_a_copy_that_comes_too_late_ends_its_chain(ask: Ask, script: Script, clock: MovableClock) -> None:
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    assert engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
+    assert not engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
+    assert script.did == ["first k"]
 
 
 def test_a_message_of_an_old_epoch_does_nothing(ask: Ask, script: Script, clock: MovableClock) -> None:
