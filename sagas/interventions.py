@@ -241,6 +241,7 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
         )
         rows = [row for row in asked if row.run_id in portion.runs or row.delivery_id in portion.parked]
         for row in rows:
+            row.done_at = now
             try:
                 portion.do(row)
             except NotNow as refused:
