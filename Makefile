@@ -13,13 +13,13 @@ PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.13 python3)
 # The shop's variables of whoever calls must not reach tests: they would send real e-mail from a real database.
 CLEAN := env -u DATABASE_URL -u CELERY_BROKER_URL -u SECRET_KEY -u DEBUG -u HTTPS -u ALLOWED_HOSTS \
 	-u CSRF_TRUSTED_ORIGINS -u API_TOKEN -u CURRENCY -u EMAIL_HOST -u LOG_LEVEL -u PAYMENTS_TIMEOUT_SECONDS \
-	-u SAGAS_BATCH_SIZE -u SAGAS_RESEND_AFTER_SECONDS -u SAGAS_RECONCILE_SECONDS -u CELERY_VISIBILITY_TIMEOUT_SECONDS -u DJANGO_SETTINGS_MODULE
+	-u SAGAS_BATCH_SIZE -u SAGAS_TRY_SECONDS -u SAGAS_RESEND_AFTER_SECONDS -u SAGAS_RECONCILE_SECONDS -u CELERY_VISIBILITY_TIMEOUT_SECONDS -u DJANGO_SETTINGS_MODULE
 # As in production, for checks that open no connection.
 PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_BROKER_URL=redis://127.0.0.1:1/0 \
 	SECRET_KEY=only-for-make-check-0123456789-abcdefghijklmnopqrstuvwxyz API_TOKEN=only-for-make-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos check format venv runtime
+.PHONY: help setup run test chaos model check format venv runtime
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do \
@@ -28,11 +28,15 @@ help: ## list the targets
 run: runtime ## set up and run the shop on PORT=8000: database, broker, demo data, web, worker, relay, beat
 	@exec $(PY) -m shop.run
 
-test: setup ## set up and run the tests, on servers of their own; ARGS="-k name" goes to pytest
-	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest $(ARGS)
+test: setup ## set up and run the tests, on servers of their own; ARGS="-k name -n 0" goes to pytest
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 2 $(ARGS)
 
 chaos: setup ## orders for minutes while everything is killed, frozen or flushed; then each is judged: docs/chaos.md
 	@$(CLEAN) $(PY) -m tests.chaos $(ARGS)
+
+model: setup ## 10,000 random histories of engine and broker, judged after each step; some 20 minutes
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off MODEL_HISTORIES=$${MODEL_HISTORIES:-10000} \
+		$(PY) -m pytest -n 2 -s tests/model $(ARGS)
 
 check: setup ## what CI runs: format, lint, types, imports, migrations, settings, then the tests
 	@echo '== format'; $(PY) -m ruff format --check .

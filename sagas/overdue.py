@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, F, Min, QuerySet
 
 from . import registry
 from .events import known_types
 from .models import Delivery, Event, Run
+from .plans import MOST_RESENT
 from .reconciliation import Breach, Check, Look
 from .transitions import LIVE_RUNS, DeliveryStatus
 
@@ -34,6 +35,19 @@ def _events(look: Look) -> Iterator[Breach]:
 def _runs(look: Look) -> Iterator[Breach]:
     overdue = Run.objects.filter(status__in=LIVE_RUNS, due_at__lt=look.now - _SWEPT_AFTER)
     yield from _not_swept(overdue, "run", "saga", set(registry.names()))
+
+
+def _runs_nobody_takes(_: Look) -> Iterator[Breach]:
+    """Runs that were sent again and again, for about an hour, and did not move."""
+    stuck = Run.objects.filter(status__in=LIVE_RUNS, resent__gte=MOST_RESENT, steps__place=F("place"))
+    for row in stuck.order_by().values("saga", "steps__name").annotate(count=Count("pk"), oldest=Min("started_at")):
+        yield Breach(
+            key=f"{row['saga']}: {row['steps__name']}",
+            message=f"{_counted(row['count'], 'run')} of {row['saga']} sent again and again to {row['steps__name']},"
+            " and nobody took them: does a worker serve its queue?",
+            facts={"saga": row["saga"], "step": row["steps__name"]},
+            moving={"count": row["count"], "oldest_started_at": row["oldest"]},
+        )
 
 
 def _deliveries(look: Look) -> Iterator[Breach]:
@@ -70,5 +84,6 @@ def _at(row: dict[str, Any]) -> str:
 CHECKS = (
     Check(name="events-relayed", look=_events, whole=True),
     Check(name="runs-swept", look=_runs, whole=True),
+    Check(name="runs-taken", look=_runs_nobody_takes, whole=True),
     Check(name="deliveries-swept", look=_deliveries, whole=True),
 )

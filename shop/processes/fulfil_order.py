@@ -91,7 +91,8 @@ def confirm_order(call: OrderCall) -> Result:
 
 
 def notify_customer(call: OrderCall) -> Result:
-    return _tell(call, Kind.ORDER_CONFIRMED, **call.results["book-shipment"])
+    # Somebody who shipped it by hand may have had no number to give.
+    return _tell(call, Kind.ORDER_CONFIRMED, **call.results.get("book-shipment", {}))
 
 
 def reject_order(call: OrderCall) -> Result:

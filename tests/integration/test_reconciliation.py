@@ -292,6 +292,19 @@ def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed:
     assert found()["events-relayed", "orders.order_gilded"].endswith("this code does not know the type.")
 
 
+def test_runs_that_nobody_takes_are_found(place: Place) -> None:
+    place()
+    relay(now=timezone.now(), limit=500)
+    turn()
+    assert found() == {}
+    Run.objects.update(resent=10)
+    turn()
+    assert facts("runs-taken", "fulfil-order: reserve-stock")["count"] == 1
+    Run.objects.update(resent=0)
+    turn()
+    assert found() == {}
+
+
 def test_what_nobody_sweeps_is_found(place: Place) -> None:
     place("tok_flaky")
     place("tok_visa")
@@ -375,7 +388,7 @@ class Watched:
         self.thread.shutdown()
 
 
-ENGINES = ("events-relayed", "runs-swept", "deliveries-swept")
+ENGINES = ("events-relayed", "runs-swept", "runs-taken", "deliveries-swept")
 
 
 @pytest.fixture
