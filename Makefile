@@ -19,7 +19,7 @@ PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_
 	SECRET_KEY=only-for-make-check-0123456789-abcdefghijklmnopqrstuvwxyz API_TOKEN=only-for-make-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos model check format venv runtime
+.PHONY: help setup run test chaos matrix model check format venv runtime
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do \
@@ -29,10 +29,13 @@ run: runtime ## set up and run the shop on PORT=8000: database, broker, demo dat
 	@exec $(PY) -m shop.run
 
 test: setup ## set up and run the tests, on servers of their own; ARGS="-k name -n 0" goes to pytest
-	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 2 $(ARGS)
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 chaos: setup ## orders for minutes while everything is killed, frozen or flushed; then each is judged: docs/chaos.md
 	@$(CLEAN) $(PY) -m tests.chaos $(ARGS)
+
+matrix: setup ## every crash there is, for every way to pay, with its table; some minutes
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off CRASH_MATRIX=all $(PY) -m pytest -n 2 -rP tests/processes/test_crash_matrix.py
 
 model: setup ## 10,000 random histories of engine and broker, judged after each step; some 20 minutes
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off MODEL_HISTORIES=$${MODEL_HISTORIES:-10000} \

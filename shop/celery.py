@@ -5,14 +5,18 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.schedules import crontab, schedule
 from celery.signals import beat_init, celeryd_init, task_failure, task_prerun
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
+from kombu.transport.redis import Channel, QoS
 
 from . import embedded
+
+logger = structlog.get_logger(__name__)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
 
@@ -49,6 +53,26 @@ app.conf.beat_schedule = {
 @beat_init.connect
 def start_embedded_servers(**_: Any) -> None:
     embedded.ensure()
+
+
+class PatientQoS(QoS):
+    """Leaves messages that cannot be given back, for Redis is gone, to the visibility timeout.
+
+    Kombu 5.7 closes the channel of a lost connection by giving back over that same connection what is not acknowledged,
+    and the worker that prefetched something ends with it.
+    """
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Give back what is not acknowledged, once, if somebody takes it."""
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception as error:  # noqa: BLE001 - whatever a broken connection raises
+            delivered: Any = self._delivered
+            logger.warning("messages_not_given_back", error=str(error), messages=len(delivered))
+            delivered.clear()
+
+
+Channel.QoS = PatientQoS
 
 
 @task_prerun.connect

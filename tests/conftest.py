@@ -34,6 +34,12 @@ def shelves(transactional_db: None) -> None:
 
 
 @pytest.fixture
+def longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every pause last as long as it may: jitter may also draw one that is over at once."""
+    monkeypatch.setattr("sagas.retry.random.uniform", lambda _, longest: longest)
+
+
+@pytest.fixture
 def place(shelves: None) -> Callable[..., Order]:
     """Place an order of two mugs; everything can be said otherwise."""
 

@@ -1,5 +1,5 @@
 """Our own list: what else happens to sagas, each in one test of its name. The faults are played at the journal's edge;
-tests/faults and `make chaos` do the same to real processes.
+tests/faults and `make chaos` do the same to real processes, tests/e2e/test_work_queue.py drains ten thousand runs.
 """
 
 import json
@@ -17,8 +17,7 @@ from sagas.definition import Saga, Step
 from sagas.errors import OutcomeUnknown, Rejected
 from sagas.in_flight import faults_in_flight
 from sagas.interventions import Action
-from sagas.models import Attempt, Delivery, Event, Run, StepRun
-from sagas.plans import plan
+from sagas.models import Attempt, Delivery, Run, StepRun
 from sagas.testing import Broker, ChainMessage, Killed, MovableClock
 
 from .conftest import FORWARD, Store, TripWanted, run_of, settle, statuses
@@ -319,45 +318,3 @@ def test_an_undo_wins_over_its_steps_late_effect(want: Want, store: Store, broke
     assert store.effects == [*FORWARD[:3], "refund-card", "cancel-hotel", "cancel-flight"]
     assert statuses()["charge-card"] == "undone"
     assert run_of().results.get("charge-card") is None
-
-
-@pytest.mark.timeout(400)
-def test_ten_thousand_parked_runs_are_drained(
-    saga: Saga[TripWanted], store: Store, broker: Broker, clock: MovableClock, settings: Any
-) -> None:
-    """Runs that wait for a person at their last step are all retried with one reason, in portions, and complete."""
-    settings.SAGAS_BATCH_SIZE = 500
-    many = 10_000
-    for begin in range(0, many, 500):
-        with transaction.atomic():
-            outbox.emit(*(TripWanted(trip=f"t{number}") for number in range(begin, begin + 500)), now=clock())
-    Event.objects.update(relayed_at=clock())
-    planned = [plan(saga, event, now=clock()) for event in Event.objects.all()]
-    for run, rows in planned:
-        run.status, run.resumes_as, run.stopped_at, run.place, run.due_at = (
-            "needs_attention",
-            "running",
-            clock(),
-            3,
-            None,
-        )
-        run.attention = {"step": "send-confirmation", "kind": "retryable", "error": "ChannelDown", "message": "down"}
-        for row in rows[:3]:
-            row.status = "done"
-        rows[3].status = "failed"
-    Run.objects.bulk_create([run for run, _ in planned], batch_size=1000)
-    StepRun.objects.bulk_create([row for _, rows in planned for row in rows], batch_size=2000)
-    batch = interventions.ask(
-        Run.objects.filter(status="needs_attention").iterator(),
-        Action.RETRY,
-        reason="the mail server is back",
-        by="ada",
-        now=clock(),
-    )
-    while (worked := interventions.work(now=clock(), batch=batch, limit=1000)).done:
-        broker.send(worked.wake_ups)
-    broker.work_off()
-    settle(broker, clock, turns=2)
-    assert interventions.progress(batch) == interventions.Progress(total=many, done=many, refused=0)
-    assert Run.objects.filter(status="completed").count() == many
-    assert len(store.effects) == many

@@ -82,7 +82,8 @@ def all_is_told(processes: Processes, mails: int = 1) -> bool:
 
 
 def lost_its_session(processes: Processes, worker: Worker) -> bool:
-    return b"raised unexpected: OperationalError" in processes.log(worker)
+    log = processes.log(worker)
+    return b"raised unexpected: OperationalError" in log or b"database_away" in log
 
 
 def place_elsewhere(place: Place, *more: str) -> None:

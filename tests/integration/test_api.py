@@ -23,9 +23,11 @@ from orders import services as orders
 from orders.models import Order, OrderLine, Product
 from sagas.ids import new_id
 from sagas.models import Event, Run
-from sagas.testing import drive
+from sagas.testing import MovableClock, drive
 from shop.api import health as shop_health
 from tests.conftest import ROOT
+
+pytestmark = pytest.mark.usefixtures("longest_pauses")
 
 PROBLEM = "application/problem+json"
 TOKEN = "Bearer test-token"
@@ -321,7 +323,7 @@ def test_an_order_tells_its_story(place: Callable[..., Order]) -> None:
     order = place("tok_flaky")
     before = get(f"/api/orders/{order.id}").json()
     assert (before["status"], before["run"]) == ("pending", None)
-    drive()
+    drive(now=MovableClock())
     told = get(f"/api/orders/{order.id}").json()
     assert told["lines"] == [{"sku": "MUG", "name": "Mug", "quantity": 2, "unit_price_minor": 1000}]
     assert told["run"]["id"] == str(Run.objects.get().id)

@@ -27,6 +27,8 @@ from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from tests.conftest import Processes, wait_for
 
+pytestmark = pytest.mark.usefixtures("longest_pauses")
+
 Place = Callable[..., Order]
 
 

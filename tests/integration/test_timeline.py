@@ -17,6 +17,8 @@ from sagas.testing import drive
 from shop import timeline
 from shop.pages.order_page import Shown, span
 
+pytestmark = pytest.mark.usefixtures("longest_pauses")
+
 Place = Callable[..., Order]
 
 
@@ -195,7 +197,7 @@ def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock:
     for _ in range(3):
         drive(now=clock)
         clock.time += timedelta(minutes=1)
-    assert queries(lambda: timeline.story(small.id)) == queries(lambda: timeline.story(large.id)) == 12
+    assert queries(lambda: timeline.story(small.id)) == queries(lambda: timeline.story(large.id)) == 14
 
 
 def test_hundreds_of_lines_are_one_entry(place: Place, clock: TickingClock) -> None:

@@ -266,10 +266,14 @@ class World:
 
         return self._act(name, write)
 
-    def _act(self, name: str, work: Callable[[Call[Any]], Result]) -> Callable[[Call[Any]], Result]:
+    def _act(  # noqa: C901 - a list of all that may go wrong
+        self, name: str, work: Callable[[Call[Any]], Result]
+    ) -> Callable[[Call[Any]], Result]:
         def act(call: Call[Any]) -> Result:
             said = self.answers.get(name)
             answer = said.pop(0) if said else ""
+            if connection.in_atomic_block and answer.startswith("unknown"):
+                answer = "busy"  # what is rolled back is known
             match answer:
                 case "rejected":
                     raise Rejected("no")

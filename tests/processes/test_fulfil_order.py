@@ -15,6 +15,8 @@ from sagas import interventions
 from sagas.models import Attempt, Event, Run
 from sagas.testing import MovableClock, drive
 
+pytestmark = pytest.mark.usefixtures("longest_pauses")
+
 Place = Callable[..., Order]
 
 
