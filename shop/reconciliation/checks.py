@@ -23,7 +23,11 @@ _STARTED_AFTER = timedelta(seconds=60)
 _OWED_AFTER = timedelta(minutes=4)
 
 _REFUSED = ("rejected", "cancelled")
-_TOLD = {"confirmed": Kind.ORDER_CONFIRMED, **dict.fromkeys(_REFUSED, Kind.ORDER_REJECTED)}
+_TOLD = {
+    "confirmed": Kind.ORDER_CONFIRMED,
+    "rejected": Kind.ORDER_REJECTED,
+    "cancelled": Kind.ORDER_CANCELLED,
+}
 _DECIDED = {RunStatus.COMPLETED: ("confirmed",), RunStatus.COMPENSATED: _REFUSED}
 
 

@@ -20,7 +20,8 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
-from sagas import engine, registry, tasks
+from sagas import engine, interventions, registry, tasks
+from sagas.interventions import Action
 from sagas.models import Delivery, Event, Finding, Reconciliation, Run
 from sagas.reconciliation import Reconciled, reconcile
 from sagas.relay import relay
@@ -292,6 +293,23 @@ def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed:
     turn(after=timedelta(seconds=31))
     assert facts("events-relayed", "orders.order_gilded")["known_type"] is False
     assert found()["events-relayed", "orders.order_gilded"].endswith("this code does not know the type.")
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [(Action.CANCEL, "cancelled"), (Action.UNDO, "rejected"), (Action.PAUSE, "pending")]
+)
+def test_what_a_person_does_to_an_order_is_no_breach(place: Place, action: Action, status: str) -> None:
+    order, clock = place("tok_down"), MovableClock()
+    drive(now=clock)
+    batch = interventions.ask([Run.objects.get()], action, reason="they asked for it", by="ada", now=clock())
+    assert interventions.work(now=clock(), batch=batch).done == 1
+    clock.move(minutes=1)
+    drive(now=clock)
+    turn()
+    turn(after=timedelta(minutes=10))
+    order.refresh_from_db()
+    assert order.status == status
+    assert found() == {}
 
 
 def test_runs_that_nobody_takes_are_found(place: Place) -> None:
