@@ -1,6 +1,7 @@
-"""Saving many rows in one statement. Django's `bulk_update` builds a CASE per row and column, which costs more
-processor time than the steps themselves.
-"""  # noqa: D205
+"""Saving many rows in one statement.
+
+Django's `bulk_update` builds a CASE per row and column, which costs more processor time than the steps themselves.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,18 +1,19 @@
 """The sweep: finds runs that are due, overdue or were forgotten by a message that got lost, and sends them again."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import F, prefetch_related_objects
 
 from . import registry
 from .bulk import update_all
 from .definition import Failure
 from .errors import DefinitionError, Kind, RunOfOtherCodeError
-from .models import Run
+from .models import Run, StepRun
 from .plans import MOST_RESENT, WakeUp, resend_after, tasks_of, wake_ups_of
 from .progress import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .transitions import LIVE_RUNS, RunStatus
@@ -39,8 +40,7 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
         for run in due:
             run.resent = min(run.resent + 1, MOST_RESENT)
             run.due_at = now + resend_after(run.resent)
-            if run.resent == MOST_RESENT and run.attention is None and not _is_known(run):
-                run.attention = asdict(_other_code(run))
+        _note_unknown([run for run in due if run.resent == MOST_RESENT and run.attention is None])
         update_all(due, ("resent", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
         failed = [run for run in due if run.status == RunStatus.RUNNING and run.failure is not None]
@@ -48,13 +48,14 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
         return _start_undo(failed, now) + wake_ups_of(forward)
 
 
-def _is_known(run: Run) -> bool:
-    """Say whether this process has code for what is left of a run."""
-    try:
-        tasks_of(run, list(run.steps.all()))
-    except DefinitionError:
-        return False
-    return True
+def _note_unknown(runs: Sequence[Run]) -> None:
+    """Note that those runs need a person for whose rest this process has no code; two statements at most."""
+    prefetch_related_objects(runs, "steps")
+    for run in runs:
+        try:
+            tasks_of(run, run.steps.all())
+        except DefinitionError:
+            run.attention = asdict(_other_code(run))
 
 
 def _forgotten(now: datetime, limit: int) -> list[Run]:
@@ -114,10 +115,11 @@ def expire(*, now: datetime, limit: int) -> int:
         .order_by("deadline_at")
         .select_for_update(no_key=True, skip_locked=True)[:limit]
     )
+    here = {row.run_id: row for row in StepRun.objects.filter(run__in=late, place=F("run__place"))}
     expired = 0
     for run in late:
         run.deadline_at = None
-        if run.failure is None and stands_before_pivot(run, run.steps.get(place=run.place)):
+        if run.failure is None and stands_before_pivot(run, here[run.id]):
             set_failure(run, DEADLINE_PASSED)
             run.due_at = now
             expired += 1

@@ -8,7 +8,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import OperationalError, connections
+from django.db import OperationalError, connection, connections
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from sagas import engine, plans, registry, undo
@@ -383,3 +384,22 @@ def test_the_deadline_turns_back_a_run_that_waits_at_its_pivot(ask: Ask, script:
     drive(now=clock)
     assert standing()[0] == "compensated"
     assert script.did == ["first k", "far k", "pivot k", "undo-far k", "undo-first k", "say-sorry k"]
+
+
+@pytest.mark.parametrize("what", ["late", "stuck"])
+def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clock: MovableClock, what: str) -> None:
+    figures = []
+    for keys in (["one"], [f"k{number}" for number in range(9)]):
+        for key in keys:
+            ask(key)
+        relay(now=clock(), limit=10)
+        if what == "late":
+            clock.move(hours=2)
+        else:
+            clock.move(minutes=1)
+            Run.objects.filter(key__in=keys).update(resent=plans.MOST_RESENT)
+        Run.objects.exclude(key__in=keys).delete()
+        with CaptureQueriesContext(connection) as captured:
+            sweep(now=clock(), limit=100)
+        figures.append(len(captured))
+    assert figures[0] == figures[1]
