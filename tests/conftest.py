@@ -14,12 +14,12 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from redis import Redis
 
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from sagas import clock
-from shop.celery import app
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +57,16 @@ def place(shelves: None) -> Callable[..., Order]:
         return orders.place(**asked | more)
 
     return place
+
+
+def broker() -> Redis:
+    """Connect to the Redis of the tests.
+
+    Empty it with `flushdb`: Celery's own `purge` leaves what a killed worker had in hand, and the next worker after
+    the visibility timeout, in another test, is given it.
+    """
+    path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
+    return Redis(unix_socket_path=path, db=int(database))
 
 
 def read_the_clock() -> None:
@@ -149,7 +159,8 @@ def processes_in(folder: Path) -> Iterator[Processes]:
 @pytest.fixture
 def processes(transactional_db: None, tmp_path: Path) -> Iterator[Processes]:
     """Start real worker processes; the broker is empty before and after."""
-    app.control.purge()
-    with processes_in(tmp_path) as started:
-        yield started
-    app.control.purge()
+    with broker() as redis:
+        redis.flushdb()
+        with processes_in(tmp_path) as started:
+            yield started
+        redis.flushdb()

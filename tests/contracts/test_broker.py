@@ -15,16 +15,15 @@ from sagas.models import Run
 from sagas.plans import WakeUp
 from sagas.relay import relay
 from sagas.testing import Broker, ChainMessage, ErrorMessage
-from shop.celery import app
-from tests.faults.conftest import broker as redis_of
+from tests.conftest import broker as redis_of
 
 
 @pytest.fixture
 def redis(transactional_db: None) -> Iterator[Redis]:
-    app.control.purge()
     with redis_of() as redis:
+        redis.flushdb()
         yield redis
-    app.control.purge()
+        redis.flushdb()
 
 
 def on_redis(redis: Redis, queue: str) -> list[dict[str, Any]]:

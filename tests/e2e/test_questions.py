@@ -6,8 +6,6 @@ import sys
 from collections.abc import Callable
 
 import pytest
-import redis
-from django.conf import settings
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
@@ -18,7 +16,7 @@ from payments.models import FakeCharge, Payment
 from sagas import tasks
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.plans import wake_ups_of
-from tests.conftest import ROOT, Processes, wait_for
+from tests.conftest import ROOT, Processes, broker, wait_for
 
 Place = Callable[..., Order]
 
@@ -35,12 +33,6 @@ def has_ended(order: Order) -> bool:
 def stock(sku: str) -> tuple[int, int]:
     item = StockItem.objects.get(sku=sku)
     return item.on_hand, item.reserved
-
-
-def flush_broker() -> None:
-    path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
-    with redis.Redis(unix_socket_path=path, db=int(database)) as broker:
-        broker.flushdb()
 
 
 def test_the_payment_is_declined_after_the_stock_was_reserved(place: Place, processes: Processes) -> None:
@@ -137,7 +129,8 @@ def test_redis_is_flushed_with_a_hundred_runs_under_way(place: Place, processes:
     processes.beat()
     wait_for(lambda: Run.objects.filter(status="running").exists())
     wait_for(lambda: 0 < Order.objects.filter(status="confirmed").count() < len(orders))
-    flush_broker()
+    with broker() as redis:
+        redis.flushdb()
     assert not all_are("confirmed")
     wait_for(lambda: all_are("confirmed"), seconds=60)
     assert FakeCharge.objects.filter(status="charged", calls=1).count() == 100

@@ -9,9 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
-from redis import Redis
 
 from inventory.models import Parcel, Reservation, StockItem
 from orders.models import Order
@@ -56,11 +54,6 @@ def assert_all_done_once(orders: int) -> None:
     assert list(Reservation.objects.values_list("status", "quantity")) == [("shipped", 2)] * orders
     assert Parcel.objects.count() == orders
     assert stock("MUG") == (100 - 2 * orders, 0)
-
-
-def broker() -> "Redis":
-    path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
-    return Redis(unix_socket_path=path, db=int(database))
 
 
 def somebody_waits_for_us() -> bool:

@@ -10,12 +10,11 @@ from orders.models import Order
 from payments.models import FakeCharge
 from sagas.models import Attempt, Run, StepRun
 from shop.celery import app
-from tests.conftest import Processes, wait_for
+from tests.conftest import Processes, broker, wait_for
 
 from .conftest import (
     all_completed,
     assert_all_done_once,
-    broker,
     clock_off_by,
     clock_set_by,
     message_ids,

@@ -20,12 +20,11 @@ from sagas.models import Attempt, Delivery, Event, Run, StepRun
 from sagas.relay import relay
 from sagas.tasks import send
 from tests.concurrency import at_once
-from tests.conftest import Processes, wait_for
+from tests.conftest import Processes, broker, wait_for
 
 from .conftest import (
     all_completed,
     assert_all_done_once,
-    broker,
     message_ids,
     somebody_waits_for_us,
     state,

@@ -12,9 +12,9 @@ from orders.models import Order
 from sagas.ids import new_id
 from sagas.models import Attempt, Run
 from shop.celery import app
-from tests.conftest import Processes, wait_for
+from tests.conftest import Processes, broker, wait_for
 
-from .conftest import all_are, all_completed, assert_all_done_once, broker, state, stock
+from .conftest import all_are, all_completed, assert_all_done_once, state, stock
 
 Place = Callable[..., Order]
 
