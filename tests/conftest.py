@@ -14,6 +14,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from pytest_django import DjangoDbBlocker
 from redis import Redis
 
 from inventory import services as inventory
@@ -23,6 +24,24 @@ from sagas import clock
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes, by its own timeout, so that no process is left alone with it at the end."""
+
+    def seconds_allowed(item: pytest.Item) -> float:
+        marker = item.get_closest_marker("timeout")
+        return marker.args[0] if marker else 0.0
+
+    items.sort(key=seconds_allowed, reverse=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Read the clock once, so that no statement a test counts is a reading."""
+    with django_db_blocker.unblock():
+        clock.now()
+    clock._READ_EVERY_SECONDS = 86_400.0
 
 
 @pytest.fixture
@@ -67,12 +86,6 @@ def broker() -> Redis:
     """
     path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
     return Redis(unix_socket_path=path, db=int(database))
-
-
-def read_the_clock() -> None:
-    """Read the database's clock anew, so that none of the statements counted next is a reading."""
-    clock._reading = None
-    clock.now()
 
 
 def wait_for(what: Callable[[], T], *, seconds: float = 30.0, why: Callable[[], str] = str) -> T:

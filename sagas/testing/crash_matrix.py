@@ -28,7 +28,7 @@ Invariant = Callable[[str], None]
 Start = Callable[[datetime], object]
 
 #: Messages, relays and sweeps until a case counts as never ending; a run with a few retries takes dozens.
-_MOST_TURNS = 1000
+_MOST_TURNS = 400
 
 
 class Variant(StrEnum):

@@ -20,7 +20,6 @@ from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount
 from sagas.models import Delivery, Event, Run
 from sagas.testing import drive
-from tests.conftest import read_the_clock
 
 Place = Callable[..., Order]
 ADD, LIST = "/admin/orders/order/add/", "/admin/orders/order/"
@@ -233,7 +232,6 @@ def test_the_list_marks_and_filters_what_needs_a_person(staff: Client, place: Pl
 )  # fmt: skip
 def test_a_list_needs_no_query_per_row(staff: Client, place: Place, path: str) -> None:
     def count() -> int:
-        read_the_clock()
         with CaptureQueriesContext(connection) as captured:
             assert staff.get(f"/admin/{path}/").status_code == 200
         return len(captured)
@@ -284,7 +282,6 @@ def test_the_page_of_an_order_under_way_asks_again_each_second(staff: Client, pl
 
 def test_the_page_of_an_order_costs_the_same_for_any_order(staff: Client, place: Place) -> None:
     def count(order: Order) -> int:
-        read_the_clock()
         with CaptureQueriesContext(connection) as captured:
             assert staff.get(page(order)).status_code == 200
         return len(captured)

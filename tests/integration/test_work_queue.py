@@ -21,7 +21,6 @@ from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from shop import timeline
 from tests.concurrency import at_once
-from tests.conftest import read_the_clock
 
 Place = Callable[..., Order]
 ADMIN = "/admin/sagas/intervention"
@@ -223,7 +222,6 @@ def many(order: Order, count: int) -> None:
 
 def test_the_list_costs_the_same_for_one_and_for_five_hundred(boss: Client, place: Place) -> None:
     def count() -> int:
-        read_the_clock()
         with CaptureQueriesContext(connection) as captured:
             assert boss.get(QUEUE).status_code == 200
         return len(captured)

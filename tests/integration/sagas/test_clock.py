@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,10 +19,8 @@ from tests.faults.conftest import clock_off_by
 
 
 @pytest.fixture(autouse=True)
-def _unread(db: None) -> Iterator[None]:
-    clock._reading = None
-    yield
-    clock._reading = None
+def _unread(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_reading", None)
 
 
 def database_time() -> datetime:
@@ -66,7 +64,8 @@ def test_an_old_reading_is_renewed(
     monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     monkeypatch.setattr(clock, "_READ_EVERY_SECONDS", 0.01)
-    clock._reading = clock._Reading(time=datetime(2001, 1, 1, tzinfo=UTC), steady=time.clock_gettime(clock._STEADY) - 1)
+    old = clock._Reading(time=datetime(2001, 1, 1, tzinfo=UTC), steady=time.clock_gettime(clock._STEADY) - 1)
+    monkeypatch.setattr(clock, "_reading", old)
     with django_assert_num_queries(1):
         now = clock.now()
     assert abs(now - database_time()) < timedelta(seconds=1)
