@@ -14,6 +14,8 @@ from sagas import clock
 from sagas import selectors as sagas
 from shop.celery import ping_broker
 
+from ..reconciliation import LATE_SECONDS
+
 logger = structlog.get_logger(__name__)
 
 #: A server that takes longer counts as down.
@@ -30,13 +32,16 @@ class Health:
     broker: bool
     outbox_lag_seconds: float | None
     needing_attention: int | None
+    #: None also on a new shop, of which nobody has looked at the books yet.
+    reconciled_seconds_ago: float | None
 
     @property
     def status(self) -> str:
         if not (self.database and self.broker):
             return "down"
         late = self.outbox_lag_seconds is not None and self.outbox_lag_seconds > LAG_SECONDS
-        return "degraded" if late or self.needing_attention else "ok"
+        unchecked = self.reconciled_seconds_ago is not None and self.reconciled_seconds_ago > LATE_SECONDS
+        return "degraded" if late or unchecked or self.needing_attention else "ok"
 
 
 def health() -> Health:
@@ -44,12 +49,13 @@ def health() -> Health:
     until = time.monotonic() + ANSWER_SECONDS
     asked = _figures.ask(), _broker.ask()
     figures, broker = (_answer(future, until) for future in asked)
-    lag, attention = figures or (None, None)
+    lag, attention, reconciled = figures or (None, None, None)
     return Health(
         database=figures is not None,
         broker=broker is not None,
         outbox_lag_seconds=lag,
         needing_attention=attention,
+        reconciled_seconds_ago=reconciled,
     )
 
 
@@ -83,9 +89,10 @@ def _answer(asked: "Future[Any]", until: float) -> Any:
         return None
 
 
-def _count() -> tuple[float, int]:
+def _figures_now() -> tuple[float, int, float | None]:
     try:
-        return sagas.lag_seconds(now=clock.now()), len(sagas.keys_needing_attention()) + sagas.open_findings()
+        attention = len(sagas.keys_needing_attention()) + sagas.open_findings()
+        return sagas.lag_seconds(now=clock.now()), attention, sagas.reconciled_seconds_ago(now=clock.now())
     finally:
         connections.close_all()  # this thread's
 
@@ -95,5 +102,5 @@ def _ping() -> bool:
     return True
 
 
-_figures = _Probe("database", _count)
+_figures = _Probe("database", _figures_now)
 _broker = _Probe("broker", _ping)

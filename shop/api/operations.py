@@ -190,8 +190,9 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
     openapi_extra=_problems(s503="The database or the broker does not answer; the figures stand in the document."),
 )
 def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
-    """Answer within two seconds; `degraded` while events wait too long for the relay, or something needs a person.
+    """Answer within two seconds.
 
+    `degraded`: events wait too long for the relay, nobody reconciles the books, or something needs a person.
     With the broker down orders are still taken; they are carried on once it is back.
     """
     found = shop_health.health()
@@ -200,6 +201,7 @@ def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
         "broker": found.broker,
         "outbox_lag_seconds": found.outbox_lag_seconds,
         "needing_attention": found.needing_attention,
+        "reconciled_seconds_ago": found.reconciled_seconds_ago,
     }
     if found.status == "down":
         names = [name for name in ("database", "broker") if not document[name]]

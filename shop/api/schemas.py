@@ -129,3 +129,4 @@ class HealthOut(BaseModel):
     broker: bool
     outbox_lag_seconds: float | None
     needing_attention: int | None
+    reconciled_seconds_ago: float | None

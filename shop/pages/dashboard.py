@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.urls import reverse
 
 from orders import selectors as orders
@@ -12,10 +11,8 @@ from sagas import clock
 from sagas import selectors as sagas
 from sagas.workpages import may_see
 
+from ..reconciliation import LATE_SECONDS
 from .order_page import span
-
-#: Three turns late: nothing looks at the books.
-CHECKED_SECONDS = 60 + 2 * settings.SAGAS_RECONCILE_SECONDS
 
 
 def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +41,7 @@ def _work_queue(request: Any) -> list[dict[str, Any]]:
     attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
     lag_seconds = sagas.lag_seconds(now=clock.now())
     findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=clock.now())
-    late = checked is None or checked > CHECKED_SECONDS
+    late = checked is None or checked > LATE_SECONDS
     queue, listed = reverse("admin:sagas_queue"), reverse("admin:orders_order_changelist")
     may_act = may_see(request, "run")
     return [

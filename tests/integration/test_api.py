@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,13 @@ from hypothesis import strategies as st
 
 from orders import services as orders
 from orders.models import Order, OrderLine, Product
+from sagas import clock
 from sagas.ids import new_id
 from sagas.models import Event, Run
+from sagas.reconciliation import reconcile
 from sagas.testing import MovableClock, drive
 from shop.api import health as shop_health
+from shop.reconciliation import LATE_SECONDS
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
@@ -409,7 +412,17 @@ def test_a_shop_that_is_well_says_so_without_a_token(transactional_db: None) -> 
         "broker": True,
         "outbox_lag_seconds": 0.0,
         "needing_attention": 0,
+        "reconciled_seconds_ago": None,
     }
+
+
+@pytest.mark.parametrize(("late", "status"), [(-1.0, "ok"), (1.0, "degraded")])
+def test_books_that_nobody_looks_at_degrade_the_shop(transactional_db: None, late: float, status: str) -> None:
+    long_ago = clock.now() - timedelta(seconds=LATE_SECONDS + late)
+    reconcile(now=long_ago, checks=())
+    answer = Client().get("/api/health").json()
+    assert answer["status"] == status
+    assert answer["reconciled_seconds_ago"] == pytest.approx(LATE_SECONDS + late, abs=1)
 
 
 def test_events_that_wait_too_long_degrade_the_shop(place: Callable[..., Order]) -> None:
@@ -474,6 +487,7 @@ def test_health_answers_in_two_seconds_while_every_server_is_down(silent_server:
         "broker": False,
         "outbox_lag_seconds": None,
         "needing_attention": None,
+        "reconciled_seconds_ago": None,
     }
 
 
