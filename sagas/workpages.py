@@ -22,7 +22,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from . import clock, interventions, tasks, workqueue
+from . import clock, interventions, selectors, tasks, workqueue
 from .ids import new_id
 from .interventions import MEANS, MEANS_FOR_DELIVERY, Action, NotNow
 from .models import Delivery, Intervention, Run
@@ -45,12 +45,12 @@ class Button:
 
 
 def may_see(request: Any, kind: str) -> bool:
-    """Say whether somebody may look at runs or deliveries."""
+    """Say whether somebody may look at runs, deliveries or findings."""
     return any(request.user.has_perm(f"sagas.{verb}_{kind}") for verb in ("view", "change"))
 
 
 def may_change(request: Any, kind: str) -> bool:
-    """Say whether somebody may intervene in runs or deliveries."""
+    """Say whether somebody may intervene in runs or deliveries, or dismiss findings."""
     return bool(request.user.has_perm(f"sagas.change_{kind}"))
 
 
@@ -119,6 +119,9 @@ def queue(request: HttpRequest) -> HttpResponse:
     ]
     offered = {button.action for row in rows for button in row.buttons}
     query = meant.narrowed()
+    is_narrowed = any(getattr(asked, name) for name, _ in _FIELDS)
+    shows_findings = may_see(request, "finding") and not is_narrowed and number == 1
+    findings = list(selectors.findings()[:_A_PAGE]) if shows_findings else []
     return TemplateResponse(
         request,
         "sagas/queue.html",
@@ -129,7 +132,10 @@ def queue(request: HttpRequest) -> HttpResponse:
             total=total,
             everything=sum(group.count for group in every),
             fields=_fields(every, asked),
-            is_narrowed=any(getattr(asked, name) for name, _ in _FIELDS),
+            is_narrowed=is_narrowed,
+            findings=findings,
+            more_findings=len(findings) == _A_PAGE,
+            may_dismiss=may_change(request, "finding"),
             actions=[action for action in Action if action in offered],
             filter=query,
             number=number,
@@ -315,7 +321,7 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
             request,
             title=f"{action.label} “{one.step or one.process}” of {one.title}" if one else f"{action.label} {count:,}",
             action=action,
-            means=sorted({_means(action, kind) for kind in ({one.kind} if one else kinds)}, reverse=True),
+            means=_meanings(action, {one.kind} if one else kinds),
             form=form,
             one=one,
             one_url=_url_of(one) if one else "",
@@ -334,6 +340,12 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
         ),
         status=400 if form.is_bound else 200,
     )
+
+
+def _meanings(action: Action, kinds: set[str]) -> list[tuple[str, str]]:
+    """Return what will happen; where it differs by kind, with the name of each."""
+    told = {kind: _means(action, kind) for kind in _KINDS if kind in kinds}
+    return [(_KINDS[kind] if len(told) > 1 else "", text) for kind, text in told.items()]
 
 
 def _example(run: Run, step: str) -> str:

@@ -23,7 +23,7 @@ from payments.services import open_credit
 from sagas import engine, interventions, registry, tasks
 from sagas.interventions import Action
 from sagas.models import Delivery, Event, Finding, Reconciliation, Run
-from sagas.reconciliation import Reconciled, reconcile
+from sagas.reconciliation import Reconciled, dismiss, reconcile
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from tests.conftest import Processes, wait_for
@@ -582,6 +582,36 @@ def test_the_dashboard_and_the_health_page_say_that_books_do_not_balance(confirm
     Reconciliation.objects.all().delete()
     (figure,) = [figure for figure in boss.get("/admin/").context["figures"] if "balance" in figure["name"]]
     assert figure["name"] == "books that do not balance, checked never"
+
+
+def test_findings_stand_in_the_work_queue_for_who_may_see_them(
+    confirmed: Order, boss: Client, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue = "/admin/sagas/intervention/queue/"
+    Parcel.objects.all().delete()
+    turn()
+    finding, said = Finding.objects.get(), "is confirmed, but it has no parcel."
+    page = boss.get(queue).content.decode()
+    assert said in page
+    assert f"/admin/sagas/finding/dismiss/?id={finding.pk}" in page
+    assert said not in boss.get(f"{queue}?kind=run").content.decode()
+    assert said not in boss.get(f"{queue}?page=2&kind=delivery").content.decode()
+    onlooker = User.objects.create_user("onlooker", is_staff=True)
+    client = Client()
+    client.force_login(onlooker)
+    onlooker.user_permissions.add(Permission.objects.get(codename="view_run"))
+    assert said not in client.get(queue).content.decode()
+    onlooker.user_permissions.add(Permission.objects.get(codename="view_finding"))
+    page = client.get(queue).content.decode()
+    assert said in page
+    assert "/dismiss/" not in page
+    call_command("sagas", "queue")
+    assert said in capsys.readouterr().out
+    call_command("sagas", "queue", "--json")
+    (told,) = json.loads(capsys.readouterr().out)
+    assert (told["kind"], told["id"]) == ("finding", finding.pk)
+    dismiss(finding_ids=[finding.pk], by="boss", reason="Sent by hand.", now=timezone.now())
+    assert "Nothing needs a person." in boss.get(queue).content.decode()
 
 
 def test_findings_are_listed_in_a_terminal(confirmed: Order, capsys: pytest.CaptureFixture[str]) -> None:

@@ -254,6 +254,13 @@ def test_a_button_leads_to_a_form_that_says_what_will_happen_and_changes_nothing
     assert not Intervention.objects.exists()
 
 
+def test_the_form_for_runs_and_deliveries_says_what_happens_to_which(boss: Client, stuck: Run) -> None:
+    parked(Order.objects.get(id=stuck.key))
+    words = text_of(boss.get(f"{FORM}?action=retry&all=1&status=needs_attention"))
+    assert f"Runs: {interventions.MEANS[interventions.Action.RETRY]}" in words
+    assert f"Parked deliveries: {interventions.MEANS_FOR_DELIVERY[interventions.Action.RETRY]}" in words
+
+
 def test_a_retry_is_done_at_once_with_its_reason_and_the_person_comes_back(boss: Client, stuck: Run) -> None:
     response = send(boss, typed("retry", stuck, back=f"{QUEUE}?kind=run"))
     assert response.redirect_chain == [(f"{QUEUE}?kind=run", 302)]

@@ -107,13 +107,16 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _queue(self, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
-        waiting = terminal.waiting(WAITING, limit)
+        waiting, findings = terminal.waiting(WAITING, limit), self._open_findings()[:limit]
         if json:
-            self._write_json([terminal.as_json(facts) for facts in waiting])
+            found = [{"kind": "finding"} | finding for finding in findings]
+            self._write_json([*found, *(terminal.as_json(facts) for facts in waiting)])
             return
+        for finding in findings:
+            self._write_finding(finding)
         for facts in waiting:
             self._write_waiting(facts)
-        if not waiting:
+        if not waiting and not findings:
             self.stdout.write("Nothing needs a person.")
 
     def _write_waiting(self, facts: Facts) -> None:
@@ -172,14 +175,21 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _findings(self, json: bool, **_: Any) -> None:  # noqa: FBT001
-        columns = ("id", "check_name", "key", "message", "facts", "found_at", "last_seen_at")
-        found = list(selectors.findings().values(*columns))
+        found = self._open_findings()
         if json:
             self._write_json(found)
-        for finding in [] if json else found:
-            self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
-        if not found and not json:
+            return
+        for finding in found:
+            self._write_finding(finding)
+        if not found:
             self.stdout.write("The books balance.")
+
+    def _open_findings(self) -> list[dict[str, Any]]:
+        columns = ("id", "check_name", "key", "message", "facts", "found_at", "last_seen_at")
+        return [dict(finding) for finding in selectors.findings().values(*columns)]
+
+    def _write_finding(self, finding: dict[str, Any]) -> None:
+        self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
