@@ -2,11 +2,12 @@
 or publication, calls hang and answers get lost, clocks jump, people press buttons; after each step everything that
 stands must be right, and in the end everything ends.
 
-`make model` walks 10,000 histories; a run of the tests walks a few hundred of them.
+`make model` walks 10,000 histories; a run of the tests walks 150.
 """
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sagas.interventions import Action
 from sagas.models import Run
+from sagas.progressbar import progress
 from sagas.testing import Message
 
 from .world import ANSWERS, World
@@ -144,4 +146,14 @@ def test_whatever_happens_every_run_ends_and_every_effect_is_made_once(effects: 
         print_blob=True,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(seed(SEED + part)(type("Engine", (Engine,), {})), settings=walk)
+    with progress(f"Part {part + 1} of {PARTS}", HISTORIES // PARTS, lambda line: print(line, file=sys.stderr)) as show:  # noqa: T201
+
+        class Walk(Engine):
+            walked = 0
+
+            def teardown(self) -> None:
+                super().teardown()
+                Walk.walked += 1
+                show(Walk.walked, f"{Walk.walked} histories")
+
+        run_state_machine_as_test(seed(SEED + part)(Walk), settings=walk)
