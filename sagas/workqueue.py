@@ -1,7 +1,7 @@
 """What needs a person: runs that stand still and parked deliveries, narrowed down, in one list, a page at a time.
 
-A further kind joins `_lines`, `groups`, `fetch` and `facts`; the pages and the command take it from there. Findings of the
-reconciliation stand beside the list: no run is behind them to act on.
+A further kind joins `_lines`, `groups`, `fetch` and `facts`; the pages and the command take it from there. Findings of
+the reconciliation stand beside the list: no run is behind them to act on.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
