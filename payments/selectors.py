@@ -63,9 +63,10 @@ def credit_held(order_ids: Collection[UUID]) -> dict[UUID, CreditHold]:
 
 
 def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID]) -> list[tuple[CreditAccount, int]]:
-    """Return those accounts, of these customers or with holds for these orders, whose `held_minor` is not the sum of
-    what is held, each with that sum; two statements, however many.
-    """  # noqa: D205
+    """Return the accounts whose `held_minor` is not the sum of what is held, each with that sum.
+
+    Looked at are those of these customers, or with holds for these orders; two statements, however many.
+    """
     ids = set(CreditHold.objects.filter(order_id__in=order_ids).values_list("account_id", flat=True))
     accounts = CreditAccount.objects.filter(Q(pk__in=ids) | Q(customer_email__in=emails)).annotate(
         holds_minor=Sum("holds__amount_minor", filter=Q(holds__status=CreditHold.Status.HELD), default=0)
