@@ -39,8 +39,10 @@ _swept_at = 0.0
 _RECONCILE_SECONDS = 5.0
 _RELAY_QUEUE = "relay"
 _pile_is_gone = False
-#: A PostgreSQL that was killed is back within seconds; with the last try the work stays within its time limit.
-_OUTAGE_PAUSES_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+#: A PostgreSQL that was killed is back within seconds, on a busy machine within some more; with the last try the work
+#: stays within its time limit.
+_OUTAGE_SECONDS = 25.0
+_LONGEST_PAUSE_SECONDS = 3.2
 
 T = TypeVar("T")
 
@@ -137,16 +139,17 @@ def _through_an_outage(work: Callable[[bool], T]) -> T:
     Raises:
         OperationalError, InterfaceError: the database did not come back in time.
     """
-    again = False
-    for pause_seconds in _OUTAGE_PAUSES_SECONDS:
+    until, pause_seconds, again = time.monotonic() + _OUTAGE_SECONDS, 0.1, False
+    while True:
         try:
             return work(again)
         except (OperationalError, InterfaceError) as error:
+            if time.monotonic() + pause_seconds > until:
+                raise
             logger.warning("database_away", error=str(error).strip(), pause_seconds=pause_seconds)
             connections.close_all()
             time.sleep(pause_seconds)
-            again = True
-    return work(again)
+            pause_seconds, again = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS), True
 
 
 def _deliver(delivery_ids: list[int]) -> None:
