@@ -250,7 +250,7 @@ def watched(saga: Saga[Any], watch: Callable[[], Watch]) -> list[Subscription]:
     """Return what the registry knows, and `saga`, with every action calling at its boundaries."""
     known = registry.subscriptions()
     if saga.name not in registry.names():
-        known += map(starts, [saga])
+        known.append(starts(saga))
     return [_watched_subscription(subscription, watch) for subscription in known]
 
 
