@@ -384,18 +384,20 @@ class FindingAdmin(InspectAdmin):
             raise PermissionDenied
         ids = [int(pk) for pk in request.GET.getlist("id") if pk.isascii() and pk.isdigit() and len(pk) < 19]
         reason = request.POST.get("reason", "").replace("\x00", "").strip()
+        back = workpages.back_to(request, request.GET.get("back", ""), otherwise="admin:sagas_finding_changelist")
         if request.method == "POST" and reason:
             dismissed = reconciliation.dismiss(
                 finding_ids=ids, by=request.user.get_username(), reason=reason, now=clock.now()
             )
             said = f"{dismissed} dismissed." if dismissed else "None of these is open any more; nothing was dismissed."
             self.message_user(request, said, messages.SUCCESS if dismissed else messages.WARNING)
-            return HttpResponseRedirect(reverse("admin:sagas_finding_changelist"))
+            return HttpResponseRedirect(back)
         context = self.admin_site.each_context(request) | {
             "title": "Dismiss findings",
             "opts": self.opts,
             "findings": Finding.objects.filter(pk__in=ids[:_MOST_DISMISSED], status=Finding.Status.OPEN).order_by("pk"),
             "missing": request.method == "POST",
+            "back": back,
         }
         return TemplateResponse(request, "sagas/dismiss.html", context)
 

@@ -49,7 +49,7 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
 
 
 def _note_unknown(runs: Sequence[Run]) -> None:
-    """Note that those runs need a person for whose rest this process has no code; two statements at most."""
+    """Note that those runs need a person for whose rest this process has no code; one statement."""
     prefetch_related_objects(runs, "steps")
     for run in runs:
         try:

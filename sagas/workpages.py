@@ -298,7 +298,12 @@ def _wish(request: HttpRequest, query: QueryDict) -> _Wish:
     kinds = kinds & allowed if chosen.meant is not None else kinds
     if not allowed or not kinds <= allowed or (chosen.meant is not None and not kinds):
         raise PermissionDenied
-    return _Wish(action=action, chosen=chosen, kinds=kinds, back=_back(request, query.get("back", "")))
+    return _Wish(
+        action=action,
+        chosen=chosen,
+        kinds=kinds,
+        back=back_to(request, query.get("back", ""), otherwise="admin:sagas_queue"),
+    )
 
 
 def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpResponse:
@@ -387,9 +392,10 @@ def _tell(request: HttpRequest, asked: Intervention) -> None:
         messages.info(request, f"{what} is being done: a worker is at it at this moment, yours is next.")
 
 
-def _back(request: HttpRequest, wanted: str) -> str:
+def back_to(request: HttpRequest, wanted: str, *, otherwise: str) -> str:
+    """Return the address somebody came from, if it is one of ours."""
     safe = wanted.startswith("/") and url_has_allowed_host_and_scheme(wanted, {request.get_host()})
-    return wanted if safe else reverse("admin:sagas_queue")
+    return wanted if safe else reverse(otherwise)
 
 
 # A batch --------------------------------------------------------------------------------------------------------------
@@ -425,5 +431,5 @@ def _batch(request: HttpRequest, batch_id: UUID) -> dict[str, Any]:
         "poll_ms": 700 if far.pending else 0,
         "part_url": reverse("admin:sagas_batch_part", args=[batch_id]),
         "audit_url": f"{reverse('admin:sagas_intervention_changelist')}?batch={batch_id}",
-        "back": _back(request, request.GET.get("back", "")),
+        "back": back_to(request, request.GET.get("back", ""), otherwise="admin:sagas_queue"),
     }

@@ -23,7 +23,7 @@ from payments.services import open_credit
 from sagas import engine, interventions, registry, tasks
 from sagas.interventions import Action
 from sagas.models import Delivery, Event, Finding, Reconciliation, Run
-from sagas.reconciliation import Reconciled, dismiss, reconcile
+from sagas.reconciliation import Reconciled, reconcile
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from tests.conftest import Processes, wait_for
@@ -593,7 +593,8 @@ def test_findings_stand_in_the_work_queue_for_who_may_see_them(
     finding, said = Finding.objects.get(), "is confirmed, but it has no parcel."
     page = boss.get(queue).content.decode()
     assert said in page
-    assert f"/admin/sagas/finding/dismiss/?id={finding.pk}" in page
+    dismissal = f"/admin/sagas/finding/dismiss/?id={finding.pk}&amp;back={queue}"
+    assert dismissal in page
     assert said not in boss.get(f"{queue}?kind=run").content.decode()
     assert said not in boss.get(f"{queue}?page=2&kind=delivery").content.decode()
     onlooker = User.objects.create_user("onlooker", is_staff=True)
@@ -610,8 +611,11 @@ def test_findings_stand_in_the_work_queue_for_who_may_see_them(
     call_command("sagas", "queue", "--json")
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["kind"], told["id"]) == ("finding", finding.pk)
-    dismiss(finding_ids=[finding.pk], by="boss", reason="Sent by hand.", now=timezone.now())
-    assert "Nothing needs a person." in boss.get(queue).content.decode()
+    elsewhere = boss.post(f"/admin/sagas/finding/dismiss/?id={finding.pk}&back=//evil.example/", {"reason": ""})
+    assert "evil.example" not in elsewhere.content.decode()
+    after = boss.post(dismissal.replace("&amp;", "&"), {"reason": "Sent by hand."}, follow=True)
+    assert after.redirect_chain == [(queue, 302)]
+    assert "Nothing needs a person." in after.content.decode()
 
 
 def test_findings_are_listed_in_a_terminal(confirmed: Order, capsys: pytest.CaptureFixture[str]) -> None:

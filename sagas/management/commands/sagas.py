@@ -107,7 +107,7 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _queue(self, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
-        waiting, findings = terminal.waiting(WAITING, limit), self._open_findings()[:limit]
+        waiting, findings = terminal.waiting(WAITING, limit), self._open_findings(limit)
         if json:
             found = [{"kind": "finding"} | finding for finding in findings]
             self._write_json([*found, *(terminal.as_json(facts) for facts in waiting)])
@@ -184,9 +184,9 @@ class Command(BaseCommand):
         if not found:
             self.stdout.write("The books balance.")
 
-    def _open_findings(self) -> list[dict[str, Any]]:
+    def _open_findings(self, limit: int | None = None) -> list[dict[str, Any]]:
         columns = ("id", "check_name", "key", "message", "facts", "found_at", "last_seen_at")
-        return [dict(finding) for finding in selectors.findings().values(*columns)]
+        return [dict(finding) for finding in selectors.findings().values(*columns)[:limit]]
 
     def _write_finding(self, finding: dict[str, Any]) -> None:
         self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
