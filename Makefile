@@ -37,7 +37,7 @@ chaos: setup ## orders for minutes while everything is killed, frozen or flushed
 matrix: setup ## every crash there is, for every way to pay, with its table; some minutes
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off CRASH_MATRIX=all $(PY) -m pytest -n 2 -rP tests/processes/test_crash_matrix.py
 
-model: setup ## 10,000 random histories of engine and broker, judged after each step; some 20 minutes
+model: setup ## 10,000 random histories of engine and broker, judged after each step; about half an hour
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off MODEL_HISTORIES=$${MODEL_HISTORIES:-10000} \
 		$(PY) -m pytest -n 2 -s tests/model $(ARGS)
 
