@@ -1,17 +1,37 @@
 """Holding stock, giving it back, sending it away."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from sagas import outbox
+from sagas.bulk import array, insert_all
 
 from .errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
 from .events import Held, ShipmentBooked, StockReleased, StockReserved
 from .models import Parcel, Reservation, StockItem
+
+
+@dataclass(frozen=True, kw_only=True)
+class StockRequest:
+    """What `reserve` is asked for: quantities by SKU, under a key."""
+
+    order_id: UUID
+    wanted: Mapping[str, int]
+    key: str
+
+    @classmethod
+    def of(cls, *, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str) -> Self:
+        """Return the request; a SKU may stand twice in `quantities`."""
+        wanted: dict[str, int] = defaultdict(int)
+        for sku, quantity in quantities:
+            wanted[sku] += quantity
+        return cls(order_id=order_id, wanted=wanted, key=key)
 
 
 def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, now: datetime) -> list[Reservation]:
@@ -28,9 +48,7 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, 
         ReservedAlready: Rejected; the order has stock under another key.
         ReservationEnded: Rejected; `release` came first, under this key.
     """
-    wanted: dict[str, int] = defaultdict(int)
-    for sku, quantity in quantities:
-        wanted[sku] += quantity
+    wanted = StockRequest.of(order_id=order_id, quantities=quantities, key=key).wanted
     with transaction.atomic():
         # First the locks, then the look: a second try at the same moment waits here and finds what the first one did.
         stock = _locked(wanted)
@@ -51,6 +69,42 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, 
             for sku, quantity in wanted.items()
         )
         outbox.emit(StockReserved(order_id=order_id, lines=_lines(reservations)), now=now)
+    return reservations
+
+
+def reserve_many(requests: Sequence[StockRequest], *, now: datetime) -> dict[UUID, list[Reservation]]:
+    """Hold stock for many orders; return what is held, by order. An order that cannot have all of it is left out.
+
+    Transaction: opens one.
+    Idempotent: by order; one that has or had stock already is left out.
+    """
+    with transaction.atomic():
+        stock = _locked(sku for request in requests for sku in request.wanted)
+        known = set(
+            Reservation.objects.filter(order_id__in=[request.order_id for request in requests]).values_list(
+                "order_id", flat=True
+            )
+        )
+        taken: dict[str, int] = defaultdict(int)
+        reservations: dict[UUID, list[Reservation]] = {}
+        for request in requests:
+            fits = all(
+                sku in stock and stock[sku].available - taken[sku] >= quantity
+                for sku, quantity in request.wanted.items()
+            )
+            if request.order_id in known or not fits:
+                continue
+            for sku, quantity in request.wanted.items():
+                taken[sku] += quantity
+            reservations[request.order_id] = [
+                Reservation(order_id=request.order_id, key=request.key, sku=sku, quantity=quantity, reserved_at=now)
+                for sku, quantity in request.wanted.items()
+            ]
+        _move(taken, on_hand=0, reserved=1)
+        insert_all([row for rows in reservations.values() for row in rows])
+        outbox.emit(
+            *(StockReserved(order_id=order_id, lines=_lines(rows)) for order_id, rows in reservations.items()), now=now
+        )
     return reservations
 
 
@@ -91,13 +145,41 @@ def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
         _locked(quantities)
         _move(quantities, on_hand=-1, reserved=-1)
         _end(order_id, Reservation.Status.SHIPPED, now)
-        parcel = Parcel(order_id=order_id, booked_at=now)
-        parcel.tracking_number = f"PX{parcel.id.hex[-14:].upper()}"
+        parcel = _parcel(order_id, now)
         parcel.save(force_insert=True)
-        outbox.emit(
-            ShipmentBooked(order_id=order_id, lines=_lines(held), tracking_number=parcel.tracking_number), now=now
-        )
+        outbox.emit(_booked(parcel, held), now=now)
     return parcel
+
+
+def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Parcel]:
+    """Send what is held for many orders on its way; return the new parcels, by order.
+
+    Transaction: opens one.
+    Idempotent: by order; one that has a parcel, or nothing held, is left out.
+    """
+    with transaction.atomic():
+        held: dict[UUID, list[Reservation]] = defaultdict(list)
+        for reservation in (
+            Reservation.objects.filter(order_id__in=order_ids, status=Reservation.Status.HELD)
+            .order_by("order_id", "sku")
+            .select_for_update()
+        ):
+            held[reservation.order_id].append(reservation)
+        for order_id in Parcel.objects.filter(order_id__in=order_ids).values_list("order_id", flat=True):
+            held.pop(order_id, None)
+        quantities: dict[str, int] = defaultdict(int)
+        for rows in held.values():
+            for reservation in rows:
+                quantities[reservation.sku] += reservation.quantity
+        _locked(quantities)
+        _move(quantities, on_hand=-1, reserved=-1)
+        Reservation.objects.filter(pk__in=[row.pk for rows in held.values() for row in rows]).update(
+            status=Reservation.Status.SHIPPED, ended_at=now
+        )
+        parcels = {order_id: _parcel(order_id, now) for order_id in held}
+        insert_all(list(parcels.values()))
+        outbox.emit(*(_booked(parcel, held[order_id]) for order_id, parcel in parcels.items()), now=now)
+    return parcels
 
 
 def receive(quantities: Mapping[str, int]) -> None:
@@ -114,7 +196,7 @@ def receive(quantities: Mapping[str, int]) -> None:
             SELECT sku, quantity, 0 FROM unnest(%s::text[], %s::bigint[]) AS received (sku, quantity) ORDER BY sku
             ON CONFLICT (sku) DO UPDATE SET on_hand = inventory_stockitem.on_hand + EXCLUDED.on_hand
             """,
-            [list(quantities), list(quantities.values())],
+            [array(quantities), array(quantities.values())],
         )
 
 
@@ -149,7 +231,7 @@ def _move(quantities: Mapping[str, int], *, on_hand: int, reserved: int) -> None
             FROM unnest(%s::text[], %s::bigint[]) AS moved (sku, quantity)
             WHERE stock.sku = moved.sku
             """,
-            [on_hand, reserved, list(quantities), list(quantities.values())],
+            [on_hand, reserved, array(quantities), array(quantities.values())],
         )
 
 
@@ -157,5 +239,15 @@ def _end(order_id: UUID, status: Reservation.Status, now: datetime) -> None:
     Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD).update(status=status, ended_at=now)
 
 
-def _lines(reservations: list[Reservation]) -> tuple[Held, ...]:
+def _parcel(order_id: UUID, now: datetime) -> Parcel:
+    parcel = Parcel(order_id=order_id, booked_at=now)
+    parcel.tracking_number = f"PX{parcel.id.hex[-14:].upper()}"
+    return parcel
+
+
+def _booked(parcel: Parcel, held: Sequence[Reservation]) -> ShipmentBooked:
+    return ShipmentBooked(order_id=parcel.order_id, lines=_lines(held), tracking_number=parcel.tracking_number)
+
+
+def _lines(reservations: Sequence[Reservation]) -> tuple[Held, ...]:
     return tuple(Held(sku=reservation.sku, quantity=reservation.quantity) for reservation in reservations)

@@ -1,5 +1,6 @@
 """What the shop asks of a way to reach people; `channels/` holds the ways."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from .models import Notification
@@ -14,3 +15,6 @@ class Channel(Protocol):
         Raises:
             ChannelDown: it did not leave; try again later.
         """
+
+    def send_many(self, notifications: Sequence[Notification]) -> list[Notification]:
+        """Send what can be sent within some seconds, as `send` does; return what left."""

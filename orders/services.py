@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -102,6 +102,24 @@ def confirm(*, order_id: UUID, now: datetime) -> Order:
         OrderDecidedAlready: it was rejected or cancelled.
     """
     return _decide(order_id, Order.Status.CONFIRMED, reason="", now=now)
+
+
+def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
+    """Tell that customers get their orders; return the orders that were pending and are confirmed now.
+
+    Transaction: opens one.
+    Idempotent: by order; what was decided before is left out.
+    """
+    with transaction.atomic():
+        pending = list(
+            Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).order_by("id").select_for_update()
+        )
+        for order in pending:
+            order.status, order.decided_at = Order.Status.CONFIRMED, now
+        confirmed = {order.id for order in pending}
+        Order.objects.filter(id__in=confirmed).update(status=Order.Status.CONFIRMED, decided_at=now)
+        outbox.emit(*map(_decided, pending), now=now)
+    return confirmed
 
 
 def reject(*, order_id: UUID, reason: str, now: datetime) -> Order:

@@ -1,5 +1,6 @@
 """What the shop asks of a payment provider; `gateways/` holds those it can talk to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +13,16 @@ class Charge:
     amount_minor: int
     currency: str
     refunded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChargeOrder:
+    """What `charge` is called with."""
+
+    key: str
+    amount_minor: int
+    currency: str
+    method: str
 
 
 class Gateway(Protocol):
@@ -31,6 +42,13 @@ class Gateway(Protocol):
             CardDeclined: the bank says no; a repeat gets the same answer.
             PaymentCancelled: `refund` came first.
             UnknownPaymentMethod: not one of `methods`.
+        """
+
+    def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge]:
+        """Charge many at once; return the charges that were made now, by key.
+
+        A key that is missing there was declined, was charged before, or has not answered within moments: it may have
+        been charged. Ask for it alone.
         """
 
     def find(self, *, key: str) -> Charge | None:

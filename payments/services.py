@@ -1,5 +1,6 @@
 """Taking money, giving it back, keeping credit back."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -9,11 +10,12 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from sagas import outbox
+from sagas.bulk import insert_all
 from sagas.errors import TransactionRefusedError
 
 from .errors import CardDeclined, CreditHeldAlready, CreditHoldEnded, CreditLimitExceeded, NoCredit, PaidAlready
 from .events import CreditHeld, CreditReleased, PaymentCaptured, PaymentDeclined, PaymentRefunded
-from .gateway import Charge, Gateway
+from .gateway import Charge, ChargeOrder, Gateway
 from .gateways.fake import FakeGateway
 from .models import CreditAccount, CreditHold, Payment
 
@@ -65,6 +67,39 @@ def capture(request: PaymentRequest, *, now: datetime) -> Payment:
         _record_declined(request, declined.reason, now)
         raise
     return _record_captured(request, charge, now)
+
+
+def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[UUID, Payment]:
+    """Charge many customers once each; return the payments that surely were made, by order.
+
+    Those left out may have been charged: `find_capture` tells.
+
+    Transaction: refuses one; opens one to write down what the provider answered.
+    Idempotent: by each `key`, here and at the provider.
+
+    Raises:
+        TransactionRefusedError: called inside a transaction.
+    """
+    _refuse_transaction()
+    paid = set(
+        Payment.objects.filter(
+            order_id__in=[request.order_id for request in requests], status=Payment.Status.CAPTURED
+        ).values_list("order_id", flat=True)
+    )
+    asked = {request.key: request for request in requests if request.order_id not in paid}
+    charges = gateway().charge_many(
+        [
+            ChargeOrder(
+                key=request.key, amount_minor=request.amount_minor, currency=request.currency, method=request.method
+            )
+            for request in asked.values()
+        ]
+    )
+    payments = {key: _captured(asked[key], charge, now) for key, charge in charges.items()}
+    with transaction.atomic():
+        insert_all(list(payments.values()))
+        outbox.emit(*map(_captured_event, payments.values()), now=now)
+    return {payment.order_id: payment for payment in payments.values()}
 
 
 def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
@@ -208,6 +243,24 @@ def _refuse_transaction() -> None:
         raise TransactionRefusedError("a payment provider is never called inside a transaction")
 
 
+def _captured(request: PaymentRequest, charge: Charge, now: datetime) -> Payment:
+    # The books of the provider count, not what was asked for.
+    return Payment(
+        order_id=request.order_id,
+        key=request.key,
+        status=Payment.Status.CAPTURED,
+        amount_minor=charge.amount_minor,
+        currency=charge.currency,
+        method=request.method,
+        provider_reference=charge.reference,
+        made_at=now,
+    )
+
+
+def _captured_event(payment: Payment) -> PaymentCaptured:
+    return PaymentCaptured(method=payment.method, provider_reference=payment.provider_reference, **_facts(payment))
+
+
 def _record_captured(request: PaymentRequest, charge: Charge, now: datetime) -> Payment:
     with transaction.atomic():
         # The books of the provider count, not what was asked for.
@@ -220,12 +273,7 @@ def _record_captured(request: PaymentRequest, charge: Charge, now: datetime) -> 
             provider_reference=charge.reference,
         )
         if new:
-            outbox.emit(
-                PaymentCaptured(
-                    method=payment.method, provider_reference=payment.provider_reference, **_facts(payment)
-                ),
-                now=now,
-            )
+            outbox.emit(_captured_event(payment), now=now)
     return payment
 
 

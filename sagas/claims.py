@@ -5,17 +5,17 @@ from datetime import datetime
 from typing import Any
 
 from .attempts import storable_result
-from .definition import Action, Call, Failure, Result, Saga, Step
+from .definition import Action, Call, Failure, ManyAction, Result, Saga, Step
 from .errors import OutcomeUnknown, Rejected, StepFailed, WorkerLostError
 from .events import Cause
 from .ids import new_id
 from .models import Run, StepRun
-from .plans import MOST_LOST, lease_of, limit_of
+from .plans import MOST_LOST, SUSPECT_LOST, lease_of, limit_of
 from .progress import policy_of
 from .transitions import RunStatus, StepStatus
 
 
-@dataclass
+@dataclass(eq=False)
 class Claim:
     """Locked by this transaction, or held by a lease token."""
 
@@ -44,13 +44,31 @@ class Claim:
         return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
 
     @property
+    def many(self) -> ManyAction | None:
+        """The set-based form of what is to be done; an undo has none."""
+        return self.step.many if self.row.action == StepRun.Action.RUN else None
+
+    @property
+    def fits_a_batch(self) -> bool:
+        """It may be done together with others (rule 8): nothing speaks against a first try that succeeds."""
+        if self.gave_up or self.row.lost >= SUSPECT_LOST:
+            return False
+        if not self.step.outside:
+            return True
+        may_call = policy_of(self.step, self.row).allows(self.row.attempts)
+        return self.many is not None and self.row.status == StepStatus.PENDING and may_call
+
+    @property
     def limit_seconds(self) -> float:
         return limit_of(self.step, policy_of(self.step, self.row))
 
     @property
     def cause(self) -> Cause:
         return Cause(
-            correlation_id=self.run.correlation_id, causation_id=self.run.event_id, traceparent=self.run.traceparent
+            correlation_id=self.run.correlation_id,
+            causation_id=self.run.event_id,
+            traceparent=self.run.traceparent,
+            bulk=self.run.bulk,
         )
 
     def begin(self, now: datetime) -> None:
@@ -63,7 +81,15 @@ class Claim:
         row.started_at = row.started_at or now
         if self.step.outside:
             row.status, row.lease_token = StepStatus.RUNNING, new_id()
-            row.held_until = self.run.due_at = now + lease_of(self.step)
+            row.held_until = now + lease_of(self.step)
+            # Never later than it is: the sweep moves on what it finds held, and an index has no work meanwhile.
+            self.run.due_at = min(self.run.due_at or row.held_until, row.held_until)
+
+    def leave_unanswered(self) -> None:
+        """Note that a call in a batch may have taken effect; the try alone is the one that counts."""
+        row = self.row
+        row.status, row.lease_token, row.held_until = StepStatus.UNKNOWN, None, None
+        row.attempts -= 1
 
     def perform(self, now: datetime) -> Result:
         """Do the work; outside, ask first where an earlier call may have taken effect.
@@ -75,7 +101,7 @@ class Claim:
         """
         if self.row.lost > MOST_LOST:
             raise WorkerLostError(self.row.lost)
-        call = self._call(now)
+        call = self.call(now)
         if self.asks_first and self.step.probe is not None:
             try:
                 found = self.step.probe(call)
@@ -104,7 +130,8 @@ class Claim:
         assert action is not None  # noqa: S101 - an undo row is only planned for a step with an undo
         return action
 
-    def _call(self, now: datetime) -> Call[Any]:
+    def call(self, now: datetime) -> Call[Any]:
+        """Return what the step is called with."""
         return Call(
             run_id=self.run.id,
             key=self.run.key,

@@ -4,7 +4,7 @@ Pure: no Django, no Celery. The engine walks these definitions, the checks judge
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -51,6 +51,8 @@ class Call(Generic[Input]):
 
 
 Action = Callable[[Call[Any]], Result]
+#: The set-based form of an action: the results of the calls it surely did, by run; the others leave the batch.
+ManyAction = Callable[[Sequence[Call[Any]]], Mapping[UUID, Result]]
 Condition = Callable[[Any], bool]
 
 
@@ -61,6 +63,9 @@ class Step:
     *Inside* (the default): `run` executes in the same transaction as its journal entry, exactly once.
     *Outside* (`outside=True`): `run` calls another system in no transaction; `probe` asks that system by key whether
     an unanswered call took effect, and returns its result, or None if it did not.
+
+    A batch of runs is done by `many`, where there is one, and it only ever succeeds (rule 8): runs it does not name are
+    sent alone, and so is each run of a batch that raised. A `many` outside waits for no slow answer.
 
     Args:
         name: kebab-case, unique in its saga; with `queue` it names the Celery task.
@@ -74,6 +79,7 @@ class Step:
     _: KW_ONLY
     queue: str
     run: Action
+    many: ManyAction | None = None
     undo: Action | None = None
     probe: Action | None = None
     when: Condition | None = None

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
@@ -15,11 +14,11 @@ from . import registry
 from .attempts import check_constraints, failed_try, message_of
 from .bulk import update_all
 from .errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
-from .events import Cause, caused_by
+from .events import Cause, caused_by, caused_by_each
 from .ids import new_id
 from .limits import time_limit
-from .models import Delivery
-from .plans import MOST_LOST, MOST_RESENT, lease_of, limit_of, resend_after
+from .models import Delivery, Event
+from .plans import MOST_LOST, MOST_RESENT, SUSPECT_LOST, lease_of, limit_of, portions, resend_after
 from .subscriptions import Received, Subscription
 from .transitions import SETTLED_DELIVERIES, DeliveryStatus
 
@@ -35,32 +34,39 @@ class DeliveryWakeUp:
     delivery_ids: tuple[int, ...]
     task: str
     queue: str
+    #: Nobody sits and waits for these deliveries.
+    bulk: bool = False
 
 
-def wake_ups_for(deliveries: Iterable[Delivery]) -> list[DeliveryWakeUp]:
-    """Return the messages that carry `deliveries`, in their order; those of unknown subscriptions wait."""
-    ids: dict[str, list[int]] = defaultdict(list)
+def wake_ups_for(name: str, ids: Sequence[int], *, bulk: bool = False, size: int | None = None) -> list[DeliveryWakeUp]:
+    """Return the messages that carry deliveries of one subscription, in their order; none if it is unknown.
+
+    Args:
+        size: most deliveries of one message; `SAGAS_BATCH_SIZE` unless told otherwise.
+    """
+    subscription = registry.subscription(name)
+    if subscription is None:
+        logger.warning("unknown_subscription", subscription=name, deliveries=len(ids))
+        return []
+    return [
+        DeliveryWakeUp(delivery_ids=tuple(portion), task=subscription.task, queue=subscription.queue, bulk=bulk)
+        for portion in portions(ids, size)
+    ]
+
+
+def wake_ups_of(deliveries: Iterable[Delivery], *, size: int | None = None) -> list[DeliveryWakeUp]:
+    """As `wake_ups_for`, of rows with their events; what is parked stays."""
+    ids: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.status != DeliveryStatus.PARKED:
-            ids[delivery.subscription].append(delivery.pk)
-    messages = []
-    for name, owed in ids.items():
-        subscription = registry.subscription(name)
-        if subscription is None:
-            logger.warning("unknown_subscription", subscription=name, deliveries=len(owed))
-            continue
-        size = settings.SAGAS_BATCH_SIZE
-        messages += [
-            DeliveryWakeUp(
-                delivery_ids=tuple(owed[begin : begin + size]), task=subscription.task, queue=subscription.queue
-            )
-            for begin in range(0, len(owed), size)
-        ]
-    return messages
+            ids[delivery.subscription, delivery.event.bulk].append(delivery.pk)
+    return [wake_up for (name, bulk), owed in ids.items() for wake_up in wake_ups_for(name, owed, bulk=bulk, size=size)]
 
 
 def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> list[DeliveryWakeUp]:
     """Make what is due of these deliveries; return the messages for those that stood in line behind them.
+
+    Those of a batch that were not surely made are among the messages, one each (rule 8).
 
     Transaction: refuses one; opens its own.
     Idempotent: by delivery; an outside reaction may run again after a crash and is idempotent by its own key.
@@ -70,78 +76,186 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("deliveries commit their own transactions")
-    finished = [delivery for pk in delivery_ids if (delivery := _deliver(pk, clock)) is not None]
-    return wake_ups_for(_next_in_line(finished))
+    left: list[Delivery] = []
+    if len(delivery_ids) == 1:
+        finished = _one(delivery_ids[0], clock)
+    else:
+        finished, left = _batch(delivery_ids, clock)
+    return [*wake_ups_of(left, size=1), *wake_ups_of(_next_in_line(finished))]
 
 
-def _deliver(pk: int, clock: Callable[[], datetime]) -> Delivery | None:
-    """Make one delivery if it is due and first in line; return it when it is done."""
-    _count_lost_try(pk, clock())
+def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Delivery], list[Delivery]]:
+    """Make deliveries together where their subscription can; return those done, and those to be sent alone."""
+    _count_lost_tries(pks, clock())
+    finished: list[Delivery] = []
+    left: list[Delivery] = []
     with transaction.atomic():
-        delivery = _first_in_line(pk, clock())
+        now = clock()
+        outside: list[tuple[Subscription, list[Delivery]]] = []
+        for subscription, claimed in _by_subscription(_first_in_line(pks, now)):
+            fit = [delivery for delivery in claimed if delivery.lost < SUSPECT_LOST]
+            left += [delivery for delivery in claimed if delivery.lost >= SUSPECT_LOST]
+            if subscription.many is None:
+                left += fit
+            elif subscription.outside:
+                for delivery in fit:
+                    _lease(delivery, subscription, now)
+                update_all(fit, _FIELDS)
+                outside.append((subscription, fit))
+            else:
+                done = _react_to_many(subscription, fit, now)
+                _settle_done(done, clock())
+                finished += done
+                left += _without(fit, done)
+    for subscription, leased in outside:
+        done = _react_to_many(subscription, leased, now)
+        finished += _settle_many(leased, done, clock())
+        left += _without(leased, done)
+    return finished, left
+
+
+def _without(deliveries: Iterable[Delivery], done: Iterable[Delivery]) -> list[Delivery]:
+    pks = {delivery.pk for delivery in done}
+    return [delivery for delivery in deliveries if delivery.pk not in pks]
+
+
+def _by_subscription(deliveries: Iterable[Delivery]) -> list[tuple[Subscription, list[Delivery]]]:
+    of: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        of[delivery.subscription].append(delivery)
+    known = [(registry.subscription(name), claimed) for name, claimed in of.items()]
+    return [(subscription, claimed) for subscription, claimed in known if subscription is not None]
+
+
+def _lease(delivery: Delivery, subscription: Subscription, now: datetime) -> None:
+    delivery.attempts += 1
+    delivery.started_at = delivery.started_at or now
+    delivery.status, delivery.lease_token = DeliveryStatus.RUNNING, new_id()
+    delivery.due_at = now + lease_of(subscription)
+
+
+def _react_to_many(subscription: Subscription, deliveries: Sequence[Delivery], now: datetime) -> list[Delivery]:
+    """React to all at once; return the deliveries that are surely made. Inside, what raises had no effect at all."""
+    if subscription.many is None or not deliveries:
+        return []
+    causes = {delivery.key: _cause(delivery.event) for delivery in deliveries}
+    try:
+        received = [_received(subscription, delivery, now) for delivery in deliveries]
+        with caused_by_each(causes), time_limit(limit_of(subscription, subscription.retry)):
+            if subscription.outside:
+                done = set(subscription.many(received))
+            else:
+                with transaction.atomic():
+                    done = set(subscription.many(received))
+                    check_constraints()
+    except Exception as error:  # noqa: BLE001 - each is made alone, where its failure is journalled
+        logger.warning("batch_failed", subscription=subscription.name, error=message_of(error), size=len(deliveries))
+        return []
+    return [delivery for delivery in deliveries if delivery.event.id in done]
+
+
+def _settle_done(done: Sequence[Delivery], now: datetime) -> None:
+    for delivery in done:
+        _note_done(delivery, now)
+    update_all(done, _FIELDS)
+
+
+def _settle_many(leased: Sequence[Delivery], done: Sequence[Delivery], now: datetime) -> list[Delivery]:
+    """Write down what came of calls outside, of those whose lease still holds; return those that are done."""
+    tokens = {delivery.pk: delivery.lease_token for delivery in leased}
+    with transaction.atomic():
+        held = {
+            pk
+            for pk, token in Delivery.objects.locked().filter(pk__in=tokens).values_list("pk", "lease_token")
+            if token == tokens[pk]
+        }
+        settled = [delivery for delivery in done if delivery.pk in held]
+        _settle_done(settled, now)
+        again = [delivery for delivery in _without(leased, settled) if delivery.pk in held]
+        for delivery in again:
+            # The try alone is the one that counts.
+            delivery.status, delivery.lease_token = DeliveryStatus.PENDING, None
+            delivery.attempts -= 1
+            delivery.due_at = now + resend_after(0)
+        update_all(again, _FIELDS)
+    return settled
+
+
+def _one(pk: int, clock: Callable[[], datetime]) -> list[Delivery]:
+    """Make one delivery if it is due and first in line; return it when it is done."""
+    _count_lost_tries([pk], clock())
+    with transaction.atomic():
+        delivery = next(iter(_first_in_line([pk], clock())), None)
         subscription = None if delivery is None else registry.subscription(delivery.subscription)
         if delivery is None or subscription is None:
-            return None
+            return []
         started_at = clock()
-        delivery.attempts += 1
-        delivery.started_at = delivery.started_at or started_at
         if not subscription.outside:
+            delivery.attempts += 1
+            delivery.started_at = delivery.started_at or started_at
             error = _react(subscription, delivery, started_at)
             _settle(delivery, subscription, error, started_at, clock())
-            return delivery if error is None else None
-        delivery.status, delivery.lease_token = DeliveryStatus.RUNNING, new_id()
-        delivery.due_at = started_at + lease_of(subscription)
+            return [delivery] if error is None else []
+        _lease(delivery, subscription, started_at)
         delivery.save(update_fields=_FIELDS)
     error = _react(subscription, delivery, started_at)
     with transaction.atomic():
-        held = Delivery.objects.select_for_update(no_key=True).filter(pk=pk, lease_token=delivery.lease_token).exists()
+        held = Delivery.objects.locked().filter(pk=pk, lease_token=delivery.lease_token).exists()
         if held:
             _settle(delivery, subscription, error, started_at, clock())
-    return delivery if held and error is None else None
+    return [delivery] if held and error is None else []
 
 
-def _count_lost_try(pk: int, now: datetime) -> None:
-    """Count a try that left no trace, in a commit of its own before the next: poison must not come round for ever.
+def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
+    """Count tries that left no trace, in a commit of its own before the next: poison must not come round for ever.
 
     A delivery that merely stood in line was not tried.
     """
-    if Delivery.objects.filter(pk=pk, resent__gt=0).exists():
+    if Delivery.objects.filter(pk__in=pks, resent__gt=0).exists():
         with transaction.atomic():
-            delivery = _first_in_line(pk, now)
-            if delivery is not None:
+            lost = [delivery for delivery in _first_in_line(pks, now) if delivery.resent]
+            for delivery in lost:
                 delivery.lost += 1
-                delivery.save(update_fields=["lost"])
+            update_all(lost, ("lost",))
 
 
-def _first_in_line(pk: int, now: datetime) -> Delivery | None:
-    """Claim a delivery nobody before it (same subscription, same key) is still waiting for."""
+def _first_in_line(pks: Sequence[int], now: datetime) -> list[Delivery]:
+    """Claim the deliveries nobody before them (same subscription, same key) is still waited for."""
     before = Delivery.objects.filter(
         subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
     ).exclude(status__in=SETTLED_DELIVERIES)
-    return (
+    return list(
         Delivery.objects.claimed()
         .select_related("event")
-        .filter(~Exists(before), pk=pk, status__in=_OPEN)
+        .filter(~Exists(before), pk__in=pks, status__in=_OPEN)
         .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
         .exclude(retry_at__gt=now)
-        .first()
+    )
+
+
+def _cause(event: Event) -> Cause:
+    return Cause(
+        correlation_id=event.correlation_id, causation_id=event.id, traceparent=event.traceparent, bulk=event.bulk
+    )
+
+
+def _received(subscription: Subscription, delivery: Delivery, now: datetime) -> Received[Any]:
+    event = delivery.event
+    return Received(
+        event=subscription.event.read(event.data),
+        event_id=event.id,
+        idempotency_key=f"{event.id}:{subscription.name}",
+        attempt=delivery.attempts,
+        now=now,
     )
 
 
 def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exception | None:
-    event = delivery.event
-    cause = Cause(correlation_id=event.correlation_id, causation_id=event.id, traceparent=event.traceparent)
     if delivery.lost > MOST_LOST:
         return WorkerLostError(delivery.lost)
     try:
-        received: Received[Any] = Received(
-            event=subscription.event.read(event.data),
-            event_id=event.id,
-            idempotency_key=f"{event.id}:{subscription.name}",
-            attempt=delivery.attempts,
-            now=now,
-        )
-        with caused_by(cause):
+        received = _received(subscription, delivery, now)
+        with caused_by(_cause(delivery.event)):
             limit = time_limit(limit_of(subscription, subscription.retry))
             if subscription.outside:
                 with limit:
@@ -155,16 +269,21 @@ def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exc
     return None
 
 
+def _note_done(delivery: Delivery, now: datetime) -> None:
+    delivery.resent, delivery.lost, delivery.lease_token = 0, 0, None
+    delivery.status, delivery.due_at, delivery.retry_at = DeliveryStatus.DONE, None, None
+    delivery.finished_at, delivery.error = now, ""
+
+
 def _settle(
     delivery: Delivery, subscription: Subscription, error: Exception | None, started_at: datetime, now: datetime
 ) -> None:
-    delivery.resent, delivery.lease_token = 0, None
-    lost, delivery.lost = delivery.lost, 0
     if error is None:
-        delivery.status, delivery.due_at, delivery.retry_at = DeliveryStatus.DONE, None, None
-        delivery.finished_at, delivery.error = now, ""
+        _note_done(delivery, now)
         delivery.save(update_fields=_FIELDS)
         return
+    delivery.resent, delivery.lease_token = 0, None
+    lost, delivery.lost = delivery.lost, 0
     kind = kind_of(error, outside=subscription.outside)
     again = kind is not Kind.REJECTED and lost <= MOST_LOST and subscription.retry.allows(delivery.attempts)
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
@@ -185,18 +304,18 @@ _FIELDS = (
 
 def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
     """Return the deliveries that waited behind finished ones, first of each line."""
-    following = []
-    for delivery in finished:
-        waiting = (
-            Delivery.objects.filter(
-                subscription=delivery.subscription, key=delivery.key, event__gt=delivery.event_id, status__in=_OPEN
-            )
-            .order_by("event")
-            .first()
+    if not finished:
+        return []
+    return list(
+        Delivery.objects.select_related("event")
+        .filter(
+            subscription__in={delivery.subscription for delivery in finished},
+            key__in=[delivery.key for delivery in finished],
+            status__in=_OPEN,
         )
-        if waiting is not None:
-            following.append(waiting)
-    return following
+        .order_by("subscription", "key", "event")
+        .distinct("subscription", "key")
+    )
 
 
 def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
@@ -208,7 +327,7 @@ def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWak
         delivery.status, delivery.attempts, delivery.lost, delivery.resent = DeliveryStatus.PENDING, 0, 0, 0
         delivery.due_at, delivery.retry_at = now + resend_after(0), None
     update_all(parked, ("status", "attempts", "lost", "resent", "due_at", "retry_at"))
-    return wake_ups_for(parked)
+    return wake_ups_of(parked)
 
 
 def skip_deliveries(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
@@ -219,7 +338,7 @@ def skip_deliveries(parked: Sequence[Delivery], *, now: datetime) -> list[Delive
     for delivery in parked:
         delivery.status, delivery.finished_at = DeliveryStatus.SKIPPED, now
     update_all(parked, ("status", "finished_at"))
-    return wake_ups_for(_next_in_line(parked))
+    return wake_ups_of(_next_in_line(parked))
 
 
 def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
@@ -230,8 +349,9 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
     with transaction.atomic():
         due = list(
             Delivery.objects.filter(status__in=_OPEN, due_at__lte=now, subscription__in=registry.subscription_names())
+            .select_related("event")
             .order_by("due_at")
-            .select_for_update(no_key=True, skip_locked=True)[:limit]
+            .select_for_update(no_key=True, skip_locked=True, of=("self",))[:limit]
         )
         for delivery in due:
             delivery.resent = min(delivery.resent + 1, MOST_RESENT)
@@ -239,4 +359,4 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
             delivery.status, delivery.lease_token = DeliveryStatus.PENDING, None
             delivery.due_at = now + resend_after(delivery.resent)
         update_all(due, ("due_at", "resent", "status", "lease_token"))
-    return wake_ups_for(due)
+    return wake_ups_of(due)

@@ -4,7 +4,10 @@ Knows rows, not messages. Every function takes lists of runs, claims what nobody
 called twice or late: what is not at the expected place and epoch is left alone.
 """
 
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -14,11 +17,12 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from . import registry
-from .attempts import check_constraints, failed_try
+from .attempts import check_constraints, failed_try, message_of
 from .bulk import update_all
 from .claims import Claim
+from .definition import ManyAction
 from .errors import DefinitionError, StepFailed, TransactionRefusedError, UnknownSagaError
-from .events import caused_by
+from .events import caused_by, caused_by_each
 from .limits import time_limit
 from .models import Run, StepRun
 from .plans import WakeUp, wake_ups_of
@@ -48,8 +52,8 @@ class Outcome:
 def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, redelivered: bool = False) -> Outcome:
     """Take the step at `place` for those of `run_ids` that stand there in `epoch`.
 
-    Transaction: refuses one; opens its own. Inside steps share one transaction, each in a savepoint; an outside
-    step is claimed in one, called in none, and settled in another.
+    Transaction: refuses one; opens its own. Inside steps share one transaction, by their set-based form or each in a
+    savepoint; an outside step is claimed in one, called in none, and settled in another.
     Idempotent: by run, epoch and place.
 
     Args:
@@ -60,64 +64,177 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("the engine commits its own transactions")
-    alone = len(run_ids) == 1
-    claims, done, left = _take(run_ids, place, epoch, clock, redelivered=redelivered)
-    carries_on = bool(done)
-    stopped = [claim for claim in claims if claim.gave_up]
-    for claim in claims:
-        if claim in stopped or not claim.step.outside:
-            continue
-        if alone:
-            carries_on = _run_outside(claim, clock)
-            stopped = [claim] if claim.gave_up else []
-        else:
-            # One after the other, each with a lease of its own: a slow answer must not use up its neighbours' time.
-            outcome = execute(run_ids=[claim.run.id], place=place, epoch=epoch, clock=clock)
-            carries_on = carries_on or outcome.carries_on
-            stopped += [claim] if outcome.failed else []
-    if alone and stopped:
-        return Outcome(failed=stopped[0].failed())
-    return Outcome(
-        carries_on=carries_on or (redelivered and not claims and _is_further_on(run_ids, place, epoch)),
-        alone=wake_ups_of([claim.run for claim in (*left, *stopped)], size=1),
-    )
+    taken = _take(run_ids, place, epoch, clock, redelivered=redelivered)
+    carries_on = bool(taken.done)
+    if len(run_ids) > 1:
+        done = _call_many(taken.outside, clock)
+        left = [*taken.left, *_without(taken.outside, done)]
+        carries_on = (
+            carries_on or bool(done) or (redelivered and not taken.any and _is_further_on(run_ids, place, epoch))
+        )
+        return Outcome(carries_on=carries_on, alone=wake_ups_of([claim.run for claim in left], size=1))
+    for claim in taken.outside:
+        carries_on = _run_outside(claim, clock)
+    for claim in (*taken.outside, *taken.left):
+        if claim.gave_up:
+            return Outcome(failed=claim.failed())
+    return Outcome(carries_on=carries_on or (redelivered and not taken.any and _is_further_on(run_ids, place, epoch)))
 
 
-def _take(
-    run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, redelivered: bool
-) -> tuple[list[Claim], list[Claim], list[Claim]]:
-    """Claim what stands there and do what can be done inside; return all claims, those done, those to be sent alone.
+@dataclass(kw_only=True)
+class _Taken:
+    """What was claimed for one message: done inside, leased to be called outside, or left as it was."""
 
-    The outside step of a run that was sent alone is leased; those of a batch are left, to be executed one by one.
-    """
-    alone, counted = len(run_ids) == 1, False
+    done: list[Claim] = field(default_factory=list)
+    outside: list[Claim] = field(default_factory=list)
+    left: list[Claim] = field(default_factory=list)
+
+    @property
+    def any(self) -> bool:
+        return bool(self.done or self.outside or self.left)
+
+
+def _take(run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, redelivered: bool) -> _Taken:
+    """Claim what stands there, do what can be done inside, lease what is to be called outside."""
+    counted = False
     while True:
         with transaction.atomic():
             claims = _claim(run_ids, place, epoch, clock())
             doubtful = [] if counted else [claim.row.pk for claim in claims if redelivered or claim.run.resent]
             if not doubtful:
-                ready = [claim for claim in claims if not claim.gave_up]
-                if alone:
-                    _lease([claim for claim in ready if claim.step.outside], clock())
-                return (claims, *_take_inside([claim for claim in ready if not claim.step.outside], clock, alone=alone))
+                return _take_many(claims, clock) if len(run_ids) > 1 else _take_one(claims, clock)
             # Counted in a commit of its own, before the effect: what kills its worker must not come round for ever.
             StepRun.objects.filter(pk__in=doubtful).update(lost=F("lost") + 1)
         counted = True
 
 
-def _take_inside(claims: Sequence[Claim], clock: Clock, *, alone: bool) -> tuple[list[Claim], list[Claim]]:
-    done, left = [], []
+def _take_one(claims: Sequence[Claim], clock: Clock) -> _Taken:
+    """Take a run that was sent alone: the one path on which a failure is journalled."""
+    taken = _Taken()
     for claim in claims:
-        started_at = clock()
-        error = _run_inside(claim, started_at)
-        if error is None:
-            done.append(claim)
-        elif alone:
-            _fail(claim, error, started_at=started_at, now=clock())
+        if claim.gave_up:
+            taken.left.append(claim)
+        elif claim.step.outside:
+            _lease([claim], clock())
+            taken.outside.append(claim)
         else:
-            left.append(claim)
-    _advance(done, clock())
-    return done, left
+            started_at = clock()
+            error = _run_inside(claim, started_at)
+            if error is None:
+                _advance([claim], clock())
+                taken.done.append(claim)
+            else:
+                _fail(claim, error, started_at=started_at, now=clock())
+                taken.left.append(claim)
+    return taken
+
+
+def _take_many(claims: Sequence[Claim], clock: Clock) -> _Taken:
+    """Take the runs of a batch; what does not fit into one, or fails in it, is left as it was."""
+    taken = _Taken(left=[claim for claim in claims if not claim.fits_a_batch])
+    for alike in _alike(claim for claim in claims if claim.fits_a_batch):
+        if alike[0].step.outside:
+            _lease(alike, clock())
+            taken.outside += alike
+        else:
+            done = _run_many(alike, clock()) or _run_each(alike, clock)
+            _advance(done, clock())
+            taken.done += done
+            taken.left += _without(alike, done)
+    return taken
+
+
+def _without(claims: Iterable[Claim], done: Iterable[Claim]) -> list[Claim]:
+    those = set(done)
+    return [claim for claim in claims if claim not in those]
+
+
+def _alike(claims: Iterable[Claim]) -> Iterable[list[Claim]]:
+    """Group claims that are the same work: sagas may share the name of a task."""
+    groups: dict[tuple[str, str, str], list[Claim]] = defaultdict(list)
+    for claim in claims:
+        groups[claim.saga.name, claim.row.step, claim.row.action].append(claim)
+    return groups.values()
+
+
+def _run_many(claims: Sequence[Claim], now: datetime) -> list[Claim]:
+    """Do an inside step by its set-based form, in a savepoint; return the claims that are done."""
+    many = claims[0].many
+    if many is None:
+        return []
+    for claim in claims:
+        claim.begin(now)
+    try:
+        with transaction.atomic():
+            done = _taken_by(many, claims, now)
+            check_constraints()
+    except Exception as error:  # noqa: BLE001 - the engine isolates steps
+        logger.warning("batch_failed", step=claims[0].row.name, error=message_of(error), size=len(claims))
+        done = []
+    for claim in set(claims).difference(done):
+        claim.row.attempts -= 1  # the try alone is the one that counts
+    return done
+
+
+def _taken_by(many: ManyAction, claims: Sequence[Claim], now: datetime) -> list[Claim]:
+    """Call a set-based action, and take the results it names."""
+    with caused_by_each({claim.run.key: claim.cause for claim in claims}), time_limit(claims[0].limit_seconds):
+        results = many([claim.call(now) for claim in claims])
+    done = [claim for claim in claims if claim.run.id in results]
+    for claim in done:
+        claim.take(results[claim.run.id])
+    return done
+
+
+def _run_each(claims: Sequence[Claim], clock: Clock) -> list[Claim]:
+    """Do an inside step for one run after the other, each in a savepoint, for as long as one try may take."""
+    until, done = time.monotonic() + claims[0].limit_seconds, []
+    for claim in claims:
+        left_seconds = until - time.monotonic()
+        if left_seconds <= 0:
+            break
+        if _run_inside(claim, clock(), most_seconds=left_seconds) is None:
+            done.append(claim)
+        else:
+            claim.row.attempts -= 1  # the try alone is the one that counts
+    return done
+
+
+def _call_many(claims: Sequence[Claim], clock: Clock) -> list[Claim]:
+    """Make leased calls outside at once, in no transaction, and settle them in one; return those that are done.
+
+    The others are asked about alone: nobody knows what became of them.
+    """
+    if not claims:
+        return []
+    many = claims[0].many
+    answered: list[Claim] = []
+    try:
+        answered = [] if many is None else _taken_by(many, claims, clock())
+    except Exception as error:  # noqa: BLE001 - the engine isolates steps
+        logger.warning("batch_failed", step=claims[0].row.name, error=message_of(error), size=len(claims))
+    with transaction.atomic():
+        held = _still_held(claims)
+        done = [claim for claim in answered if claim in held]
+        unanswered = held.difference(done)
+        for claim in unanswered:
+            claim.leave_unanswered()
+        _save([claim for claim in claims if claim in unanswered])
+        _advance(done, clock())
+    return done
+
+
+def _still_held(claims: Sequence[Claim]) -> set[Claim]:
+    """As `_still_holds`, for many."""
+    runs = {run.pk: run for run in Run.objects.locked().filter(pk__in=[claim.run.pk for claim in claims])}
+    tokens = dict(StepRun.objects.filter(pk__in=[claim.row.pk for claim in claims]).values_list("pk", "lease_token"))
+    held = set()
+    for claim in claims:
+        run = runs.get(claim.run.pk)
+        if run is not None and run.epoch == claim.run.epoch and tokens.get(claim.row.pk) == claim.row.lease_token:
+            claim.run = run
+            held.add(claim)
+    return held
 
 
 def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> list[Claim]:
@@ -147,11 +264,11 @@ def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()
 
 
-def _run_inside(claim: Claim, now: datetime) -> Exception | None:
+def _run_inside(claim: Claim, now: datetime, *, most_seconds: float = math.inf) -> Exception | None:
     """Run the step in a savepoint; return what it raised, with its effect rolled back."""
     claim.begin(now)
     try:
-        with caused_by(claim.cause), transaction.atomic(), time_limit(claim.limit_seconds):
+        with caused_by(claim.cause), transaction.atomic(), time_limit(min(claim.limit_seconds, most_seconds)):
             claim.take(claim.perform(now))
             check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates steps

@@ -18,6 +18,10 @@ class LockableQuerySet(models.QuerySet[_Model]):
         """Lock what nobody else holds, always in the order of the primary key."""
         return self.order_by("pk").select_for_update(no_key=True, skip_locked=True, of=("self",))
 
+    def locked(self) -> "LockableQuerySet[_Model]":
+        """Lock, waiting for whoever holds it, always in the order of the primary key."""
+        return self.order_by("pk").select_for_update(no_key=True, of=("self",))
+
 
 def choices(statuses: type[Any]) -> list[tuple[str, str]]:
     return [(status.value, status.value.replace("_", " ")) for status in statuses]
@@ -48,6 +52,8 @@ class Event(models.Model):
     correlation_id = models.UUIDField()
     causation_id = models.UUIDField(null=True, blank=True)
     traceparent = models.CharField(max_length=55, blank=True, default="")
+    #: Nobody sits and waits for what it leads to: it yields to what somebody does wait for.
+    bulk = models.BooleanField(default=False, db_default=False)
     occurred_at = models.DateTimeField()
     relayed_at = models.DateTimeField(null=True, blank=True)
 
@@ -56,7 +62,8 @@ class Event(models.Model):
             models.UniqueConstraint(fields=["aggregate", "subject", "sequence"], name="sagas_event_one_per_sequence"),
         ]
         indexes = [
-            models.Index(fields=["position"], name="sagas_event_to_relay", condition=models.Q(relayed_at=None)),
+            # In the order in which the relay takes them.
+            models.Index(fields=["bulk", "position"], name="sagas_event_waiting", condition=models.Q(relayed_at=None)),
             models.Index(fields=["key", "position"], name="sagas_event_of_key"),
         ]
 
@@ -98,6 +105,8 @@ class Run(models.Model):
     event_id = models.UUIDField(help_text="The event that started it.")
     correlation_id = models.UUIDField()
     traceparent = models.CharField(max_length=55, blank=True, default="")
+    #: As its event: nobody sits and waits for it.
+    bulk = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -158,7 +167,8 @@ class StepRun(models.Model):
         RUN = "run"
         UNDO = "undo"
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps")
+    #: The unique constraint on run and place is its index, too.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps", db_index=False)
     place = models.PositiveSmallIntegerField()
     #: Where the run goes from here; empty at the end.
     next_place = models.PositiveSmallIntegerField(null=True, blank=True)

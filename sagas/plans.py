@@ -5,11 +5,11 @@ losing or doubling one changes nothing (rule 1).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
@@ -18,6 +18,7 @@ from django.conf import settings
 from . import registry
 from .definition import Saga, Step
 from .errors import DefinitionError
+from .events import DomainEvent
 from .models import Event, Run, StepRun
 from .retry import Retry
 from .subscriptions import Subscription
@@ -25,12 +26,17 @@ from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 
 logger = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 #: Counted no further: the pause has long reached its cap.
 MOST_RESENT = 10
 
 #: A worker that is killed takes down neighbours that never began, and queues may be slow: so many tries may leave
 #: no trace before the step itself counts as what kills its worker.
 MOST_LOST = 5
+#: Lost so often, work is no longer done together with other work: it may be what killed the worker of them all. Once
+#: is nothing: its message may only have stood in a long queue.
+SUSPECT_LOST = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,8 @@ class WakeUp:
     epoch: int
     compensating: bool
     tasks: tuple[StepTask, ...]
+    #: Nobody sits and waits for these runs.
+    bulk: bool = False
 
 
 def resend_after(resent: int) -> timedelta:
@@ -58,6 +66,18 @@ def resend_after(resent: int) -> timedelta:
     A queue nobody serves for a while therefore does not fill with copies.
     """
     return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resent, MOST_RESENT)))
+
+
+def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
+    """Return when the sweep looks after a run that has just got on: half of `resend_after` from now at the soonest.
+
+    A moment that is still good is kept: a row whose indexed columns stay as they are is updated in its page alone
+    (PostgreSQL's heap-only tuples), and that is most of what a step costs.
+    """
+    longest = resend_after(0)
+    if due_at is not None and now + longest / 2 <= due_at <= now + longest:
+        return due_at
+    return now + longest
 
 
 def lease_of(work: Step | Subscription) -> timedelta:
@@ -89,11 +109,12 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
         event_id=event.id,
         correlation_id=event.correlation_id,
         traceparent=event.traceparent,
+        bulk=event.bulk,
         started_at=now,
     )
     rows = [_row(run, place, step) for place, step in enumerate(saga.steps)]
-    for row, step in zip(rows, saga.steps, strict=True):
-        if step.when is not None and not step.when(order):
+    for row, is_skipped in zip(rows, skipped(saga, order), strict=True):
+        if is_skipped:
             row.status = StepStatus.SKIPPED
     path = [row for row in rows if row.status == StepStatus.PENDING]
     _link(path)
@@ -102,6 +123,11 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
     else:
         run.status, run.due_at, run.finished_at = RunStatus.COMPLETED, None, now
     return run, rows
+
+
+def skipped(saga: Saga[Any], order: DomainEvent) -> tuple[bool, ...]:
+    """Say of each step whether the input leaves it out: runs that agree in this have the same plan."""
+    return tuple(step.when is not None and not step.when(order) for step in saga.steps)
 
 
 def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRun]:
@@ -139,7 +165,7 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
     rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.place):
         rows_of[row.run_id].append(row)
-    groups: dict[tuple[int, bool, tuple[StepTask, ...]], list[UUID]] = defaultdict(list)
+    groups: dict[tuple[int, bool, tuple[StepTask, ...], bool], list[UUID]] = defaultdict(list)
     for run in runs:
         if run.status not in LIVE_RUNS:
             continue  # nothing was left to undo: it has no place to go on from
@@ -149,13 +175,19 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
             # Other code planned it; a process that has that code takes it on.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks].append(run.id)
-    size = size or settings.SAGAS_BATCH_SIZE
+        groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks, run.bulk].append(run.id)
     return [
-        WakeUp(run_ids=tuple(ids[start : start + size]), epoch=epoch, compensating=compensating, tasks=tasks)
-        for (epoch, compensating, tasks), ids in groups.items()
-        for start in range(0, len(ids), size)
+        WakeUp(run_ids=tuple(portion), epoch=epoch, compensating=compensating, tasks=tasks, bulk=bulk)
+        for (epoch, compensating, tasks, bulk), ids in groups.items()
+        for portion in portions(ids, size)
     ]
+
+
+def portions(ids: Sequence[T], size: int | None = None) -> Iterator[Sequence[T]]:
+    """Yield `ids` in portions that share a message: `SAGAS_BATCH_SIZE` at most unless told otherwise."""
+    size = size or settings.SAGAS_BATCH_SIZE
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
 
 
 def wake_ups_of(runs: Sequence[Run], *, size: int | None = None) -> list[WakeUp]:

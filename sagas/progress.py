@@ -11,7 +11,7 @@ from .attempts import message_of
 from .definition import Failure, Result, Step
 from .errors import Kind, Retryable, kind_of
 from .models import Run, StepRun
-from .plans import MOST_LOST, resend_after
+from .plans import MOST_LOST, looked_after_at, resend_after
 from .retry import Retry
 from .transitions import RunStatus, StepStatus
 
@@ -60,7 +60,7 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
         run.results[row.name] = result
     run.resent = 0
     if row.next_place is not None:
-        run.place, run.due_at = row.next_place, now + resend_after(0)
+        run.place, run.due_at = row.next_place, looked_after_at(run.due_at, now=now)
         return
     run.status = RunStatus.COMPENSATED if goes_back(run) else RunStatus.COMPLETED
     run.resumes_as, run.stopped_at = "", None

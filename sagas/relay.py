@@ -4,12 +4,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 
 import structlog
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import Exists, OuterRef, Q
 
 from . import registry
 from .attempts import message_of
+from .bulk import array, insert_for_each
 from .deliveries import DeliveryWakeUp, wake_ups_for
 from .events import known_types
 from .models import Delivery, Event
@@ -34,7 +37,7 @@ class Relayed:
 
 
 def relay(*, now: datetime, limit: int) -> Relayed:
-    """Take at most `limit` events on; write their runs and deliveries in bulk.
+    """Take at most `limit` events that somebody reacts to; write their runs and deliveries in bulk.
 
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
@@ -47,23 +50,60 @@ def relay(*, now: datetime, limit: int) -> Relayed:
     with transaction.atomic():
         if not _is_the_only_one():
             return Relayed()
-        events = list(
-            Event.objects.filter(relayed_at=None, type__in=known_types())
-            .order_by("position")
-            .select_for_update(no_key=True, skip_locked=True)[:limit]
-        )
+        events = _waiting(limit)
         if not events:
             return Relayed()
-        chains: list[WakeUp] = []
-        owed: list[Delivery] = []
+        relayed = Relayed(events=len(events))
         for subscription, wanted in _by_subscription(events):
             if isinstance(subscription, Start):
-                chains += _start(subscription, wanted, owed, now)
+                _start(subscription, wanted, relayed, now)
             else:
-                owed += [_delivery(subscription, event, now) for event in wanted]
-        owed = Delivery.objects.bulk_create(_not_yet_owed(events, owed))
-        Event.objects.filter(position__in=[event.position for event in events]).update(relayed_at=now)
-    return Relayed(events=len(events), wake_ups=chains, deliveries=wake_ups_for(owed))
+                for _, alike in groupby(wanted, key=lambda event: event.bulk):
+                    _owe(subscription, list(alike), relayed, now)
+        _stamp(events, now)
+    return relayed
+
+
+def pass_over(*, now: datetime, limit: int) -> int:
+    """Stamp at most `limit` events of known types that nobody reacts to; return how many.
+
+    Apart from `relay`, and behind it: nobody waits for this.
+
+    Transaction: a single statement.
+    Idempotent: by event.
+    """
+    unheard = Event.objects.filter(relayed_at=None, type__in=set(known_types()) - _heard())
+    if not unheard.exists():
+        return 0
+    oldest = unheard.order_by("bulk", "position").values("position")[:limit]
+    return Event.objects.filter(relayed_at=None, position__in=oldest).update(relayed_at=now)
+
+
+def _heard() -> set[str]:
+    """Return the types of events that this process knows and somebody reacts to."""
+    return {subscription.event.type for subscription in registry.subscriptions()} & set(known_types())
+
+
+def _waiting(limit: int) -> list[Event]:
+    """Lock what is to be relayed: first what somebody waits for, then the bulk, each in order.
+
+    Behind an event of the bulk, later ones of its key wait in any case: order per key is kept.
+    """
+    waiting = Event.objects.filter(relayed_at=None, type__in=_heard())
+    before = waiting.filter(bulk=True, key=OuterRef("key"), position__lt=OuterRef("position"))
+    return list(
+        waiting.filter(Q(bulk=True) | ~Exists(before))
+        .order_by("bulk", "position")
+        .select_for_update(no_key=True, skip_locked=True)[:limit]
+    )
+
+
+def _stamp(events: Sequence[Event], now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE sagas_event SET relayed_at = %s WHERE position = ANY(%s::bigint[])",
+            [now, array(event.position for event in events)],
+        )
 
 
 def _is_the_only_one() -> bool:
@@ -81,7 +121,7 @@ def _by_subscription(events: Sequence[Event]) -> list[tuple[Subscription, list[E
     return [(subscription, wanted[subscription.name]) for subscription in registry.subscriptions()]
 
 
-def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: datetime) -> list[WakeUp]:
+def _start(subscription: Start, events: list[Event], relayed: Relayed, now: datetime) -> None:
     """Start runs in bulk; where that fails, one by one, so that an unreadable event parks alone."""
     try:
         with transaction.atomic():
@@ -91,22 +131,29 @@ def _start(subscription: Start, events: list[Event], owed: list[Delivery], now: 
     except Exception as error:  # one bad event must not hold up the others
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
-            parked = _delivery(subscription, events[0], now)
-            parked.status, parked.due_at = DeliveryStatus.PARKED, None
-            parked.error = f"{type(error).__name__}: {message_of(error)}"
-            owed.append(parked)
-            return []
+            _owe(subscription, events, relayed, now, parked=f"{type(error).__name__}: {message_of(error)}")
+            return
     else:
-        owed += [_delivery(subscription, event, now) for event in started.waiting]
-        return started.wake_ups
-    return [wake_up for event in events for wake_up in _start(subscription, [event], owed, now)]
+        relayed.wake_ups.extend(started.wake_ups)
+        if started.waiting:
+            _owe(subscription, started.waiting, relayed, now)
+        return
+    for event in events:
+        _start(subscription, [event], relayed, now)
 
 
-def _not_yet_owed(events: Sequence[Event], owed: list[Delivery]) -> list[Delivery]:
-    """Leave out what stands already: an event may be relayed again by hand."""
-    stored = set(Delivery.objects.filter(event__in=events).values_list("event_id", "subscription"))
-    return [delivery for delivery in owed if (delivery.event_id, delivery.subscription) not in stored]
-
-
-def _delivery(subscription: Subscription, event: Event, now: datetime) -> Delivery:
-    return Delivery(event=event, subscription=subscription.name, key=event.key, due_at=now + resend_after(0))
+def _owe(
+    subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, parked: str = ""
+) -> None:
+    """Write deliveries that do not stand already (an event may be relayed again by hand), in one statement."""
+    template = Delivery(subscription=subscription.name, due_at=now + resend_after(0))
+    if parked:
+        template.status, template.due_at, template.error = DeliveryStatus.PARKED, None, parked
+    owed = insert_for_each(
+        "unnest(%s::bigint[], %s::text[]) AS new (event, key)",
+        [array(event.position for event in events), array(event.key for event in events)],
+        [template],
+        {"event_id": "new.event", "key": "new.key"},
+    )
+    if not parked:
+        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, bulk=events[0].bulk))

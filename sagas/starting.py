@@ -1,17 +1,20 @@
 """How runs begin: an event becomes a run with its whole plan."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from .bulk import array, insert_for_each
 from .definition import Saga
 from .errors import KeyIsBusy
+from .ids import new_id
 from .models import Delivery, Event, Run, StepRun
-from .plans import WakeUp, plan, wake_ups
+from .plans import WakeUp, plan, portions, skipped, tasks_of
 from .subscriptions import Start
-from .transitions import SETTLED_DELIVERIES
+from .transitions import LIVE_RUNS, SETTLED_DELIVERIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,26 +35,56 @@ def start(subscription: Start, events: Sequence[Event], *, now: datetime) -> Sta
     Idempotent: by (saga, event).
     """
     saga = subscription.saga
-    planned = [plan(saga, event, now=now) for event in events]
-    taken = set(
-        Run.objects.filter(saga=saga.name, event_id__in=[event.id for event in events]).values_list(
-            "event_id", flat=True
-        )
-    )
+    shape_of = {event.id: skipped(saga, saga.input.read(event.data)) for event in events}
+    taken = set(Run.objects.filter(saga=saga.name, event_id__in=shape_of).values_list("event_id", flat=True))
     busy = _busy_keys(subscription, {event.key for event in events})
-    runs, rows, waiting = [], [], []
-    for event, (run, steps) in zip(events, planned, strict=True):
+    waiting = []
+    alike: dict[tuple[bool, tuple[bool, ...]], list[Event]] = defaultdict(list)
+    for event in events:
         if event.id in taken:
             continue
-        if run.key in busy:
+        if event.key in busy:
             waiting.append(event)
             continue
-        busy.add(run.key)
-        runs.append(run)
-        rows.extend(steps)
-    Run.objects.bulk_create(runs)
-    StepRun.objects.bulk_create(rows)
-    return Started(wake_ups=wake_ups(runs, rows), waiting=waiting)
+        busy.add(event.key)
+        alike[event.bulk, shape_of[event.id]].append(event)
+    started = Started(wake_ups=[], waiting=waiting)
+    for same in alike.values():
+        _insert(saga, same, started, now)
+    return started
+
+
+def _insert(saga: Saga[Any], events: Sequence[Event], started: Started, now: datetime) -> None:
+    """Write the runs of events that have the same plan and are all of the bulk or none, in two statements."""
+    run, rows = plan(saga, events[0], now=now)
+    event_of = {new_id(): event for event in events}
+    run_ids = insert_for_each(
+        "unnest(%s::uuid[], %s::bigint[]) AS new (id, position) JOIN sagas_event AS event USING (position)",
+        [array(event_of), array(event.position for event in events)],
+        [run],
+        _OF_ITS_EVENT,
+    )
+    new = set(run_ids)
+    # Somebody else started a run of the key since we looked.
+    started.waiting.extend(event for run_id, event in event_of.items() if run_id not in new)
+    insert_for_each(
+        "unnest(%s::uuid[]) AS new (id)",
+        [array(run_ids)],
+        rows,
+        {"run_id": "new.id", "idempotency_key": "new.id || ':' || template.step"},
+    )
+    if run.status in LIVE_RUNS:
+        tasks = tuple(tasks_of(run, rows))
+        started.wake_ups.extend(
+            WakeUp(run_ids=tuple(portion), epoch=run.epoch, compensating=False, tasks=tasks, bulk=run.bulk)
+            for portion in portions(run_ids)
+        )
+
+
+#: What a run takes from the event that starts it; the rest of the row is the same for all of one plan.
+_OF_ITS_EVENT = {"id": "new.id", "key": "event.key", "input": "event.data", "event_id": "event.id"} | {
+    name: f"event.{name}" for name in ("correlation_id", "traceparent", "bulk")
+}
 
 
 def start_waiting(saga: Saga[Any], event_id: UUID, *, now: datetime) -> None:

@@ -1,6 +1,6 @@
 """How a reaction to an event is written down: who reacts, where, and how often it is tried."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -37,6 +37,8 @@ class Subscription:
     event: type[DomainEvent]
     queue: str
     react: Callable[[Received[Any]], None]
+    #: The reaction to many at once: returns the ids of the events it surely reacted to; the others are made alone.
+    many: Callable[[Sequence[Received[Any]]], Collection[UUID]] | None = None
     outside: bool = False
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None

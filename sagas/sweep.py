@@ -37,15 +37,37 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
             .order_by("due_at")
             .select_for_update(no_key=True, skip_locked=True)[:limit]
         )
+        due = _not_held(due, now)
         for run in due:
             run.resent = min(run.resent + 1, MOST_RESENT)
             run.due_at = now + resend_after(run.resent)
         _note_unknown([run for run in due if run.resent == MOST_RESENT and run.attention is None])
         update_all(due, ("resent", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
-        failed = [run for run in due if run.status == RunStatus.RUNNING and run.failure is not None]
+        failed = [run for run in due if _turns_back(run)]
         forward = [run for run in due if run.attention is None and run not in failed]
         return _start_undo(failed, now) + wake_ups_of(forward)
+
+
+def _turns_back(run: Run) -> bool:
+    return run.status == RunStatus.RUNNING and run.failure is not None
+
+
+def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
+    """Look after runs whose step somebody holds when the lease runs out; return the others.
+
+    What is to turn back does not wait for that.
+    """
+    goes_on = [run for run in due if not _turns_back(run)]
+    held = dict(
+        StepRun.objects.filter(run__in=goes_on, place=F("run__place"), held_until__gt=now).values_list(
+            "run_id", "held_until"
+        )
+    )
+    for run in due:
+        run.due_at = held.get(run.id, run.due_at)
+    update_all([run for run in due if run.id in held], ("due_at",))
+    return [run for run in due if run.id not in held]
 
 
 def _note_unknown(runs: Sequence[Run]) -> None:

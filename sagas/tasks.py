@@ -23,6 +23,7 @@ from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
 from .reconciliation import reconcile as reconcile_once
+from .relay import pass_over
 from .relay import relay as relay_once
 from .sweep import sweep as sweep_once
 
@@ -38,6 +39,13 @@ _swept_at = 0.0
 #: Most seconds one message of the reconciliation works on a backlog.
 _RECONCILE_SECONDS = 5.0
 _RELAY_QUEUE = "relay"
+#: A turn of the relay that took so many events speaks of load: for a second, the next ones look for room first.
+_BUSY_EVENTS = 10
+_busy_until = 0.0
+#: There is room while no queue holds more messages than a few processes have in hand before the relay looks again.
+_ROOM_MESSAGES = 2
+_ROOM_SECONDS = 1.0
+_LOOK_SECONDS = 0.005
 _pile_is_gone = False
 #: A PostgreSQL that was killed is back within seconds, on a busy machine within some more; with the last try the work
 #: stays within its time limit.
@@ -68,7 +76,7 @@ def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -
                 )
                 tasks.pop().apply_async(chain=tasks or None, producer=producer, retry=False)
             for delivery in owed:
-                _message(delivery.task, delivery.queue, list(delivery.delivery_ids)).apply_async(
+                _message(delivery.task, delivery.queue, list(delivery.delivery_ids), bulk=delivery.bulk).apply_async(
                     producer=producer, retry=False
                 )
     except Exception as error:  # noqa: BLE001 - whatever the broker says: the rows stand, the sweep sends them
@@ -77,13 +85,20 @@ def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -
 
 def _chain_of(wake_up: WakeUp) -> Any:
     ids = [str(run_id) for run_id in wake_up.run_ids]
-    steps = chain(*(_message(task.name, task.queue, ids, task.place, wake_up.epoch) for task in wake_up.tasks))
+    steps = chain(
+        *(_message(task.name, task.queue, ids, task.place, wake_up.epoch, bulk=wake_up.bulk) for task in wake_up.tasks)
+    )
     callback = "sagas.hand_over" if wake_up.compensating else "sagas.compensate"
     return steps.on_error(_message(callback, "sagas", ids, wake_up.epoch))
 
 
-def _message(name: str, queue: str, *args: Any) -> Signature[Any]:
-    return current_app.signature(name, args=args, immutable=True).set(queue=queue)
+def _message(name: str, queue: str, *args: Any, bulk: bool = False) -> Signature[Any]:
+    # A text of hundreds of ids would be made for each message, for monitors; we have the journal.
+    shown = f"({len(args[0])} at once)"
+    options: dict[str, Any] = {"queue": queue, "argsrepr": shown, "kwargsrepr": "{}"}
+    if bulk:
+        options["priority"] = settings.SAGAS_BULK_PRIORITY
+    return current_app.signature(name, args=args, immutable=True).set(**options)
 
 
 # Messages in -----------------------------------------------------------------------------------------------------
@@ -177,16 +192,51 @@ def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # 
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
     """Take new events on until there are none, or the next beat takes over; sweep in between."""
-    until = time.monotonic() + _RELAY_SECONDS
+    limit, until = settings.SAGAS_RELAY_LIMIT, time.monotonic() + _RELAY_SECONDS
     _clear_pile()
     while True:
-        relayed = relay_once(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)
+        _wait_for_room()
+        relayed = relay_once(now=clock.now(), limit=limit)
         send(relayed.wake_ups, relayed.deliveries)
+        _note_load(relayed.events)
         # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
         if time.monotonic() - _swept_at > _SWEEP_SECONDS:
             sweep()
-        if relayed.events < settings.SAGAS_RELAY_LIMIT or time.monotonic() > until:
-            return
+        if relayed.events < limit or time.monotonic() > until:
+            break
+    pass_over(now=clock.now(), limit=10 * limit)
+
+
+def _note_load(events: int) -> None:
+    global _busy_until  # noqa: PLW0603 - of this process
+    if events >= _BUSY_EVENTS:
+        _busy_until = time.monotonic() + 1.0
+
+
+def _wait_for_room() -> None:
+    """Under load, let the next batch grow until workers are through with most of the last ones.
+
+    So nothing waits at rest, and a backlog stands in the outbox, where the relay takes first what somebody waits for,
+    instead of in queues, where the sweep would take it for lost. A queue nobody serves holds up the others by a
+    second a turn at most.
+    """
+    if time.monotonic() > _busy_until:
+        return
+    until = time.monotonic() + _ROOM_SECONDS
+    while time.monotonic() < until and _most_waiting() > _ROOM_MESSAGES:
+        time.sleep(_LOOK_SECONDS)
+
+
+def _most_waiting() -> int:
+    """Return how many messages stand in the longest of the queues the relay fills."""
+    queues = {step.queue for saga in registry.sagas() for step in saga.steps}
+    queues |= {subscription.queue for subscription in registry.subscriptions()}
+    try:
+        pool: Any = current_app.producer_pool
+        with pool.acquire(block=True, timeout=5) as producer:
+            return max(int(producer.channel.queue_declare(queue, passive=True).message_count) for queue in queues)
+    except Exception:  # noqa: BLE001 - whatever the broker says: then nobody waits
+        return 0
 
 
 @shared_task(name="sagas.intervene")

@@ -167,7 +167,7 @@ SAGAS_TRY_SECONDS = environment.number("SAGAS_TRY_SECONDS", default=20.0, least=
 #: Most events one turn of the relay takes; bounds its transaction.
 SAGAS_RELAY_LIMIT = 500
 #: Most runs that share one chain; 1 = a chain each (decision 0007).
-SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=1, least=1)
+SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=100, least=1)
 
 #: How often the books are looked at; a breach is a finding within two turns.
 SAGAS_RECONCILE_SECONDS = environment.number("SAGAS_RECONCILE_SECONDS", default=20.0, least=0.1)
@@ -195,6 +195,9 @@ if CELERY_BROKER_URL.startswith("redis"):
         "interval_step": 0.2,
         "interval_max": 0.5,
     }
+
+#: Of messages nobody waits for. Redis gives out 0 before 9; RabbitMQ would do it the other way round.
+SAGAS_BULK_PRIORITY = 9 if CELERY_BROKER_URL.startswith("redis") else 0
 
 # A queue for each context, one for the engine, one for its relay; a worker without `-Q` serves them all.
 # Each has a routing key of its own: with the default one a message would land in all of them.

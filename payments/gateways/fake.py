@@ -5,12 +5,15 @@ charged, whatever happens to the process that asked.
 """
 
 import time
+from collections.abc import Sequence
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
+
+from sagas.bulk import array
 
 from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
-from ..gateway import Charge
+from ..gateway import Charge, ChargeOrder
 from ..models import FakeCharge
 
 WORKS = "tok_visa"
@@ -40,6 +43,32 @@ class FakeGateway:
                 books.status = _answer(method, books.calls)
             books.save()
         return _reply(books)
+
+    def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge]:
+        orders = [order for order in orders if order.method in self.methods]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """
+                INSERT INTO payments_fakecharge (key, status, amount_minor, currency, method, calls)
+                SELECT *, 1 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[])
+                ON CONFLICT DO NOTHING RETURNING id, key
+                """,
+                [
+                    array(order.key for order in orders),
+                    array(_answer(order.method, 1) for order in orders),
+                    array(order.amount_minor for order in orders),
+                    array(order.currency for order in orders),
+                    array(order.method for order in orders),
+                ],
+            )
+            new = {key: pk for pk, key in cursor.fetchall()}
+        return {
+            order.key: Charge(
+                reference=f"fake_{new[order.key]}", amount_minor=order.amount_minor, currency=order.currency
+            )
+            for order in orders
+            if order.key in new and order.method == WORKS
+        }
 
     def find(self, *, key: str) -> Charge | None:
         books = FakeCharge.objects.filter(key=key).first()

@@ -13,7 +13,7 @@ from .. import deliveries, engine, interventions, undo
 from ..deliveries import DeliveryWakeUp
 from ..models import Event
 from ..plans import StepTask, WakeUp
-from ..relay import relay
+from ..relay import pass_over, relay
 from ..sweep import sweep
 from .clock import Clock
 
@@ -186,7 +186,7 @@ class Broker:
         """Take new events on, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
         relayed = relay(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
         self.send(relayed.wake_ups, relayed.deliveries)
-        return relayed.events
+        return relayed.events + pass_over(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
 
     def sweep(self) -> None:
         """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""

@@ -3,7 +3,9 @@
 The saga stands at the bottom and reads like its table; above it, thin adapters from its steps to the contexts.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 from uuid import UUID
 
 from inventory import services as inventory
@@ -19,6 +21,10 @@ from sagas.retry import PATIENT, Retry
 from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]
+OrderCalls = Sequence[OrderCall]
+#: Of a set-based step: the results of what it did, by run.
+Results = Mapping[UUID, Result]
+T = TypeVar("T")
 
 
 def pays_by_invoice(order: OrderPlaced) -> bool:
@@ -31,15 +37,25 @@ def pays_by_card(order: OrderPlaced) -> bool:
 
 def reserve_stock(call: OrderCall) -> Result:
     quantities = [(line.sku, line.quantity) for line in call.input.lines]
-    reservations = inventory.reserve(
-        order_id=call.input.order_id, quantities=quantities, key=call.idempotency_key, now=call.now
+    return _pieces(
+        inventory.reserve(order_id=call.input.order_id, quantities=quantities, key=call.idempotency_key, now=call.now)
     )
-    return {"skus": len(reservations), "pieces": sum(reservation.quantity for reservation in reservations)}
+
+
+def reserve_stock_many(calls: OrderCalls) -> Results:
+    asked = [
+        inventory.StockRequest.of(
+            order_id=call.input.order_id,
+            quantities=[(line.sku, line.quantity) for line in call.input.lines],
+            key=call.idempotency_key,
+        )
+        for call in calls
+    ]
+    return _results(calls, inventory.reserve_many(asked, now=calls[0].now), _pieces)
 
 
 def release_stock(call: OrderCall) -> Result:
-    released = inventory.release(order_id=call.input.order_id, key=call.idempotency_key, now=call.now)
-    return {"skus": len(released), "pieces": sum(reservation.quantity for reservation in released)}
+    return _pieces(inventory.release(order_id=call.input.order_id, key=call.idempotency_key, now=call.now))
 
 
 def hold_credit(call: OrderCall) -> Result:
@@ -61,16 +77,17 @@ def release_credit(call: OrderCall) -> Result:
 
 
 def capture(call: OrderCall) -> Result:
-    payment = payments.capture(_payment(call), now=call.now)
-    return _charged(payment.id, payment.amount_minor, payment.currency)
+    return _charged(payments.capture(_payment(call), now=call.now))
+
+
+def capture_many(calls: OrderCalls) -> Results:
+    captured = payments.capture_many([_payment(call) for call in calls], now=calls[0].now)
+    return _results(calls, captured, _charged)
 
 
 def find_capture(call: OrderCall) -> Result:
     payment = payments.find_capture(_payment(call), now=call.now)
-    if payment is None:
-        return None
-    found = _charged(payment.id, payment.amount_minor, payment.currency)
-    return found | {"answer": "found by asking the provider"}
+    return None if payment is None else {**_charged(payment), "answer": "found by asking the provider"}
 
 
 def refund(call: OrderCall) -> Result:
@@ -81,8 +98,12 @@ def refund(call: OrderCall) -> Result:
 
 
 def book_shipment(call: OrderCall) -> Result:
-    parcel = inventory.book_shipment(order_id=call.input.order_id, now=call.now)
-    return {"tracking_number": parcel.tracking_number}
+    return _tracked(inventory.book_shipment(order_id=call.input.order_id, now=call.now))
+
+
+def book_shipments(calls: OrderCalls) -> Results:
+    parcels = inventory.book_shipments([call.input.order_id for call in calls], now=calls[0].now)
+    return _results(calls, parcels, _tracked)
 
 
 def confirm_order(call: OrderCall) -> Result:
@@ -90,9 +111,18 @@ def confirm_order(call: OrderCall) -> Result:
     return None
 
 
+def confirm_orders(calls: OrderCalls) -> Results:
+    confirmed = orders.confirm_many([call.input.order_id for call in calls], now=calls[0].now)
+    return {call.run_id: None for call in calls if call.input.order_id in confirmed}
+
+
 def notify_customer(call: OrderCall) -> Result:
-    # Somebody who shipped it by hand may have had no number to give.
-    return _tell(call, Kind.ORDER_CONFIRMED, **call.results.get("book-shipment", {}))
+    return _tell(call, _confirmation(call))
+
+
+def notify_customers(calls: OrderCalls) -> Results:
+    queued = notifications.queue_many([_confirmation(call) for call in calls], now=calls[0].now)
+    return _results(calls, queued, _queued)
 
 
 def reject_order(call: OrderCall) -> Result:
@@ -104,7 +134,7 @@ def reject_order(call: OrderCall) -> Result:
 
 def tell_customer(call: OrderCall) -> Result:
     kind = Kind.ORDER_CANCELLED if _was_called_off(call) else Kind.ORDER_REJECTED
-    return _tell(call, kind, reason=_reason(call))
+    return _tell(call, _message(call, kind, reason=_reason(call)))
 
 
 def _payment(call: OrderCall) -> payments.PaymentRequest:
@@ -118,8 +148,28 @@ def _payment(call: OrderCall) -> payments.PaymentRequest:
     )
 
 
-def _charged(payment_id: UUID, amount_minor: int, currency: str) -> dict[str, str]:
-    return {"payment_id": str(payment_id), "charged": formatted(amount_minor, currency)}
+def _results(calls: OrderCalls, done: Mapping[UUID, T], result: Callable[[T], Result]) -> Results:
+    """Return the results of what was done, by run; `done` is by order."""
+    return {call.run_id: result(done[call.input.order_id]) for call in calls if call.input.order_id in done}
+
+
+# Rows of other apps' tables, which have no name here.
+
+
+def _pieces(reservations: Sequence[Any]) -> Result:
+    return {"skus": len(reservations), "pieces": sum(reservation.quantity for reservation in reservations)}
+
+
+def _charged(payment: Any) -> dict[str, str]:
+    return {"payment_id": str(payment.id), "charged": formatted(payment.amount_minor, payment.currency)}
+
+
+def _tracked(parcel: Any) -> Result:
+    return {"tracking_number": parcel.tracking_number}
+
+
+def _queued(notification: Any) -> Result:
+    return {"queued": f"{notification.channel} to {notification.recipient}"}
 
 
 def _was_called_off(call: OrderCall) -> bool:
@@ -134,7 +184,24 @@ def _reason(call: OrderCall) -> str:
     return "Something on our side did not work; please try again later."
 
 
-def _tell(call: OrderCall, kind: Kind, **more: str) -> Result:
+def _tell(call: OrderCall, message: notifications.Message) -> Result:
+    return _queued(
+        notifications.queue(
+            order_id=message.order_id,
+            kind=message.kind,
+            recipient=message.recipient,
+            context=message.context,
+            now=call.now,
+        )
+    )
+
+
+def _confirmation(call: OrderCall) -> notifications.Message:
+    # Somebody who shipped it by hand may have had no number to give.
+    return _message(call, Kind.ORDER_CONFIRMED, **call.results.get("book-shipment", {}))
+
+
+def _message(call: OrderCall, kind: Kind, **more: str) -> notifications.Message:
     order = call.input
     context = {
         "number": order.number,
@@ -150,10 +217,7 @@ def _tell(call: OrderCall, kind: Kind, **more: str) -> Result:
         ],
         **more,
     }
-    notification = notifications.queue(
-        order_id=order.order_id, kind=kind, recipient=order.customer_email, context=context, now=call.now
-    )
-    return {"queued": f"{notification.channel} to {notification.recipient}"}
+    return notifications.Message(order_id=order.order_id, kind=kind, recipient=order.customer_email, context=context)
 
 
 fulfil_order = Saga(
@@ -161,21 +225,22 @@ fulfil_order = Saga(
     input=OrderPlaced,
     deadline=timedelta(hours=24),
     steps=(
-        Step("reserve-stock", queue="inventory", run=reserve_stock, undo=release_stock),
+        Step("reserve-stock", queue="inventory", run=reserve_stock, many=reserve_stock_many, undo=release_stock),
         Step("hold-credit", queue="payments", run=hold_credit, undo=release_credit, when=pays_by_invoice),
         Step(
             "capture-payment",
             queue="payments",
             run=capture,
+            many=capture_many,
             undo=refund,
             probe=find_capture,
             when=pays_by_card,
             outside=True,
             retry=Retry(attempts=5, base_seconds=0.5, cap_seconds=10),
         ),
-        Pivot("book-shipment", queue="inventory", run=book_shipment),
-        Step("confirm-order", queue="orders", run=confirm_order, retry=PATIENT),
-        Step("notify-customer", queue="notifications", run=notify_customer, retry=PATIENT),
+        Pivot("book-shipment", queue="inventory", run=book_shipment, many=book_shipments),
+        Step("confirm-order", queue="orders", run=confirm_order, many=confirm_orders, retry=PATIENT),
+        Step("notify-customer", queue="notifications", run=notify_customer, many=notify_customers, retry=PATIENT),
     ),
     undone=(
         Step("reject-order", queue="orders", run=reject_order, retry=PATIENT),

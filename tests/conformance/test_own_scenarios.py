@@ -222,8 +222,8 @@ def test_poison_payload(want: Want, saga: Saga[TripWanted], store: Store, broker
     """An event nobody can read, and a step that kills whoever takes it: each ends alone, in front of a person."""
 
     class Unreadable(TripWanted):
-        def model_dump(self, **_: Any) -> dict[str, Any]:
-            return {"nonsense": True}
+        def model_dump_json(self, **_: Any) -> str:
+            return '{"nonsense": true}'
 
     with transaction.atomic():
         outbox.emit(Unreadable(trip="unreadable"), now=clock())

@@ -62,9 +62,9 @@ class Command(BaseCommand):
 
     def _import(self, file: InvoiceFile, payment_method: str, refused: RejectFile) -> _Done:
         done = _Done()
-        # An import is one cause: all it leads to shares a correlation id.
+        # An import is one cause: all it leads to shares a correlation id, and yields to orders placed by hand.
         with (
-            caused_by(Cause(correlation_id=new_id())),
+            caused_by(Cause(correlation_id=new_id(), bulk=True)),
             progress("Placing", file.size, self.stdout.write) as show,
         ):
             for invoices, rejects in placing.batches(file):

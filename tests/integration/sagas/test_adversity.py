@@ -204,7 +204,8 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
         return quick(call)
 
     replace(far, run=slow)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    for alone in engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone:
+        engine.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
     assert "far b" not in script.did
 

@@ -31,7 +31,7 @@ def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock
 def test_the_next_in_line_is_woken_when_the_first_is_done(tell: Tell, script: Script, clock: MovableClock) -> None:
     tell("k", 1)
     tell("k", 2)
-    first, second = (wake_up.delivery_ids[0] for wake_up in relay(now=clock(), limit=10).deliveries)
+    ((first, second),) = (wake_up.delivery_ids for wake_up in relay(now=clock(), limit=10).deliveries)
     assert deliver(delivery_ids=[second], clock=clock) == []
     (woken,) = deliver(delivery_ids=[first], clock=clock)
     assert woken.delivery_ids == (second,)

@@ -264,7 +264,8 @@ def test_many_are_worked_off_in_portions_and_what_is_left_by_the_next_process(
     ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     keys = [f"k{number}" for number in range(7)]
-    script.says["first"] = [Retryable("busy", retry_after_seconds=3600) for _ in keys]
+    # Each is tried in a batch, and then alone.
+    script.says["first"] = [Retryable("busy", retry_after_seconds=3600) for _ in 2 * keys]
     for key in keys:
         ask(key)
     drive(now=clock)
