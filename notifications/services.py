@@ -97,7 +97,7 @@ def send(*, notification_id: UUID, now: datetime) -> Notification:
         )
         if noted:
             outbox.emit(_event(NotificationSent, notification), now=now)
-    notification.refresh_from_db()
+    notification.status, notification.sent_at = Notification.Status.SENT, notification.sent_at or now
     return notification
 
 

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import Q
 
 from sagas import outbox
-from sagas.bulk import insert_all
+from sagas.bulk import insert_all, update_all
 from sagas.errors import TransactionRefusedError
 
 from .errors import CardDeclined, CreditHeldAlready, CreditHoldEnded, CreditLimitExceeded, NoCredit, PaidAlready
@@ -180,13 +180,64 @@ def hold_credit(
         hold = CreditHold.objects.create(
             order_id=order_id, key=key, account=account, amount_minor=amount_minor, held_at=now
         )
-        outbox.emit(
-            CreditHeld(
-                order_id=order_id, customer_email=account.customer_email, amount_minor=amount_minor, currency=currency
-            ),
-            now=now,
-        )
+        outbox.emit(_held_event(hold), now=now)
     return hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditRequest:
+    """What `hold_credit` is asked for; `amount_minor` in minor units of `currency` (ISO 4217)."""
+
+    order_id: UUID
+    customer_email: str
+    amount_minor: int
+    currency: str
+    key: str
+
+
+def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dict[UUID, CreditHold]:
+    """Keep credit back for many orders; return what is kept, by order. Whom the limit does not allow is left out.
+
+    Transaction: opens one.
+    Idempotent: by order; one that has or had credit already is left out.
+    """
+    with transaction.atomic():
+        emails = {request.customer_email.lower() for request in requests}
+        accounts = {
+            (account.customer_email, account.currency): account
+            for account in CreditAccount.objects.filter(customer_email__in=emails).order_by("pk").select_for_update()
+        }
+        known = set(
+            CreditHold.objects.filter(order_id__in=[request.order_id for request in requests]).values_list(
+                "order_id", flat=True
+            )
+        )
+        holds: dict[UUID, CreditHold] = {}
+        for request in requests:
+            account = accounts.get((request.customer_email.lower(), request.currency))
+            if account is None or request.order_id in known or account.available_minor < request.amount_minor:
+                continue
+            account.held_minor += request.amount_minor
+            holds[request.order_id] = CreditHold(
+                order_id=request.order_id,
+                key=request.key,
+                account=account,
+                amount_minor=request.amount_minor,
+                held_at=now,
+            )
+        update_all(list(accounts.values()), ["held_minor"])
+        insert_all(list(holds.values()))
+        outbox.emit(*map(_held_event, holds.values()), now=now)
+    return holds
+
+
+def _held_event(hold: CreditHold) -> CreditHeld:
+    return CreditHeld(
+        order_id=hold.order_id,
+        customer_email=hold.account.customer_email,
+        amount_minor=hold.amount_minor,
+        currency=hold.account.currency,
+    )
 
 
 def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:

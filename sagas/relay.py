@@ -118,7 +118,7 @@ def _by_subscription(events: Sequence[Event]) -> list[tuple[Subscription, list[E
     for event in events:
         for subscription in registry.reactions_to(event.type):
             wanted[subscription.name].append(event)
-    return [(subscription, wanted[subscription.name]) for subscription in registry.subscriptions()]
+    return [(one, wanted[one.name]) for one in registry.subscriptions() if one.name in wanted]
 
 
 def _start(subscription: Start, events: list[Event], relayed: Relayed, now: datetime) -> None:

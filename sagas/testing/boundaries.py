@@ -6,16 +6,17 @@ Boundaries are listed nowhere: they are met while a saga runs, so one commit mor
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TypeVar
+from uuid import UUID
 
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .. import registry
-from ..definition import Action, Call, Result, Saga, Step
+from ..definition import Action, Call, ManyAction, Result, Saga, Step
 from ..errors import OutcomeUnknown, Rejected, Retryable
 from ..subscriptions import Received, Start, Subscription, starts
 from .broker import Body, Broker, Killed, Message
@@ -24,6 +25,8 @@ from .paths import Fault, Path
 
 When = Literal["before", "after"]
 What = Literal["commit", "publish", "call"]
+ManyReactions = Callable[[Sequence[Received[Any]]], Collection[UUID]]
+T = TypeVar("T")
 
 _KINDS = ("run", "undo", "probe", "react")
 #: A statement that is a commit of its own, where it stands in no transaction.
@@ -64,6 +67,7 @@ class Acted:
     Attributes:
         kind: `run`, `undo`, `probe` or `react`.
         name: the step's or the subscription's.
+        of: the key of the run, or of the event.
         stands: it took effect, and the transaction it belongs to is committed.
         failed: it raised and said that it had no effect.
         returned: it did not raise.
@@ -71,6 +75,7 @@ class Acted:
 
     kind: str
     name: str
+    of: str
     key: str
     outside: bool
     stands: bool = False
@@ -87,11 +92,13 @@ class Watch:
     """Sees the boundaries and the calls of one case.
 
     Attributes:
+        victim: the key of the run that things go wrong for; the others are its neighbours.
         on_boundary: called at each boundary until it has `fired`; kills with `kill()`.
         dead: the process was killed; what it still tries does not happen.
     """
 
     path: Path = field(default_factory=Path)
+    victim: str = ""
     on_boundary: Callable[[Boundary], None] = lambda _: None
     seen: list[Boundary] = field(default_factory=list)
     acted: list[Acted] = field(default_factory=list)
@@ -152,6 +159,8 @@ class Watch:
 
     def fault_of(self, acted: Acted) -> Fault | None:
         """Return what is to go wrong with this call, on this path."""
+        if acted.of != self.victim:
+            return None
         wrong = next(
             (fault for name, kind, fault in self.path.faults if (name, kind) == (acted.name, acted.kind)), None
         )
@@ -260,15 +269,31 @@ def _watched_subscription(subscription: Subscription, watch: Callable[[], Watch]
 
     @functools.wraps(subscription.react)
     def react(received: Received[Any]) -> None:
-        acted = Acted(
-            kind="react",
-            name=subscription.name,
-            key=received.idempotency_key,
-            outside=subscription.outside,
-        )
-        _act(watch(), acted, lambda: subscription.react(received))
+        _act(watch(), _reaction(subscription, received), lambda: subscription.react(received))
 
-    return replace(subscription, react=react)
+    return replace(subscription, react=react, many=_watched_many_reactions(subscription, watch))
+
+
+def _reaction(subscription: Subscription, received: Received[Any]) -> Acted:
+    return Acted(
+        kind="react",
+        name=subscription.name,
+        of=received.event.key,
+        key=received.idempotency_key,
+        outside=subscription.outside,
+    )
+
+
+def _watched_many_reactions(subscription: Subscription, watch: Callable[[], Watch]) -> ManyReactions | None:
+    many = subscription.many
+    if many is None:
+        return None
+
+    def react_to_many(received: Sequence[Received[Any]]) -> set[UUID]:
+        acted = {each.event_id: (_reaction(subscription, each), each) for each in received}
+        return set(_act_many(watch(), acted, lambda some: dict.fromkeys(many(some) if some else ())))
+
+    return react_to_many
 
 
 def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
@@ -278,6 +303,7 @@ def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
             run=_watched_action(step, "run", step.run, watch),
             undo=None if step.undo is None else _watched_action(step, "undo", step.undo, watch),
             probe=None if step.probe is None else _watched_action(step, "probe", step.probe, watch),
+            many=_watched_many(step, watch),
         )
 
     return replace(
@@ -290,11 +316,52 @@ def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
 def _watched_action(step: Step, kind: str, action: Action, watch: Callable[[], Watch]) -> Action:
     @functools.wraps(action)
     def act(call: Call[Any]) -> Result:
-        acted = Acted(kind=kind, name=step.name, key=call.idempotency_key, outside=step.outside)
+        acted = Acted(kind=kind, name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside)
         result: Result = _act(watch(), acted, lambda: action(call))
         return result
 
     return act
+
+
+def _watched_many(step: Step, watch: Callable[[], Watch]) -> ManyAction | None:
+    many = step.many
+    if many is None:
+        return None
+
+    def act(calls: Sequence[Call[Any]]) -> Mapping[UUID, Result]:
+        acted = {
+            call.run_id: (
+                Acted(kind="run", name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside),
+                call,
+            )
+            for call in calls
+        }
+        return _act_many(watch(), acted, lambda some: many(some) if some else {})
+
+    return act
+
+
+def _act_many(
+    watch: Watch, acted: Mapping[UUID, tuple[Acted, T]], action: Callable[[Sequence[T]], Mapping[UUID, Any]]
+) -> Mapping[UUID, Any]:
+    """As `_act`, for a batch: what fails for the victim is left out, and what loses its answer is not named."""
+    leased = any(one.outside for one, _ in acted.values())
+    watch.acted += [one for one, _ in acted.values()]
+    watch.phase = next(one.kind for one, _ in acted.values())
+    watch.reach("before", "call", leased=leased)
+    faults = {name: watch.fault_of(one) for name, (one, _) in acted.items()}
+    refused = {name for name, fault in faults.items() if fault in (Fault.REJECTED, Fault.FAILS_ONCE)}
+    results = action([work for name, (_, work) in acted.items() if name not in refused])
+    for name, (one, _) in acted.items():
+        one.failed = name in refused or (name not in results and not one.outside)
+        one.returned = name in results
+        if name in results and one.outside:
+            one.stands = True
+        elif name in results:
+            transaction.on_commit(one)
+    watch.reach("after", "call", leased=leased)
+    watch.phase = "settle"
+    return {name: result for name, result in results.items() if faults[name] is not Fault.LOSES_ANSWER}
 
 
 def _act(watch: Watch, acted: Acted, action: Callable[[], Any]) -> Any:

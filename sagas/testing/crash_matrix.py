@@ -106,7 +106,12 @@ class Summary:
 
 
 def crash_matrix(
-    saga: Saga[Any], invariants: Invariant | Sequence[Invariant] = (), *, start: Start, only: str = ""
+    saga: Saga[Any],
+    invariants: Invariant | Sequence[Invariant] = (),
+    *,
+    start: Start,
+    runs: int = 1,
+    only: str = "",
 ) -> Summary:
     """Run `saga` once for each case there is, and check each for the engine's promises and the caller's invariants.
 
@@ -117,6 +122,8 @@ def crash_matrix(
     Args:
         invariants: what must hold when a run has ended; called with its key, they raise AssertionError.
         start: does what starts the saga, at the time it is given.
+        runs: how many go together; with more than one they share batches (`SAGAS_BATCH_SIZE`), the path is that of the
+            first, and its neighbours are not to notice.
         only: run the cases whose name holds this text; a failure names its case.
 
     Raises:
@@ -126,7 +133,7 @@ def crash_matrix(
     began = time.perf_counter()
     checks = (invariants,) if callable(invariants) else tuple(invariants)
     summary = Summary()
-    with _matrix(saga, start, checks) as matrix:
+    with _matrix(saga, start, checks, runs) as matrix:
         for case in matrix.cases(only):
             matrix.run(case)
             summary.cases.append(case)
@@ -138,13 +145,13 @@ def crash_matrix(
 
 def crash_cases(saga: Saga[Any], *, start: Start) -> list[Case]:
     """Return every case `crash_matrix` would run. Each path is run once, without harm, to find its boundaries."""
-    with _matrix(saga, start, ()) as matrix:
+    with _matrix(saga, start, (), 1) as matrix:
         return list(matrix.cases())
 
 
 @contextmanager
-def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant]) -> Iterator["_Matrix"]:
-    matrix = _Matrix(saga, start, invariants)
+def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs: int) -> Iterator["_Matrix"]:
+    matrix = _Matrix(saga, start, invariants, runs)
     former = outbox.on_commit_call(lambda: None)
     try:
         with registry.only(watched(saga, lambda: matrix.watch)), commits_watched(lambda: matrix.watch):
@@ -158,8 +165,8 @@ def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant]) -> I
 class _Matrix:
     """One saga, and the case that is under way."""
 
-    def __init__(self, saga: Saga[Any], start: Start, invariants: Sequence[Invariant]) -> None:
-        self.saga, self.start, self.invariants = saga, start, invariants
+    def __init__(self, saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs: int) -> None:
+        self.saga, self.start, self.invariants, self.runs = saga, start, invariants, runs
         self.watch = Watch()
 
     def cases(self, only: str = "") -> Iterator[Case]:
@@ -183,8 +190,9 @@ class _Matrix:
         trial = _Trial(self, case)
         try:
             trial.run()
-            for invariant in self.invariants:
-                invariant(trial.key)
+            for key in trial.keys:
+                for invariant in self.invariants:
+                    invariant(key)
         except Exception as error:
             run = Run.objects.filter(saga=self.saga.name, key=trial.key).first()
             raise CrashMatrixFailed(case, run, error) from error
@@ -210,12 +218,12 @@ class _Trial:
     """One case under way."""
 
     def __init__(self, matrix: _Matrix, case: Case) -> None:
-        self.saga, self.start, self.case = matrix.saga, matrix.start, case
+        self.saga, self.start, self.runs, self.case = matrix.saga, matrix.start, matrix.runs, case
         self.clock = MovableClock()
         self.watch = matrix.watch = Watch(path=case.path, on_boundary=self._at)
         self.broker = WatchedBroker(self.clock, self.watch)
         self.held: list[Message] = []
-        self.key = ""
+        self.keys: list[str] = []
         self.came_instead: Boundary | None = None
         #: What the journal said, and how many messages were out, when a worker came back that had lost its lease.
         self.stood: tuple[Any, int] | None = None
@@ -226,23 +234,31 @@ class _Trial:
         # What was held back arrives when all is over.
         self.broker.messages += self.held
         self._go_on()
-        run = Run.objects.get(saga=self.saga.name, key=self.key)
         if self.case.boundary is not None and not self.watch.fired:
             raise AssertionError(f"the saga does not do the same twice: here came {self.came_instead}")
-        check(self.saga, run, path=self.case.path, acted=self.watch.acted)
+        for key in self.keys:
+            run = Run.objects.get(saga=self.saga.name, key=key)
+            path = self.case.path if key == self.key else Path()
+            check(self.saga, run, path=path, acted=[acted for acted in self.watch.acted if acted.of == key])
+
+    @property
+    def key(self) -> str:
+        """Of the run that things go wrong for."""
+        return self.keys[0] if self.keys else ""
 
     # What is done, one thing after the other.
 
     def _begin(self) -> None:
         last = Event.objects.aggregate(last=Max("position"))["last"] or 0
         started = Event.objects.filter(position__gt=last, type=self.saga.input.type)
-        for _ in range(2):  # whoever got no answer asks again if nothing stands
-            if not started.exists():
-                self._do("start", lambda: self.start(self.clock()))
-        event = started.first()
-        if event is None:
+        for number in range(self.runs):
+            for _ in range(2):  # whoever got no answer asks again if nothing stands
+                if started.count() == number:
+                    self._do("start", lambda: self.start(self.clock()))
+        self.keys = list(started.order_by("position").values_list("key", flat=True))
+        if len(self.keys) != self.runs:
             raise AssertionError(f"start() led to no event {self.saga.input.type}")
-        self.key = event.key
+        self.watch.victim = self.key
 
     def _go_on(self) -> None:
         """Work until nothing is left, moving the clock to what is due next."""
@@ -308,7 +324,7 @@ class _Trial:
         self.stood = self._standing()
 
     def _standing(self) -> tuple[Any, int]:
-        return journal_of(self.key), self.broker.published
+        return [journal_of(key) for key in self.keys], self.broker.published
 
 
 def _is_to_relay() -> bool:

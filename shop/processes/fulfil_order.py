@@ -68,7 +68,21 @@ def hold_credit(call: OrderCall) -> Result:
         key=call.idempotency_key,
         now=call.now,
     )
-    return {"held": formatted(hold.amount_minor, order.currency)}
+    return _held(hold)
+
+
+def hold_credit_many(calls: OrderCalls) -> Results:
+    asked = [
+        payments.CreditRequest(
+            order_id=call.input.order_id,
+            customer_email=call.input.customer_email,
+            amount_minor=call.input.total_minor,
+            currency=call.input.currency,
+            key=call.idempotency_key,
+        )
+        for call in calls
+    ]
+    return _results(calls, payments.hold_credit_many(asked, now=calls[0].now), _held)
 
 
 def release_credit(call: OrderCall) -> Result:
@@ -160,6 +174,10 @@ def _pieces(reservations: Sequence[Any]) -> Result:
     return {"skus": len(reservations), "pieces": sum(reservation.quantity for reservation in reservations)}
 
 
+def _held(hold: Any) -> Result:
+    return {"held": formatted(hold.amount_minor, hold.account.currency)}
+
+
 def _charged(payment: Any) -> dict[str, str]:
     return {"payment_id": str(payment.id), "charged": formatted(payment.amount_minor, payment.currency)}
 
@@ -226,7 +244,14 @@ fulfil_order = Saga(
     deadline=timedelta(hours=24),
     steps=(
         Step("reserve-stock", queue="inventory", run=reserve_stock, many=reserve_stock_many, undo=release_stock),
-        Step("hold-credit", queue="payments", run=hold_credit, undo=release_credit, when=pays_by_invoice),
+        Step(
+            "hold-credit",
+            queue="payments",
+            run=hold_credit,
+            many=hold_credit_many,
+            undo=release_credit,
+            when=pays_by_invoice,
+        ),
         Step(
             "capture-payment",
             queue="payments",

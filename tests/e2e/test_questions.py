@@ -125,7 +125,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_chain(place: Place, processes: Pr
 def test_redis_is_flushed_with_a_hundred_runs_under_way(place: Place, processes: Processes) -> None:
     """Messages are wake-ups: the sweep sends others, and every order ends, charged once."""
     orders = [place(lines=(("MUG", 1),)) for _ in range(100)]
-    processes.worker(concurrency=1)
+    processes.worker(concurrency=1, SAGAS_BATCH_SIZE="5")
     processes.beat()
     wait_for(lambda: Run.objects.filter(status="running").exists())
     wait_for(lambda: 0 < Order.objects.filter(status="confirmed").count() < len(orders))

@@ -17,7 +17,7 @@ from orders.models import Order
 from payments.models import FakeCharge
 from sagas import clock
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
-from sagas.relay import relay
+from sagas.relay import pass_over, relay
 from sagas.tasks import send
 from tests.concurrency import at_once
 from tests.conftest import Processes, broker, wait_for
@@ -213,6 +213,7 @@ def test_every_message_comes_to_two_workers_at_the_same_moment(place: Place, pro
             send([wake_up] * 4)
         for delivery in relayed.deliveries:
             send(owed=[delivery] * 4)
+        pass_over(now=clock.now(), limit=500)
         return all_completed(orders) and all_is_told(processes, orders)
 
     wait_for(told, why=state)

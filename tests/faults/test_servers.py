@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -38,7 +39,8 @@ def kill_and_wait(server: embedded.Server) -> None:
 def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
     for _ in range(25):
         place()
-    workers = [processes.worker(concurrency=1), processes.worker(name="second", concurrency=1)]
+    few: dict[str, Any] = {"concurrency": 1, "SAGAS_BATCH_SIZE": "3"}  # or all would be done before it is killed
+    workers = [processes.worker(**few), processes.worker(name="second", **few)]
     processes.beat()
     wait_for(lambda: 0 < confirmed() < 25, why=state)
     kill_and_wait(embedded.Redis())
@@ -52,7 +54,8 @@ def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -
 def test_postgresql_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
     for _ in range(25):
         place()
-    workers = [processes.worker(concurrency=1), processes.worker(name="second", concurrency=1)]
+    few: dict[str, Any] = {"concurrency": 1, "SAGAS_BATCH_SIZE": "3"}  # or all would be done before it is killed
+    workers = [processes.worker(**few), processes.worker(name="second", **few)]
     processes.beat()
     wait_for(lambda: 0 < confirmed() < 25, why=state)
     kill_and_wait(embedded.Postgres())
