@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models.functions import Collate, Upper
 
 from sagas.ids import new_id
 
@@ -76,6 +77,10 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["status", "-id"], name="orders_by_status"),
             models.Index(fields=["customer_email", "-id"], name="orders_of_customer"),
+            # The figures of the day, without a look at the orders themselves.
+            models.Index(fields=["placed_at", "status"], name="orders_by_day"),
+            # Compared by code points, so that it serves the beginning of a name in any database.
+            models.Index(Collate(Upper("customer_name"), "C"), name="orders_by_name"),
         ]
 
     lines: "RelatedManager[OrderLine]"
