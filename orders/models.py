@@ -93,8 +93,9 @@ class Order(models.Model):
 class OrderLine(models.Model):
     """One product of an order, with the price it was sold at."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
-    product = models.ForeignKey(Product, on_delete=models.PROTECT)
+    #: Its index is that of `orders_one_line_per_sku_and_price`; nobody asks for the lines of a product.
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, db_index=False)
     sku = models.CharField("SKU", max_length=40, editable=False)
     name = models.CharField(max_length=200, editable=False)
     quantity = models.PositiveIntegerField(validators=[MinValueValidator(1)])
