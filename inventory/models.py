@@ -75,11 +75,15 @@ class Parcel(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     order_id = models.UUIDField()
-    tracking_number = models.CharField(max_length=40, unique=True)
+    tracking_number = models.CharField(max_length=40)
     booked_at = models.DateTimeField()
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["order_id"], name="inventory_one_parcel_per_order")]
+        constraints = [
+            models.UniqueConstraint(fields=["order_id"], name="inventory_one_parcel_per_order"),
+            # Not `unique=True`: that brings a second index, for searches by the beginning, which nobody makes.
+            models.UniqueConstraint(fields=["tracking_number"], name="inventory_one_parcel_per_tracking_number"),
+        ]
 
     def __str__(self) -> str:
         return self.tracking_number

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models.functions import Collate, Upper
 
 from sagas.ids import new_id
 
@@ -76,6 +77,10 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["status", "-id"], name="orders_by_status"),
             models.Index(fields=["customer_email", "-id"], name="orders_of_customer"),
+            # The figures of the day, without a look at the orders themselves.
+            models.Index(fields=["placed_at", "status"], name="orders_by_day"),
+            # Compared by code points, so that it serves the beginning of a name in any database.
+            models.Index(Collate(Upper("customer_name"), "C"), name="orders_by_name"),
         ]
 
     lines: "RelatedManager[OrderLine]"
@@ -88,8 +93,9 @@ class Order(models.Model):
 class OrderLine(models.Model):
     """One product of an order, with the price it was sold at."""
 
-    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines")
-    product = models.ForeignKey(Product, on_delete=models.PROTECT)
+    #: Its index is that of `orders_one_line_per_sku_and_price`; nobody asks for the lines of a product.
+    order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    product = models.ForeignKey(Product, on_delete=models.PROTECT, db_index=False)
     sku = models.CharField("SKU", max_length=40, editable=False)
     name = models.CharField(max_length=200, editable=False)
     quantity = models.PositiveIntegerField(validators=[MinValueValidator(1)])

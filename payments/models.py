@@ -18,7 +18,7 @@ class Payment(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     order_id = models.UUIDField()
     #: The key the provider knows it by; fixed before the first call.
-    key = models.CharField(max_length=150, unique=True)
+    key = models.CharField(max_length=150)
     status = models.CharField(max_length=10, choices=Status.choices)
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
     currency = models.CharField(max_length=3)
@@ -30,6 +30,8 @@ class Payment(models.Model):
 
     class Meta:
         constraints = [
+            # Not `unique=True`: that brings a second index, for searches by the beginning, which nobody makes.
+            models.UniqueConstraint(fields=["key"], name="payments_one_payment_per_key"),
             models.UniqueConstraint(
                 fields=["order_id"], condition=Q(status="captured"), name="payments_one_capture_per_order"
             ),
@@ -81,14 +83,24 @@ class CreditHold(models.Model):
     order_id = models.UUIDField()
     #: Of the step that keeps it back: its undo frees that, and nothing else. Empty in rows older than keys.
     key = models.CharField(max_length=150, blank=True, default="", db_default="")
-    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds")
+    #: Its index is `payments_held_of_account`.
+    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds", db_index=False)
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.HELD)
     held_at = models.DateTimeField()
     released_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        indexes = [models.Index(fields=["order_id"], name="payments_hold_of_order")]
+        indexes = [
+            models.Index(fields=["order_id"], name="payments_hold_of_order"),
+            # What is held of an account is summed up without a look at the holds themselves.
+            models.Index(
+                fields=["account"],
+                include=["amount_minor"],
+                condition=Q(status="held"),
+                name="payments_held_of_account",
+            ),
+        ]
         constraints = [
             models.UniqueConstraint(
                 fields=["order_id"], condition=Q(status="held"), name="payments_one_live_hold_per_order"
@@ -111,13 +123,16 @@ class FakeCharge(models.Model):
         REFUNDED = "refunded"
         CANCELLED = "cancelled"
 
-    key = models.CharField(max_length=150, unique=True)
+    key = models.CharField(max_length=150)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW)
     amount_minor = models.PositiveBigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
     method = models.CharField(max_length=50, blank=True)
     #: How often it was asked to charge.
     calls = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["key"], name="payments_one_charge_per_key")]
 
     def __str__(self) -> str:
         return f"{self.key}: {self.status}"

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
 
 from .gateways.fake import FakeGateway
 from .models import CreditAccount, CreditHold, Payment
@@ -68,8 +69,10 @@ def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID])
     Looked at are those of these customers, or with holds for these orders; two statements, however many.
     """
     ids = set(CreditHold.objects.filter(order_id__in=order_ids).values_list("account_id", flat=True))
+    held = CreditHold.objects.filter(account=OuterRef("pk"), status=CreditHold.Status.HELD).order_by()
+    total = held.values("account").annotate(total=Sum("amount_minor")).values("total")
     accounts = CreditAccount.objects.filter(Q(pk__in=ids) | Q(customer_email__in=emails)).annotate(
-        holds_minor=Sum("holds__amount_minor", filter=Q(holds__status=CreditHold.Status.HELD), default=0)
+        holds_minor=Coalesce(Subquery(total), 0)
     )
     return [(account, int(account.holds_minor)) for account in accounts if account.holds_minor != account.held_minor]
 

@@ -306,7 +306,6 @@ class FindingAdmin(InspectAdmin):
     search_fields = ("key",)
     search_help_text = "A whole key: an order's id, a SKU, a customer's e-mail."
     ordering = ("-pk",)
-    sortable_by = ()
     actions = ("dismiss_selected",)
     actions_detail = ("dismiss_this",)
     fields = (
@@ -431,7 +430,7 @@ class InterventionAdmin(InspectAdmin):
     list_display_links = ("asked_at",)
     list_filter = ("status", "action")
     list_select_related = ("run", "delivery")
-    search_fields = ("by", "batch", "run__key", "delivery__key")
+    search_fields = ("by", "batch", "run__key", "delivery__event__key")
     search_help_text = "A whole user name, batch id or key (an order's id)."
     ordering = ("-pk",)
     fields = (

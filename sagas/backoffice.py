@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -45,7 +46,12 @@ def labelled(description: str, colours: Mapping[str, str]) -> Callable[[Column],
 
 
 class CappedPaginator(Pages):
-    """Counts no further than it must: a filtered list up to 10,000 rows, a whole table by PostgreSQL's estimate."""
+    """Counts no further than it must: a filtered list up to 10,000 rows, a whole table by PostgreSQL's estimate.
+
+    Pages go as far: whoever is still looking then narrows it down. To leave out a million rows is to read them.
+    """
+
+    template_name = "sagas/_pages.html"
 
     @cached_property
     def count(self) -> int:
@@ -53,7 +59,24 @@ class CappedPaginator(Pages):
         counted: int = rows.order_by()[: _COUNTED + 1].count()
         if counted <= _COUNTED:
             return counted
-        return _COUNTED if rows.query.where else max(_COUNTED, _estimate(rows.model))
+        return _COUNTED if rows.query.where else max(_COUNTED, _rounded(_estimate(rows.model)))
+
+    @cached_property
+    def num_pages(self) -> int:
+        return math.ceil(min(max(1, self.count), _COUNTED) / self.per_page)
+
+    @property
+    def said(self) -> str:
+        """How many there are, as far as that is known."""
+        if self.count < _COUNTED:
+            return f"{self.count:,}"
+        about = f"{self.count:,} or more" if self.count == _COUNTED else f"about {self.count:,}"
+        return f"{about}, of which {_COUNTED:,} are listed:"
+
+
+def _rounded(count: int) -> int:
+    """Return an estimate as exactly as it may be believed."""
+    return round(count, 2 - len(str(count)))
 
 
 def _estimate(model: type[models.Model]) -> int:
@@ -83,12 +106,14 @@ def _is_uuid(term: str) -> bool:
 class InspectAdmin(ModelAdmin):
     """Rows to look at: nobody adds, changes or deletes them here, superusers included.
 
-    Search fields are compared as a whole, so that searching is a look into an index.
+    Search fields are compared as a whole, so that searching is a look into an index. The newest come first, and there
+    is no other order: to sort by what no index holds is to read all there is.
     """
 
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+    sortable_by = ()
     actions: Any = None
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -106,12 +131,23 @@ class InspectAdmin(ModelAdmin):
         term = search_term.strip()
         if not term:
             return queryset, False
-        columns = queryset.model._meta  # noqa: SLF001 - Django's documented API
         wanted = Q(pk__in=[])
         for name in self.search_fields:
-            if _fits(term, columns.get_field(name.partition("__")[0])):
-                wanted |= Q(**{name: term})
+            wanted |= _is(queryset.model, name, term)
         return queryset.filter(wanted), False
+
+
+def _is(model: type[models.Model], name: str, term: str) -> Q:
+    """Return the condition that a column, or one of a row it leads to (`event__key`), is what was typed.
+
+    Such rows are asked for first: no index serves an OR of two tables.
+    """
+    name, _, further = name.partition("__")
+    column: Any = model._meta.get_field(name)  # noqa: SLF001 - Django's documented API
+    if not further:
+        return Q(**{name: term}) if _fits(term, column) else Q(pk__in=[])
+    rows = column.related_model._default_manager.filter(_is(column.related_model, further, term))  # noqa: SLF001
+    return Q(**{f"{name}__in": list(rows.values_list("pk", flat=True))})
 
 
 class InspectInline(TabularInline):

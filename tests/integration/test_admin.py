@@ -18,7 +18,8 @@ from django.utils import timezone
 from inventory.models import StockItem
 from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount
-from sagas.models import Delivery, Event, Run
+from sagas.backoffice import _rounded
+from sagas.models import Delivery, Event, Intervention, Run
 from sagas.testing import drive
 
 Place = Callable[..., Order]
@@ -260,6 +261,56 @@ def test_searching_for_anything_finds_or_finds_nothing(staff: Client, place: Pla
     assert found >= 1
     for term in ("1", "x", "9" * 40, "\x00", "' OR 1=1", str(uuid4())):
         assert staff.get(f"/admin/{path}/", {"q": term}).status_code == 200
+
+
+def test_a_list_says_how_many_there_are_and_goes_no_further_than_it_counts(
+    staff: Client, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        place()
+    monkeypatch.setattr("shop.admin.OrderAdmin.list_per_page", 2)
+    assert _pages_of(staff, LIST) == ("4", [1, 2])
+    monkeypatch.setattr("sagas.backoffice._COUNTED", 3)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE orders_order")
+    assert _pages_of(staff, LIST) == ("about 4, of which 3 are listed:", [1, 2])
+    assert _pages_of(staff, f"{LIST}?status__exact=pending") == ("3 or more, of which 3 are listed:", [1, 2])
+    monkeypatch.setattr("sagas.backoffice._COUNTED", 2)
+    assert _pages_of(staff, LIST) == ("about 4, of which 2 are listed:", [1])
+
+
+def _pages_of(client: Client, url: str) -> tuple[str, list[int]]:
+    answer = client.get(url)
+    paginator = answer.context["cl"].paginator
+    assert paginator.said in answer.content.decode()
+    return paginator.said, list(paginator.page_range)
+
+
+@pytest.mark.parametrize(("count", "said"), [(1_000_042, 1_000_000), (123_456, 120_000), (98, 98), (7, 7)])
+def test_an_estimate_is_rounded_to_what_may_be_believed(count: int, said: int) -> None:
+    assert _rounded(count) == said
+
+
+def test_a_search_leads_through_other_tables(staff: Client, place: Place) -> None:
+    order = place()
+    drive()
+    (delivery,) = Delivery.objects.all()
+    run = Run.objects.get()
+    asked = [
+        Intervention.objects.create(
+            action="retry", reason="Why not.", by="boss", seen="", asked_at=timezone.now(), **{of: subject}
+        )
+        for of, subject in (("run", run), ("delivery", delivery))
+    ]
+    found = {
+        f"/admin/sagas/delivery/?q={order.id}": [delivery],
+        f"/admin/sagas/delivery/?q={delivery.pk}": [delivery],
+        "/admin/sagas/delivery/?q=2000000000": [],
+        f"/admin/sagas/intervention/?q={order.id}": asked[::-1],
+        f"/admin/sagas/intervention/?q={asked[0].batch}": asked[:1],
+        "/admin/sagas/intervention/?q=boss": asked[::-1],
+    }
+    assert {url: list(staff.get(url).context["cl"].result_list) for url in found} == found
 
 
 def test_the_page_of_an_order_shows_its_story(staff: Client, place: Place) -> None:

@@ -386,7 +386,7 @@ VIOLATIONS: dict[str, Callable[[], object]] = {
     "inventory_one_parcel_per_order": lambda: [
         Parcel.objects.create(order_id=ORDER, tracking_number=f"P{next(_numbers)}", booked_at=NOW) for _ in "ab"
     ],
-    "inventory_parcel_tracking_number": lambda: [
+    "inventory_one_parcel_per_tracking_number": lambda: [
         Parcel.objects.create(order_id=uuid4(), tracking_number="P", booked_at=NOW) for _ in "ab"
     ],
     "inventory_stockitem_sku": lambda: StockItem.objects.create(sku="A"),

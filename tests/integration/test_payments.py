@@ -483,7 +483,7 @@ VIOLATIONS: dict[str, Callable[[CreditAccount], object]] = {
     "payments_one_capture_per_order": lambda _: _payment(),
     "payments_amount_is_positive": lambda _: _payment(order_id=OTHER, amount_minor=0),
     "payments_status_is_known": lambda _: _payment(order_id=OTHER, status="lost"),
-    "payments_payment_key": lambda _: _payment(order_id=OTHER, key="k"),
+    "payments_one_payment_per_key": lambda _: _payment(order_id=OTHER, key="k"),
     "payments_credit_in_limit": lambda _: CreditAccount.objects.update(held_minor=F("limit_minor") + 1),
     "payments_creditaccount_customer_email": lambda _: CreditAccount.objects.create(
         customer_email="ada@example.com", currency="EUR", limit_minor=1
@@ -498,7 +498,7 @@ VIOLATIONS: dict[str, Callable[[CreditAccount], object]] = {
         for _ in "ab"
     ],
     "payments_hold_status_is_known": lambda _: CreditHold.objects.update(status="lost"),
-    "payments_fakecharge_key": lambda _: [FakeCharge.objects.create(key="k") for _ in "ab"],
+    "payments_one_charge_per_key": lambda _: [FakeCharge.objects.create(key="k") for _ in "ab"],
 }
 
 

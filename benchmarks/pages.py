@@ -1,0 +1,220 @@
+"""How long each page takes beside all that is stored.
+
+Pages are asked for in this process, each many times and, where there are many, each time of another row: what is
+measured is the shop and its database, not the way to them.
+"""
+
+# ruff: noqa: SLF001 - `_meta` is documented API of Django, and nothing else tells which pages the admin has
+
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from psycopg.sql import SQL, Identifier, Literal
+
+from orders.models import Order
+from sagas import clock
+from sagas.backoffice import CappedPaginator
+
+#: Returns an address of a page.
+Address = Callable[[], str]
+
+_A_PAGE = 50
+#: A page that takes seconds is not asked for thirty times.
+_MOST_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How long a page took each time, how many statements it asked, and the slowest of them with its time."""
+
+    name: str
+    seconds: tuple[float, ...]
+    statements: int
+    slowest_seconds: float
+    slowest: str
+
+    def __str__(self) -> str:
+        half, most = (1000 * percentile(self.seconds, percent) for percent in (50, 99))
+        return f"{self.name:<52}{half:>8.0f}{most:>8.0f}{self.statements:>5}{1000 * self.slowest_seconds:>8.0f}"
+
+
+#: Above the lines that `str` of what was measured makes.
+HEAD = f"{'page':<52}{'p50 ms':>8}{'p99 ms':>8}{'sql':>5}{'slowest':>8}"
+
+
+def percentile(seconds: Sequence[float], percent: float) -> float:
+    """Return what so many of a hundred took at most."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))]
+
+
+def measure_pages(*, rounds: int = 30, only: str = "") -> Iterator[Measured]:
+    """Ask for every page whose name holds `only` so many times; the first time warms it up and counts its statements.
+
+    Raises:
+        LookupError: a page did not answer.
+    """
+    client = Client(SERVER_NAME="localhost", headers={"Authorization": f"Bearer {settings.API_TOKEN}"})
+    user, _ = User.objects.get_or_create(username="pages", defaults={"is_superuser": True, "is_staff": True})
+    client.force_login(user)
+    for name, address in pages().items():
+        if only in name:
+            yield _measured(client, name, address, rounds)
+
+
+def _measured(client: Client, name: str, address: Address, rounds: int) -> Measured:
+    with CaptureQueriesContext(connection) as asked:
+        _get(client, address())
+    statements = [(float(each["time"]), str(each["sql"])) for each in asked.captured_queries]
+    seconds: list[float] = []
+    while len(seconds) < rounds and sum(seconds) < _MOST_SECONDS:
+        seconds.append(_get(client, address()))
+    slowest_seconds, slowest = max(statements, default=(0.0, ""))
+    return Measured(
+        name=name,
+        seconds=tuple(seconds),
+        statements=len(statements),
+        slowest_seconds=slowest_seconds,
+        slowest=slowest,
+    )
+
+
+def _get(client: Client, url: str) -> float:
+    """Return how many seconds a page took."""
+    began = time.perf_counter()
+    answer = client.get(url)
+    seconds = time.perf_counter() - began
+    if answer.status_code != 200:
+        raise LookupError(f"{url} answered {answer.status_code}")
+    return seconds
+
+
+# Which pages there are ------------------------------------------------------------------------------------------------
+
+
+def pages() -> dict[str, Address]:
+    """Return every page there is to look at."""
+    ids = _some(Order, "id")
+    found = {
+        "order": _any_of("/admin/orders/order/{}/change/", ids),
+        "order, its story": _any_of("/admin/orders/order/{}/story/", ids),
+        "order, placing one": _at("/admin/orders/order/add/"),
+        "API, order": _any_of("/api/orders/{}", ids),
+        "API, health": _at("/api/health"),
+        "dashboard": _at("/admin/"),
+        "work queue": _at("/admin/sagas/intervention/queue/"),
+        **_of_orders("/admin/orders/order/"),
+    }
+    for model, shown in admin.site._registry.items():
+        if model is not Order and model._meta.app_label != "auth":
+            found |= _of_table(model, shown)
+    return found
+
+
+def _of_orders(url: str) -> dict[str, Address]:
+    today = _days_ago(0)
+    numbers, names = _some(Order, "number"), _some(Order, "customer_name")
+    return {
+        "orders": _at(url),
+        "orders, second page": _at(f"{url}?p=2"),
+        "orders, hundredth page": _at(f"{url}?p=100"),
+        "orders, last page": _at(f"{url}?p={_last_page(Order)}"),
+        "orders, need a person": _at(f"{url}?attention=yes"),
+        **{f"orders, {status}": _at(f"{url}?status__exact={status}") for status in Order.Status.values},
+        **{f"orders, {status} today": _at(f"{url}?status__exact={status}&placed_at__gte={today}")
+           for status in Order.Status.values},
+        "orders, rejected, hundredth page": _at(f"{url}?status__exact=rejected&p=100"),
+        "orders, of the last week": _at(f"{url}?placed_at__gte={_days_ago(7)}"),
+        "orders, of the last year": _at(f"{url}?placed_at__gte={_days_ago(365)}"),
+        "orders, of an old month, rejected": _at(
+            f"{url}?placed_at__gte={_days_ago(330)}&placed_at__lt={_days_ago(300)}&status__exact=rejected"
+        ),
+        "orders, by id": _any_of(f"{url}?q={{}}", _some(Order, "id")),
+        "orders, by number": _any_of(f"{url}?q={{}}", numbers),
+        "orders, by the beginning of a number": _any_of(f"{url}?q={{}}", [number[:4] for number in numbers]),
+        "orders, by e-mail": _any_of(f"{url}?q={{}}", _some(Order, "customer_email")),
+        "orders, by the beginning of a name": _any_of(f"{url}?q={{}}", [name[:5] for name in names]),
+        "orders, by a whole name": _any_of(f"{url}?q={{}}", names),
+        "orders, by a name nobody has": _at(f"{url}?q=Zzyzx"),
+    }  # fmt: skip
+
+
+def _of_table(model: Any, shown: Any) -> dict[str, Address]:
+    """Return the pages of a list: bare, its second and last page, sorted, filtered, searched; and the page of one."""
+    name, url = str(model._meta.verbose_name_plural), f"/admin/{model._meta.label_lower.replace('.', '/')}/"
+    return {
+        name: _at(url),
+        f"{name}, second page": _at(f"{url}?p=2"),
+        f"{name}, last page": _at(f"{url}?p={_last_page(model)}"),
+        **{f"{name}, filter {query}": _at(f"{url}?{query}") for query in _filters(shown)},
+        **{f"{name}, sorted by {title}": _at(f"{url}?o={place}") for place, title in _sortable(shown)},
+        **{f"{name}, search {field}": _any_of(f"{url}?q={{}}", terms) for field, terms in _terms(model, shown)},
+        f"{name}, search in vain": _at(f"{url}?q=nothing"),
+        **({f"{name}, one": _any_of(f"{url}{{}}/change/", ids)} if (ids := _some(model, "pk")) else {}),
+    }
+
+
+def _filters(shown: Any) -> Iterator[str]:
+    for each in shown.list_filter:
+        if isinstance(each, str):
+            choices = shown.model._meta.get_field(each).flatchoices or [(1, "yes"), (0, "no")]
+            yield from (f"{each}__exact={value}" for value, _ in choices)
+        else:
+            yield from (f"{each.parameter_name}={value}" for value, _ in each.lookups(each, None, shown))
+
+
+def _sortable(shown: Any) -> Iterator[tuple[int, str]]:
+    """Return the columns whose heads can be clicked on."""
+    columns = {column.name for column in shown.model._meta.get_fields()}
+    for place, title in enumerate(shown.list_display, 1):
+        has_order = title in columns or hasattr(getattr(shown, title, None), "admin_order_field")
+        if has_order and (shown.sortable_by is None or title in shown.sortable_by):
+            yield place, title
+
+
+def _terms(model: Any, shown: Any) -> Iterator[tuple[str, list[Any]]]:
+    for field in shown.search_fields:
+        column = field.removesuffix("__istartswith").removesuffix("__icontains")
+        if terms := [term for term in _some(model, column) if term]:
+            yield field, terms
+
+
+def _at(url: str) -> Address:
+    return lambda: url
+
+
+def _any_of(form: str, values: Sequence[Any]) -> Address:
+    return lambda: form.format(random.choice(values))  # noqa: S311 - nothing is kept secret with it
+
+
+def _days_ago(days: int) -> str:
+    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+    return f"{midnight - timedelta(days=days):%Y-%m-%d %H:%M:%S}"
+
+
+def _last_page(model: Any) -> int:
+    return CappedPaginator(model._default_manager.order_by("-pk"), _A_PAGE).num_pages
+
+
+def _some(model: Any, column: str, count: int = 200) -> list[Any]:
+    """Return a column of rows from everywhere in a table."""
+    rows, meta = model._default_manager, model._meta
+    percent = min(100.0, 100 * 50 * count / (_A_PAGE * _last_page(model)))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            SQL("SELECT {} FROM {} TABLESAMPLE SYSTEM ({}) ORDER BY random() LIMIT {}").format(
+                Identifier(meta.pk.column), Identifier(meta.db_table), Literal(percent), Literal(count)
+            )
+        )
+        ids = [pk for (pk,) in cursor.fetchall()]
+    return list(rows.filter(pk__in=ids).values_list(column, flat=True))

@@ -1,0 +1,88 @@
+"""A turn with nothing to do costs the same beside much that is over: it looks into indexes of what is open."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+from pytest_django import DjangoDbBlocker
+
+from benchmarks.filling import fill
+from sagas import interventions, overdue, selectors
+from sagas.deliveries import sweep_deliveries
+from sagas.models import Delivery, Intervention, Run
+from sagas.reconciliation import Look
+from sagas.relay import relay
+from sagas.sweep import sweep
+from tests.plans import explained
+
+pytestmark = pytest.mark.django_db
+
+ORDERS, OPEN = 4000, 200
+
+
+@pytest.fixture(scope="module", autouse=True)
+def history(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Finished orders, and some under way, for all tests of this module: what these do is rolled back."""
+    with django_db_blocker.unblock():
+        fill(orders=ORDERS, events=10 * ORDERS, show=lambda _: None)
+        _open_some(timezone.now() + timedelta(hours=1))
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE")
+        yield
+        call_command("flush", interactive=False, verbosity=0)
+
+
+def _open_some(due_at: datetime) -> None:
+    """Have some runs and deliveries wait for their time and some for a person."""
+    runs = list(Run.objects.order_by("-pk")[:OPEN])
+    owed = list(Delivery.objects.order_by("-pk")[:OPEN])
+    for row in runs:
+        row.status, row.due_at, row.deadline_at, row.finished_at = "running", due_at, due_at, None
+    for row in runs[: OPEN // 10]:
+        row.status = "needs_attention"
+    for delivery in owed:
+        delivery.status, delivery.due_at = "pending", due_at
+    for delivery in owed[: OPEN // 10]:
+        delivery.status, delivery.due_at = "parked", None
+    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at"))
+    Delivery.objects.bulk_update(owed, ("status", "due_at"))
+    Intervention.objects.bulk_create(
+        Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
+        for run in runs
+        for _ in range(10)
+    )
+
+
+def check(name: str) -> None:
+    (made,) = [check for check in overdue.CHECKS if check.name == name]
+    assert list(made.look(Look(keys=(), now=timezone.now()))) == []
+
+
+QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
+    "relay": (lambda: relay(now=timezone.now(), limit=500), {"sagas_event_to_relay"}),
+    "sweep": (lambda: sweep(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
+    "sweep of deliveries": (lambda: sweep_deliveries(now=timezone.now(), limit=500), {"sagas_delivery_due"}),
+    "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
+    "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_relay"}),
+    "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
+    "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
+    "how late is the relay?": (lambda: selectors.lag_seconds(now=timezone.now()), {"sagas_event_to_relay"}),
+    "who needs a person?": (
+        selectors.keys_needing_attention,
+        {"sagas_run_needs_attention", "sagas_delivery_parked"},
+    ),
+    "how many are parked?": (selectors.parked, {"sagas_delivery_parked"}),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_what_is_open_is_found_in_an_index_that_holds_nothing_else(question: str) -> None:
+    ask, indexes = QUESTIONS[question]
+    with explained() as plans:
+        ask()
+    assert plans.read_whole == []
+    assert plans.indexes
+    assert plans.indexes <= indexes
