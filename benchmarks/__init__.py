@@ -1,0 +1,1 @@
+"""Benchmarks: the shop against peers and floors, in one run (`make bench`, docs/benchmarks.md)."""

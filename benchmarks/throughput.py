@@ -1,0 +1,27 @@
+"""How many orders a second go through the whole flow."""
+
+import time
+
+from . import ground, judging
+from .contenders import Contender
+from .results import Measured
+
+#: Through the whole flow before the clock starts: connections, imports and caches are warm.
+WARM_UP = 50
+
+
+def measure(contender: Contender, *, orders: int, seed: str) -> list[Measured]:
+    """Time a running contender from the moment it is let loose to the commit of the last row that counts."""
+    before = ground.mark()
+    contender.pause()
+    placed = ground.place(ground.requests(orders, seed=seed))
+    contender.give(placed)
+    ground.settle()
+    began_at = time.time()
+    contender.let_loose()
+    contender.wait(placed)
+    keys = [order["order_id"] for order in placed]
+    seconds = max(*ground.confirmed_at(keys), *ground.told_at(keys)) - began_at
+    contender.finish(placed)
+    judging.judge(contender.title, placed, before, with_journal=contender.with_journal)
+    return [Measured(what="throughput", who=contender.name, figures={"orders a second": orders / seconds})]
