@@ -54,6 +54,8 @@ def _work(kind: str, number: str) -> tuple[Callable[[Orders], None], Callable[[O
         from .floor_in_sql import by_sql
 
         return by_sql, by_sql
+    if kind == "relay":
+        return _relay_all, _relay_all
     from . import dbos_flow
 
     dbos_flow.launch(kind, f"{kind}-{number}")
@@ -67,6 +69,17 @@ def _fulfil(orders: Orders) -> None:
 
     for order in orders:
         flow.fulfil(OrderPlaced.read(order), order["order_id"])
+
+
+def _relay_all(_: Orders) -> None:
+    """Take events on until there are none, as the relay's task does."""
+    from django.conf import settings
+
+    from sagas import clock, tasks
+    from sagas.relay import relay
+
+    while (relayed := relay(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)).events:
+        tasks.send(relayed.wake_ups, relayed.deliveries)
 
 
 def _place(seed: str) -> dict[str, Any]:

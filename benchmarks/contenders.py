@@ -66,8 +66,7 @@ class Contender(ABC):
         return {name: peak for process in self.processes for name, peak in process.peak_memory().items()}
 
     def stop(self) -> None:
-        for process in self.processes:
-            process.kill()
+        processes.kill(self.processes)
 
 
 class Ours(Contender):

@@ -16,6 +16,7 @@ from orders import services as orders
 from orders.events import Line, OrderPlaced
 from orders.models import Order
 from sagas import clock
+from sagas.models import Event
 
 #: SKU, name, price in minor units.
 PRODUCTS = [(f"BENCH-{number:04}", f"Product {number}", 1000 + number) for number in range(1000)]
@@ -93,6 +94,16 @@ def told(order: Order, asked: orders.OrderRequest) -> Placed:
     ).model_dump(mode="json")
 
 
+def read(keys: Sequence[str]) -> list[Placed]:
+    """Return what the events say that tell of these orders."""
+    told_of = Event.objects.filter(key__in=keys, type=OrderPlaced.type)
+    return list(told_of.order_by("position").values_list("data", flat=True))
+
+
+def not_relayed() -> int:
+    return Event.objects.filter(relayed_at=None).count()
+
+
 def mark() -> Mark:
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(sum(on_hand), 0) FROM inventory_stockitem WHERE sku LIKE 'BENCH-%%'", [])
@@ -121,10 +132,18 @@ def clear() -> None:
     flush_broker()
 
 
-def forget(placed: Sequence[Placed]) -> None:
-    """Take away what orders left, where the tables hold a history that has to stay; and empty the broker."""
-    keys = [order["order_id"] for order in placed]
+def last_position() -> int:
+    """Return where the event log ends."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT coalesce(max(position), 0) FROM sagas_event")
+        return int(cursor.fetchone()[0])
+
+
+def forget_since(position: int) -> None:
+    """Take away all that came after a position of the event log, where a history has to stay; empty the broker."""
     with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT key FROM sagas_event WHERE position > %s", [position])
+        keys = [key for (key,) in cursor.fetchall()]
         for statement in _FORGET:
             cursor.execute(statement, [keys])
         for table in _dbos_tables():
@@ -148,53 +167,41 @@ def flush_broker() -> None:
 # Moments -------------------------------------------------------------------------------------------------------------
 
 
-def confirmed_at(keys: Collection[str]) -> list[float]:
+def confirmed_at(keys: Collection[str]) -> dict[str, float]:
     """Return when the last word on each order was committed; seconds since 1970, by the machine's clock."""
     return _moments(
-        "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM orders_order"
+        "SELECT id::text, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM orders_order"
         " WHERE id = ANY(%s::uuid[]) AND status = 'confirmed'",
         keys,
     )
 
 
-def told_at(keys: Collection[str]) -> list[float]:
-    """Return when it was committed that each notification was sent."""
+def told_at(keys: Collection[str]) -> dict[str, float]:
+    """Return when it was committed that each order's notification was sent."""
     return _moments(
-        "SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM notifications_notification"
+        "SELECT order_id::text, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM notifications_notification"
         " WHERE order_id = ANY(%s::uuid[]) AND status = 'sent'",
         keys,
     )
 
 
-def first_step_after(keys: Collection[str]) -> list[float]:
+def first_step_after(keys: Collection[str]) -> dict[str, float]:
     """Return how many seconds after the commit of each order our engine began its first step."""
     return _moments(
         """
-        SELECT extract(epoch FROM min(step.started_at) - min(pg_xact_commit_timestamp(line.xmin)))
+        SELECT run.key, extract(epoch FROM min(step.started_at) - min(pg_xact_commit_timestamp(line.xmin)))
         FROM orders_orderline AS line
         JOIN sagas_run AS run ON run.key = line.order_id::text
         JOIN sagas_steprun AS step ON step.run_id = run.id
-        WHERE line.order_id = ANY(%s::uuid[]) GROUP BY line.order_id
+        WHERE line.order_id = ANY(%s::uuid[]) GROUP BY run.key
         """,
         keys,
     )
 
 
-def istold(key: str) -> bool:
-    """Say whether the customer of an order was told; one look into an index."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT status = 'sent' FROM notifications_notification WHERE order_id = %s", [key])
-        row = cursor.fetchone()
-        return bool(row and row[0])
-
-
 def are_told(keys: Sequence[str]) -> bool:
-    """Say whether all orders are confirmed and their customers told; cheap as long as many are not."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM orders_order WHERE status = 'pending')")
-        if cursor.fetchone()[0]:
-            return False
-    return istold(keys[-1]) and len(told_at(keys)) == len(keys)
+    """Say whether all orders are confirmed and their customers told; costs an order's look while many are not."""
+    return told_at(keys[-1:]).keys() == set(keys[-1:]) and len(confirmed_at(keys)) == len(told_at(keys)) == len(keys)
 
 
 def are_journalled(keys: Sequence[str]) -> bool:
@@ -210,10 +217,10 @@ def are_journalled(keys: Sequence[str]) -> bool:
         return bool(cursor.fetchone() == (len(keys), len(keys), 0))
 
 
-def _moments(statement: str, keys: Collection[str]) -> list[float]:
+def _moments(statement: str, keys: Collection[str]) -> dict[str, float]:
     with connection.cursor() as cursor:
         cursor.execute(statement, [list(keys)])
-        return [float(moment) for (moment,) in cursor.fetchall()]
+        return {key: float(moment) for key, moment in cursor.fetchall()}
 
 
 def _dbos_tables() -> list[str]:

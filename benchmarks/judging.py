@@ -38,19 +38,33 @@ def judge(contender: str, placed: Sequence[Placed], before: Mark, *, with_journa
     Raises:
         WrongRows: they are not.
     """
-    after, count = ground.mark(), len(placed)
-    per_order = BUSINESS | (JOURNAL if with_journal else {})
-    wrong = [
-        f"{table}: {after.rows[table] - rows} new rows instead of {count * per_order.get(table, 0)}"
-        for table, rows in before.rows.items()
-        if table not in _ASIDE and after.rows[table] - rows != count * per_order.get(table, 0)
-    ]
+    after = ground.mark()
+    wrong = _miscounted(len(placed), before, after, BUSINESS | (JOURNAL if with_journal else {}))
     pieces = sum(line["quantity"] for order in placed for line in order["lines"])
     if before.on_hand - after.on_hand != pieces:
         wrong.append(f"{before.on_hand - after.on_hand} pieces left the warehouse instead of {pieces}")
     wrong += _unlike(placed, _CONTENTS | (_JOURNAL_CONTENTS if with_journal else {}))
     if wrong:
         raise WrongRows(contender, wrong)
+
+
+def judge_rows(what: str, count: int, before: Mark, each: dict[str, int]) -> None:
+    """Return if every table has as many new rows as come of `count` times `each`, and no other.
+
+    Raises:
+        WrongRows: it has not.
+    """
+    wrong = _miscounted(count, before, ground.mark(), each)
+    if wrong:
+        raise WrongRows(what, wrong)
+
+
+def _miscounted(count: int, before: Mark, after: Mark, each: dict[str, int]) -> list[str]:
+    return [
+        f"{table}: {after.rows[table] - rows} new rows instead of {count * each.get(table, 0)}"
+        for table, rows in before.rows.items()
+        if table not in _ASIDE and after.rows[table] - rows != count * each.get(table, 0)
+    ]
 
 
 def _unlike(placed: Sequence[Placed], contents: dict[str, tuple[str, int]]) -> list[str]:

@@ -31,6 +31,7 @@ class Knobs:
     relay_events: int
     placing_orders: int
     stored: int
+    stored_events: int
     picture: Path | None
     markdown: Path | None
     docs: Path | None
@@ -54,6 +55,8 @@ def read(arguments: Sequence[str]) -> Knobs:
         parts=parts,
         contenders=_names(given.contenders, ""),
         stored=given.stored,
+        # As many as the flow of an order leaves, unless told otherwise.
+        stored_events=7 * given.stored if given.stored_events is None else given.stored_events,
         picture=given.picture,
         markdown=given.markdown,
         docs=Path("docs/benchmarks.md") if given.write_docs else None,
@@ -70,6 +73,7 @@ def _add(parser: ArgumentParser) -> None:
     ):
         parser.add_argument(f"--{name}", type=int, help=what)
     parser.add_argument("--stored", type=int, default=0, help="a second pass with so many orders of history")
+    parser.add_argument("--stored-events", type=int, help="events of that history (seven times as many)")
     parser.add_argument("--only", default="", help="parts, with commas: " + "; ".join(map(": ".join, PARTS.items())))
     parser.add_argument("--contenders", default="", help="names, with commas: ours, dbos-queue, …")
     parser.add_argument("--quick", action="store_true", help="little of everything: do the benchmarks work?")

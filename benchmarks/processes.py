@@ -81,7 +81,12 @@ class Process:
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.communicate()
+        # Not communicate(): what it did not read is of no interest to anybody.
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):
+                if pipe is not None:
+                    pipe.close()
+        self._process.wait()
 
 
 #: Marks, in its environment, a process that answers on its standard output.
@@ -97,6 +102,17 @@ def child(kind: str, number: int, *, log: Path) -> Process:
 def shell(name: str, command: str, *, log: Path, **environment: str) -> Process:
     """Start a command as the Procfile has it."""
     return Process(name, ["/bin/sh", "-c", command], log=log, environment=environment)
+
+
+def kill(running: Sequence[Process]) -> None:
+    """Leave nothing running; a second Ctrl-C waits until that is done."""
+    stops = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    try:
+        for process in running:
+            process.kill()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
 
 
 def wait_for(what: Callable[[], bool], *, processes: Sequence[Process], every_seconds: float = 0.02) -> None:

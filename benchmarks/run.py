@@ -1,126 +1,146 @@
 """One run: rounds of all measurements, interleaved, then the tables."""
 
+import importlib.util
 import json
-import os
-import platform
-import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
-from django.db import connection
 from rich.console import Console
 
-from shop import embedded
+from sagas.progressbar import Show, progress
 
-from . import contenders, ground, throughput
+from . import contenders, document, facts, ground, latency, picture, placing, posting, relaying, table, throughput
 from .contenders import Contender
 from .knobs import Knobs
 from .results import Book, Measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One thing to measure in each round; takes a seed that differs from round to round."""
+
+    name: str
+    measure: Callable[[str], Sequence[Measured]]
 
 
 class Run:
     """Owns every process it starts; all of them are gone when `run` returns or raises."""
 
     def __init__(self, knobs: Knobs, folder: Path) -> None:
-        self.knobs, self.folder = knobs, folder
+        self.knobs, self.folder, self.logs = knobs, folder, folder / "log"
         self.console = Console(width=None if sys.stdout.isatty() else 120)
         self.book = Book()
-        self.stored = 0
-        self.round = 0
-        self.running: Contender | None = None
+        self.wanted = [kind for kind in contenders.ALL if not knobs.contenders or kind.name in knobs.contenders]
+        #: Where the history ends that stays; None while there is none.
+        self.history: int | None = None
 
     def run(self) -> int:
-        _note_commits()
+        if self.knobs.stored and importlib.util.find_spec("benchmarks.filling") is None:
+            raise SystemExit("benchmark: --stored needs benchmarks/filling.py, which is not there")
+        facts.note_commits()
         ground.make()
-        if self._chosen("dbos-queue") or self._chosen("dbos-direct"):
+        if any(issubclass(kind, contenders.DbosDirect) for kind in self.wanted):
             from . import dbos_flow
 
             dbos_flow.migrate()
-        self.book.facts = _facts(self.knobs)
-        try:
-            for number in range(self.knobs.rounds):
-                self.round = number
-                self._round()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)
-            if self.running is not None:
-                self.running.stop()
-        for figure in self.book.figures():
-            self.console.print(
-                f"{figure.what:12} {figure.who:12} {figure.name:20} {figure.median:10.1f} {figure.least:10.1f} {figure.most:10.1f}"
-            )
-        self.console.print(self.book.memory)
-        (self.folder / "results.json").write_text(json.dumps(self.book.document(), indent=1))
+        self.book.facts = facts.collect(self.knobs)
+        jobs = self._jobs()
+        passes = [0, self.knobs.stored] if self.knobs.stored else [0]
+        with progress("Benchmark", len(jobs) * self.knobs.rounds * len(passes), self.console.print) as show:
+            for number, stored in enumerate(passes):
+                if stored:
+                    self._fill(stored)
+                self._rounds(jobs, stored, number * len(jobs) * self.knobs.rounds, show)
+        self._report()
         return 0
 
-    def _chosen(self, name: str) -> bool:
-        return not self.knobs.contenders or name in self.knobs.contenders
+    def _jobs(self) -> list[Job]:
+        knobs, book, logs = self.knobs, self.book, self.logs
+        jobs = []
+        if knobs.parts & {"a", "d"}:
+            jobs += [
+                Job(name=kind.name, measure=lambda seed, kind=kind: self._contend(kind, seed))  # type: ignore[misc]
+                for kind in self.wanted
+                if "a" in knobs.parts or kind.one_by_one
+            ]
+        if "d" in knobs.parts and not knobs.contenders:
+            count = knobs.latency_orders
+            jobs += [
+                Job(name="post", measure=lambda seed: posting.ours(book, logs, orders=count, seed=seed)),
+                Job(name="post-sync", measure=lambda seed: posting.synchronous(book, logs, orders=count, seed=seed)),
+            ]
+        if "e" in knobs.parts:
+            events = knobs.relay_events
+            jobs += [
+                Job(name="starts", measure=lambda seed: relaying.starts(book, logs, events=events, seed=seed)),
+                Job(name="deliveries", measure=lambda _: relaying.deliveries(book, logs, events=events)),
+            ]
+        if "f" in knobs.parts:
+            orders = knobs.placing_orders
+            jobs += [
+                Job(name="api", measure=lambda seed: placing.over_http(book, logs, orders=orders, seed=seed)),
+                Job(name="import", measure=lambda seed: placing.from_file(self.folder, orders=orders, seed=seed)),
+            ]
+        return jobs
 
-    def _round(self) -> None:
-        wanted = [contender for contender in contenders.ALL if self._chosen(contender.name)]
-        begin = self.round % max(1, len(wanted))
-        for kind in (*wanted[begin:], *wanted[:begin]):
-            with self._started(kind) as contender:
-                self._keep(throughput.measure(contender, orders=self.knobs.orders, seed=f"round {self.round}"))
+    def _rounds(self, jobs: Sequence[Job], stored: int, done: int, show: Show) -> None:
+        for number in range(self.knobs.rounds):
+            # Whoever was first in this round is last in the next.
+            begin = number % max(1, len(jobs))
+            for job in (*jobs[begin:], *jobs[:begin]):
+                show(done, f"round {number + 1}{', with history' if stored else ''}: {job.name}")
+                self._clear()
+                for measured in job.measure(f"round {number}{' stored' if stored else ''}"):
+                    self._keep(replace(measured, round=number, stored=stored))
+                done += 1
+        show(done, "done")
 
-    @contextmanager
-    def _started(self, kind: type[Contender]) -> Iterator[Contender]:
-        """Run a contender on clean ground, warmed up."""
-        ground.clear()
-        contender = kind(self.folder / "log")
-        self.running = contender
+    def _contend(self, kind: type[Contender], seed: str) -> list[Measured]:
+        """Measure a contender that is warm."""
+        contender, measured = kind(self.logs), []
         try:
             contender.start()
-            throughput.measure(contender, orders=throughput.WARM_UP, seed="warm-up")
-            yield contender
-            self.book.remember(contender.name, contender.peak_memory())
+            throughput.measure(contender, orders=throughput.WARM_UP, seed=f"{seed}, warm-up")
+            if "a" in self.knobs.parts:
+                measured += throughput.measure(contender, orders=self.knobs.orders, seed=seed)
+            if "d" in self.knobs.parts and kind.one_by_one:
+                measured += latency.measure(contender, orders=self.knobs.latency_orders, seed=f"{seed}, one by one")
+            self.book.remember(kind.name, contender.peak_memory())
         finally:
             contender.stop()
-            self.running = None
+        return measured
 
-    def _keep(self, measured: Sequence[Measured]) -> None:
-        for one in measured:
-            self.book.measured.append(replace(one, round=self.round, stored=self.stored))
-            figures = ", ".join(f"{value:,.1f} {name}" for name, value in one.figures.items())
-            self.console.print(f"round {self.round + 1}: {one.what}, {one.who}: {figures}", highlight=False)
+    def _clear(self) -> None:
+        if self.history is None:
+            ground.clear()
+        else:
+            ground.forget_since(self.history)
 
+    def _fill(self, orders: int) -> None:
+        self._clear()
+        filling = importlib.import_module("benchmarks.filling")
+        filling.fill(orders=orders, events=self.knobs.stored_events)
+        ground.settle()
+        self.history = ground.last_position()
 
-def _note_commits() -> None:
-    """Have PostgreSQL note when each transaction was committed, so that no contender is asked all the time."""
-    with connection.cursor() as cursor:
-        cursor.execute("SHOW track_commit_timestamp")
-        if cursor.fetchone()[0] == "on":
-            return
-        cursor.execute("ALTER SYSTEM SET track_commit_timestamp = on")
-    connection.close()
-    server = embedded.Postgres()
-    pid = server.pid()
-    if pid is not None:
-        os.kill(pid, server.stop_signal)
-        psutil.wait_procs([psutil.Process(pid)], timeout=30)
-    while not (server.pid() and server.answers()):  # its keeper starts it again
-        time.sleep(0.05)
+    def _keep(self, measured: Measured) -> None:
+        self.book.measured.append(measured)
+        figures = ", ".join(f"{name} {value:,.1f}" for name, value in measured.figures.items())
+        history = f" ({measured.stored:,} orders stored)" if measured.stored else ""
+        self.console.print(
+            f"round {measured.round + 1}{history}: {measured.what}, {measured.who}: {figures}", highlight=False
+        )
 
-
-def _facts(knobs: Knobs) -> dict[str, object]:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT current_setting('server_version'), current_setting('fsync')")
-        postgres, fsync = cursor.fetchone()
-    return {
-        "at": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
-        "python": platform.python_version(),
-        "postgres": postgres,
-        "fsync": fsync,
-        **{name: version(name) for name in ("django", "celery", "dbos")},
-        "orders": knobs.orders,
-        "rounds": knobs.rounds,
-    }
+    def _report(self) -> None:
+        table.show(self.book, self.console)
+        results = self.folder / "results.json"
+        results.write_text(json.dumps(self.book.document(), indent=1) + "\n")
+        markdown = self.knobs.markdown or self.folder / "results.md"
+        drawn = self.knobs.picture or self.folder / "results.svg"
+        picture.draw(self.book, drawn)
+        markdown.write_text(document.markdown(self.book))
+        if self.knobs.docs is not None:
+            document.write(self.book, self.knobs.docs)
+        self.console.print(f"Written: {results}, {markdown}, {drawn}", soft_wrap=True, highlight=False)

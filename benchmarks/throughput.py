@@ -21,7 +21,7 @@ def measure(contender: Contender, *, orders: int, seed: str) -> list[Measured]:
     contender.let_loose()
     contender.wait(placed)
     keys = [order["order_id"] for order in placed]
-    seconds = max(*ground.confirmed_at(keys), *ground.told_at(keys)) - began_at
+    seconds = max(*ground.confirmed_at(keys).values(), *ground.told_at(keys).values()) - began_at
     contender.finish(placed)
     judging.judge(contender.title, placed, before, with_journal=contender.with_journal)
     return [Measured(what="throughput", who=contender.name, figures={"orders a second": orders / seconds})]
