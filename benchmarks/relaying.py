@@ -45,7 +45,7 @@ def _measure(book: Book, logs: Path, backlog: _Backlog, events: int) -> list[Mea
     relay = processes.child("relay", 0, log=logs / "relay-alone.log")
     try:
         relay.hear()
-        backlog.leave(_WARM_UP)
+        backlog.leave(min(_WARM_UP, events))
         relay.say(go=True)
         relay.hear()
         backlog.leave(events)
