@@ -70,26 +70,31 @@ class Contender(ABC):
 
 
 class Ours(Contender):
-    """Worker, relay and beat as the Procfile has them; what lets them loose is the relay."""
+    """All processes of the Procfile but the web's; orders wait in the outbox while relay and beat stand still."""
 
     name, title, with_journal, one_by_one = "ours", "the shop", True, True
-    _NAMES = ("worker", "relay", "beat")
+    _GATE = ("relay", "beat")
 
     def start(self) -> None:
-        commands = parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes
-        self.processes = [processes.shell(name, commands[name], log=self.logs / f"{name}.log") for name in self._NAMES]
-        await_workers(2, self.processes)
+        commands = {name: command for name, command in procfile().items() if name != "web"}
+        self.processes = [
+            processes.shell(name, command, log=self.logs / f"{name}.log") for name, command in commands.items()
+        ]
+        await_workers(sum(" worker " in command for command in commands.values()), self.processes)
 
     def pause(self) -> None:
-        for process in self.processes[1:]:
+        for process in self._gate():
             process.pause()
 
     def give(self, orders: Sequence[Placed]) -> None:
         """Nothing to do: their events wait in the outbox."""
 
     def let_loose(self) -> None:
-        for process in self.processes[1:]:
+        for process in self._gate():
             process.go_on()
+
+    def _gate(self) -> list[Process]:
+        return [process for process in self.processes if process.name in self._GATE]
 
     def finish(self, orders: Sequence[Placed]) -> None:
         keys = [order["order_id"] for order in orders]
@@ -107,8 +112,7 @@ class Chains(Contender):
     name, title = "celery", "Celery chains, no journal"
 
     def start(self) -> None:
-        command = parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes["worker"]
-        command = command.replace("--prefetch-multiplier 1", "--prefetch-multiplier 4")
+        command = procfile()["worker"].replace("--prefetch-multiplier 1", "--prefetch-multiplier 4")
         self.processes = [processes.shell("worker", command, log=self.logs / "chains.log", **{PEER: self.name})]
         await_workers(1, self.processes)
 
@@ -219,6 +223,12 @@ class DbosQueue(DbosDirect):
 ALL: tuple[type[Contender], ...] = (
     Ours, DbosQueue, DbosDirect, Chains, Plain, PlainOnAllCores, OrmFloor, SqlFloor,
 )  # fmt: skip
+
+
+def procfile() -> dict[str, str]:
+    """Return the commands of `make run`."""
+    commands: dict[str, str] = parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes
+    return commands
 
 
 def await_workers(count: int, running: Sequence[Process]) -> None:

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from honcho.environ import parse_procfile  # type: ignore[import-untyped]
 
 from orders.services import OrderRequest
-from shop import embedded
 
 from . import processes
+from .contenders import procfile
 from .processes import Process
 
 OURS, SYNCHRONOUS = "/api/orders", "/synchronous/orders"
@@ -31,9 +30,8 @@ class Web:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        command = parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes["web"]
         more = {"PORT": str(self.port), **environment}
-        self.process: Process = processes.shell("web", command, log=logs / "web.log", **more)
+        self.process: Process = processes.shell("web", procfile()["web"], log=logs / "web.log", **more)
         processes.wait_for(self._answers, processes=[self.process], every_seconds=0.1)
 
     def _answers(self) -> bool:
