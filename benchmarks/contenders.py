@@ -65,6 +65,10 @@ class Contender(ABC):
         """Return kB by process."""
         return {name: peak for process in self.processes for name, peak in process.peak_memory().items()}
 
+    def cpu_seconds(self) -> float:
+        """Return the time it has computed so far, and the servers for it."""
+        return sum(process.cpu_seconds() for process in self.processes) + ground.servers_cpu_seconds()
+
     def stop(self) -> None:
         processes.kill(self.processes)
 

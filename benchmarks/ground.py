@@ -17,6 +17,9 @@ from orders.events import Line, OrderPlaced
 from orders.models import Order
 from sagas import clock
 from sagas.models import Event
+from shop import embedded
+
+from .processes import cpu_seconds
 
 #: SKU, name, price in minor units.
 PRODUCTS = [(f"BENCH-{number:04}", f"Product {number}", 1000 + number) for number in range(1000)]
@@ -156,6 +159,15 @@ def settle() -> None:
     with connection.cursor() as cursor:
         cursor.execute("VACUUM (ANALYZE)")
         cursor.execute("CHECKPOINT")
+
+
+def servers_cpu_seconds() -> float:
+    """Return the time that PostgreSQL and Redis have computed so far, but for those who ask."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (asking,) = cursor.fetchone()
+    servers = (embedded.Postgres(), embedded.Redis())
+    return sum(cpu_seconds(pid, without=asking) for server in servers if (pid := server.pid()))
 
 
 def flush_broker() -> None:

@@ -78,6 +78,10 @@ class Process:
                     found[name] = _high_water(process.pid)
         return found
 
+    def cpu_seconds(self) -> float:
+        """Return the time that the process and its children have computed so far."""
+        return cpu_seconds(self._process.pid)
+
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
@@ -113,6 +117,19 @@ def kill(running: Sequence[Process]) -> None:
             process.kill()
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+
+
+def cpu_seconds(pid: int, *, without: int | None = None) -> float:
+    """Return the time that a process and its children, living or dead, have computed so far; leave one out."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        leader = psutil.Process(pid)
+        for process in [leader, *leader.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                if process.pid != without:
+                    times = process.cpu_times()
+                    total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def wait_for(what: Callable[[], bool], *, processes: Sequence[Process], every_seconds: float = 0.02) -> None:

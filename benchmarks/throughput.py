@@ -17,11 +17,13 @@ def measure(contender: Contender, *, orders: int, seed: str) -> list[Measured]:
     placed = ground.place(ground.requests(orders, seed=seed))
     contender.give(placed)
     ground.settle()
-    began_at = time.time()
+    computed, began_at = contender.cpu_seconds(), time.time()
     contender.let_loose()
     contender.wait(placed)
     keys = [order["order_id"] for order in placed]
     seconds = max(*ground.confirmed_at(keys).values(), *ground.told_at(keys).values()) - began_at
     contender.finish(placed)
+    computed = contender.cpu_seconds() - computed
     judging.judge(contender.title, placed, before, with_journal=contender.with_journal)
-    return [Measured(what="throughput", who=contender.name, figures={"orders a second": orders / seconds})]
+    figures = {"orders a second": orders / seconds, "CPU an order (ms)": computed / orders * 1000}
+    return [Measured(what="throughput", who=contender.name, figures=figures)]
