@@ -19,7 +19,7 @@ PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_
 	SECRET_KEY=only-for-make-check-0123456789-abcdefghijklmnopqrstuvwxyz API_TOKEN=only-for-make-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos matrix model check format venv runtime
+.PHONY: help setup run test chaos bench matrix model check format venv runtime
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do \
@@ -33,6 +33,9 @@ test: setup ## set up and run the tests, on servers of their own; ARGS="-k name 
 
 chaos: setup ## orders for minutes while everything is killed, frozen or flushed; then each is judged: docs/chaos.md
 	@$(CLEAN) $(PY) -m tests.chaos $(ARGS)
+
+bench: setup ## how fast it is, against peers and floors, in one run: docs/benchmarks.md; ARGS="--orders 500 --rounds 1"
+	@$(CLEAN) $(PY) -m benchmarks $(ARGS)
 
 matrix: setup ## every crash there is, for every way to pay, with its table; some minutes
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off CRASH_MATRIX=all $(PY) -m pytest -n 2 -rP tests/processes/test_crash_matrix.py

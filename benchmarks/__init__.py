@@ -1,1 +1,1 @@
-"""How much, how fast, and how long it stays so: measurements to make by hand."""
+"""Benchmarks: the shop against peers and floors, in one run (`make bench`, docs/benchmarks.md)."""

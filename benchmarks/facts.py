@@ -1,0 +1,59 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+from django.conf import settings
+from django.db import connection
+
+from shop import embedded
+
+from .knobs import Knobs
+
+
+def note_commits() -> None:
+    """Have PostgreSQL note when each transaction was committed: nobody has to be asked all the time."""
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW track_commit_timestamp")
+        if cursor.fetchone()[0] == "on":
+            return
+        cursor.execute("ALTER SYSTEM SET track_commit_timestamp = on")
+    connection.close()
+    server = embedded.Postgres()
+    pid = server.pid()
+    if pid is not None:
+        postmaster = psutil.Process(pid)
+        postmaster.send_signal(server.stop_signal)
+        psutil.wait_procs([postmaster], timeout=30)
+    until = time.monotonic() + embedded.READY_SECONDS
+    while not (server.pid() and server.answers()):  # its keeper starts it again
+        if time.monotonic() > until:
+            raise SystemExit(f"benchmark: PostgreSQL did not come back; see {server.log}")
+        time.sleep(0.05)
+
+
+def collect(knobs: Knobs) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('server_version'), current_setting('fsync')")
+        postgres, fsync = cursor.fetchone()
+    return {
+        "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "postgresql": postgres,
+        "fsync": fsync,
+        **{name: version(name) for name in ("django", "celery", "dbos")},
+        "batch_size": settings.SAGAS_BATCH_SIZE,
+        "orders": knobs.orders,
+        "rounds": knobs.rounds,
+        "latency_orders": knobs.latency_orders,
+        "relay_events": knobs.relay_events,
+        "placing_orders": knobs.placing_orders,
+        "stored": knobs.stored,
+    }

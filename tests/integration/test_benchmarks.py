@@ -1,0 +1,99 @@
+"""The benchmarks run, refuse what did not do its work, and put their results where they belong."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks import document, ground, judging, table, targets
+from benchmarks.results import Book, Measured
+from orders.models import Order
+from tests.conftest import ROOT
+
+
+def test_a_small_run_measures_and_writes_everything_down(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "benchmarks", "--only", "a,e", "--contenders", "plain,orm-floor,sql-floor"),
+            *("--rounds", "1", "--orders", "10", "--relay-events", "20"),
+        ],
+        cwd=ROOT,
+        env=os.environ | {"SHOP_VAR": str(tmp_path), "SHOP_FSYNC": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "bench" / "results.json").read_text())
+    assert {(one["what"], one["who"]) for one in found["measured"]} == {
+        ("throughput", "plain"),
+        ("throughput", "orm-floor"),
+        ("throughput", "sql-floor"),
+        ("relay", "starts"),
+        ("relay", "deliveries"),
+    }
+    assert all(value > 0 for one in found["measured"] for value in one["figures"].values())
+    assert found["memory_kb"]["plain"]["plain 0"] > 10_000
+    assert (tmp_path / "bench" / "results.svg").stat().st_size > 1000
+    assert "| throughput | plain function, 1 process |" in (tmp_path / "bench" / "results.md").read_text()
+
+
+def test_a_contender_that_did_nothing_is_refused(place: Callable[..., Order]) -> None:
+    before = ground.mark()
+    order = place(lines=(("MUG", 2), ("TRAY", 1)))
+    with pytest.raises(judging.WrongRows) as refused:
+        judging.judge("the idle one", ground.read([str(order.id)]), before, with_journal=True)
+    told = str(refused.value)
+    assert "the idle one did not do its work" in told
+    for wrong in (
+        "orders confirmed: 0 instead of 1",
+        "payments_payment: 0 new rows instead of 1",
+        "sagas_run: 0 new rows instead of 1",
+    ):
+        assert wrong in told
+
+
+def two_rounds() -> Book:
+    book = Book(facts=dict.fromkeys(
+        ("at", "cores", "memory_gb", "python", "postgresql", "fsync", "django", "celery", "dbos", "orders", "rounds",
+         "batch_size"), 1) | {"stored": 0}
+    )  # fmt: skip
+    for number, (ours, dbos) in enumerate([(300.0, 20.0), (100.0, 25.0), (200.0, 10.0)]):
+        for who, rate in (("ours", ours), ("dbos-queue", dbos)):
+            figures = {"orders a second": rate}
+            book.measured.append(Measured(what="throughput", who=who, figures=figures, round=number))
+    return book
+
+
+def test_a_target_compares_figures_of_the_same_round() -> None:
+    (result,) = targets.results(two_rounds())
+    assert (result.median, result.least, result.most, result.reached) == (15.0, 4.0, 20.0, True)
+    assert table.target_rows(two_rounds()) == [
+        ["throughput: the shop ÷ DBOS queue", "≥ 10", "15.0 (4.00 to 20.0)", "reached"]
+    ]
+
+
+def test_results_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{document.BEGIN}\nold\n{document.END}\nafter\n")
+    document.write(two_rounds(), page)
+    once = page.read_text()
+    document.write(two_rounds(), page)
+    assert page.read_text() == once
+    assert once.startswith(f"before\n{document.BEGIN}\n\n![")
+    assert once.endswith(f"\n{document.END}\nafter\n")
+    assert "old" not in once
+    assert "| throughput | the shop | orders a second | 200 (100 to 300) |" in once
+    assert (tmp_path / "images" / "benchmarks.svg").exists()
+
+
+def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no place\n")
+    with pytest.raises(SystemExit, match="has no place for the results"):
+        document.write(two_rounds(), page)
+    assert page.read_text() == "no place\n"
