@@ -257,7 +257,7 @@ def _reserve_numbers(count: int) -> int:
 
 def _reserve(table: type[Model], count: int) -> int:
     """Return the first of so many ids that nobody else is given."""
-    name, column = table._meta.db_table, table._meta.pk.column
+    name, column = table._meta.db_table, str(table._meta.pk.column)
     with connection.cursor() as cursor:
         cursor.execute(
             SQL("SELECT setval({0}, greatest(nextval({0}), coalesce(max({1}), 0) + 1) + {2}) - {2} FROM {3}").format(
@@ -419,7 +419,7 @@ def _insert(
     ]
     return SQL("INSERT INTO {} ({}) SELECT pattern.* FROM story CROSS JOIN LATERAL (VALUES {}) AS pattern").format(
         Identifier(table._meta.db_table),
-        SQL(", ").join(Identifier(column.column) for column in columns),
+        SQL(", ").join([Identifier(str(column.column)) for column in columns]),
         SQL(", ").join(patterns),
     )
 

@@ -240,13 +240,16 @@ def _still_held(claims: Sequence[Claim]) -> set[Claim]:
 def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> list[Claim]:
     rows = (
         StepRun.objects.select_related("run")
-        .filter(run_id__in=run_ids, place=place, run__place=place, run__epoch=epoch, run__status__in=LIVE_RUNS)
+        .filter(run_id__in=run_ids, place=place, run__place=place, run__epoch=epoch)
         .exclude(held_until__gt=now)
         .order_by("run_id")
         .select_for_update(no_key=True, skip_locked=True, of=("self", "run"))
     )
     claims = []
     for row in rows:
+        # Not asked of the database: it would think of the indexes of live runs, though it is given their ids.
+        if row.run.status not in LIVE_RUNS:
+            continue
         try:
             claims.append(Claim.of(row.run, row, registry.saga(row.run.saga)))
         except (UnknownSagaError, DefinitionError) as error:
@@ -361,5 +364,6 @@ _RUN_FIELDS = (
     "attention",
     "due_at",
     "resent",
+    "deadline_at",
     "finished_at",
 )

@@ -101,6 +101,7 @@ class Run(models.Model):
     due_at = models.DateTimeField(null=True, blank=True)
     #: How often the sweep has sent it again since it last got on.
     resent = models.PositiveSmallIntegerField(default=0)
+    #: Empty once it no longer counts.
     deadline_at = models.DateTimeField(null=True, blank=True)
     event_id = models.UUIDField(help_text="The event that started it.")
     correlation_id = models.UUIDField()
@@ -113,9 +114,15 @@ class Run(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
+                # Not by status, though it says the same: the planner would take this index for one of live runs.
                 fields=["saga", "key"],
-                condition=models.Q(status__in=OPEN_RUNS),
+                condition=models.Q(finished_at=None),
                 name="sagas_one_open_run_per_saga_and_key",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(finished_at=None, status__in=OPEN_RUNS)
+                | (models.Q(finished_at__isnull=False) & ~models.Q(status__in=OPEN_RUNS)),
+                name="sagas_a_run_is_open_until_it_has_finished",
             ),
             models.UniqueConstraint(fields=["saga", "event_id"], name="sagas_one_run_per_saga_and_event"),
             models.CheckConstraint(
@@ -206,7 +213,8 @@ class StepRun(models.Model):
 class Delivery(models.Model):
     """One event owed to one subscription: inbox, retry schedule and dead letter in one."""
 
-    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries")
+    #: The unique constraint on event and subscription is its index, too.
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     subscription = models.CharField(max_length=100)
     key = models.CharField(max_length=100)
     status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)

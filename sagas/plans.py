@@ -121,7 +121,7 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
     if path:
         run.place = path[0].place
     else:
-        run.status, run.due_at, run.finished_at = RunStatus.COMPLETED, None, now
+        run.status, run.due_at, run.deadline_at, run.finished_at = RunStatus.COMPLETED, None, None, now
     return run, rows
 
 

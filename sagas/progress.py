@@ -64,7 +64,7 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
         return
     run.status = RunStatus.COMPENSATED if goes_back(run) else RunStatus.COMPLETED
     run.resumes_as, run.stopped_at = "", None
-    run.due_at, run.finished_at = None, now
+    run.due_at, run.deadline_at, run.finished_at = None, None, now
 
 
 def set_failure(run: Run, failure: Failure) -> None:
@@ -82,7 +82,7 @@ def turn(run: Run, undo: Sequence[StepRun], *, now: datetime) -> None:
     if undo:
         run.status, run.place, run.due_at = RunStatus.COMPENSATING, undo[0].place, now + resend_after(0)
     else:
-        run.status, run.due_at, run.finished_at = RunStatus.COMPENSATED, None, now
+        run.status, run.due_at, run.deadline_at, run.finished_at = RunStatus.COMPENSATED, None, None, now
 
 
 def fail(run: Run, row: StepRun, step: Step, error: Exception, *, asked_first: bool, now: datetime) -> FailedTry:

@@ -45,7 +45,7 @@ _busy_until = 0.0
 #: There is room while no queue holds more messages than a few processes have in hand before the relay looks again.
 _ROOM_MESSAGES = 2
 _ROOM_SECONDS = 1.0
-_LOOK_SECONDS = 0.005
+_LOOK_SECONDS = 0.02
 _pile_is_gone = False
 #: A PostgreSQL that was killed is back within seconds, on a busy machine within some more; with the last try the work
 #: stays within its time limit.

@@ -19,7 +19,7 @@ from .transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 logger = structlog.get_logger(__name__)
 
 #: What an undo changes of a run.
-_RUN_FIELDS = ("status", "epoch", "place", "due_at", "resent", "finished_at")
+_RUN_FIELDS = ("status", "epoch", "place", "due_at", "resent", "deadline_at", "finished_at")
 
 
 def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
@@ -32,14 +32,9 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
     Idempotent: by run and epoch.
     """
     with transaction.atomic():
-        return turn_back(
-            list(
-                Run.objects.claimed().filter(
-                    id__in=run_ids, epoch=epoch, status=RunStatus.RUNNING, failure__isnull=False
-                )
-            ),
-            now=now,
-        )
+        # The status is not asked of the database: it would think of the indexes of live runs.
+        failed = Run.objects.claimed().filter(id__in=run_ids, epoch=epoch, failure__isnull=False)
+        return turn_back([run for run in failed if run.status == RunStatus.RUNNING], now=now)
 
 
 def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
@@ -71,12 +66,17 @@ def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
 def hand_over(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> int:
     """Put the runs of `epoch` that can go neither on nor back in front of a person; return how many.
 
-    Transaction: a single statement.
+    Transaction: opens one.
     Idempotent: by run and epoch.
     """
-    return Run.objects.filter(id__in=run_ids, epoch=epoch, status__in=LIVE_RUNS, attention__isnull=False).update(
-        status=RunStatus.NEEDS_ATTENTION, resumes_as=F("status"), stopped_at=now, epoch=F("epoch") + 1, due_at=None
-    )
+    with transaction.atomic():
+        stuck = Run.objects.locked().filter(id__in=run_ids, epoch=epoch, attention__isnull=False)
+        live = [pk for pk, status in stuck.values_list("pk", "status") if status in LIVE_RUNS]
+        if not live:
+            return 0
+        return Run.objects.filter(pk__in=live).update(
+            status=RunStatus.NEEDS_ATTENTION, resumes_as=F("status"), stopped_at=now, epoch=F("epoch") + 1, due_at=None
+        )
 
 
 def _with_rows(runs: Sequence[Run]) -> list[tuple[Run, list[StepRun]]]:

@@ -62,14 +62,14 @@ def check(name: str) -> None:
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
-    "relay": (lambda: relay(now=timezone.now(), limit=500), {"sagas_event_to_relay"}),
+    "relay": (lambda: relay(now=timezone.now(), limit=500), {"sagas_event_waiting"}),
     "sweep": (lambda: sweep(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
     "sweep of deliveries": (lambda: sweep_deliveries(now=timezone.now(), limit=500), {"sagas_delivery_due"}),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
-    "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_relay"}),
+    "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_waiting"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
-    "how late is the relay?": (lambda: selectors.lag_seconds(now=timezone.now()), {"sagas_event_to_relay"}),
+    "how late is the relay?": (lambda: selectors.lag_seconds(now=timezone.now()), {"sagas_event_waiting"}),
     "who needs a person?": (
         selectors.keys_needing_attention,
         {"sagas_run_needs_attention", "sagas_delivery_parked"},

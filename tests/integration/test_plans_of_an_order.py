@@ -55,7 +55,6 @@ def test_no_statement_on_the_way_of_an_order_reads_a_whole_table() -> None:
 
 
 @pytest.mark.usefixtures("history")
-@pytest.mark.xfail(strict=True, reason="status stands beside the primary key, so any index of open runs seems as good")
 def test_a_step_reads_its_own_run_and_not_all_that_are_under_way() -> None:
     """Statistics are as old as the last quiet hour: they say that nothing is open. Since then many orders came in."""
     for _ in range(20):
