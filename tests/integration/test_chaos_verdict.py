@@ -208,7 +208,7 @@ def reject_what_could_be_had(shop: Shop) -> None:
 
 
 def leave_a_run_open(shop: Shop) -> None:
-    Run.objects.filter(key=order("visa").id).update(status="needs_attention")
+    Run.objects.filter(key=order("visa").id).update(status="needs_attention", finished_at=None)
 
 
 def leave_an_event(shop: Shop) -> None:

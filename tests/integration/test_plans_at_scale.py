@@ -64,7 +64,10 @@ def check(name: str) -> None:
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "relay": (lambda: relay(now=timezone.now(), limit=500), {"sagas_event_waiting"}),
     "sweep": (lambda: sweep(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
-    "sweep of deliveries": (lambda: sweep_deliveries(now=timezone.now(), limit=500), {"sagas_delivery_due"}),
+    "sweep of deliveries": (
+        lambda: sweep_deliveries(now=timezone.now(), limit=500),
+        {"sagas_delivery_due", "sagas_event_pkey"},
+    ),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_waiting"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),

@@ -20,12 +20,8 @@ def test_every_column_comes_back_as_it_was_written(
         ask(key)
     relay(now=clock(), limit=10)
     runs = list(Run.objects.order_by("key"))
-    runs[0].results, runs[0].failure, runs[0].due_at, runs[0].status = (
-        {"ä'\"{},\\": [1, None, "NULL"]},
-        {},
-        None,
-        "completed",
-    )
+    runs[0].results, runs[0].failure, runs[0].due_at = {"ä'\"{},\\": [1, None, "NULL"]}, {}, None
+    runs[0].status, runs[0].finished_at = "completed", clock()
     runs[1].results, runs[1].failure, runs[1].resent = {}, {"step": "x, y", "nested": {"a": "}"}}, 7
     fields = [field.name for field in Run._meta.concrete_fields if not field.primary_key]
     with django_assert_num_queries(1):  # type: ignore[attr-defined]

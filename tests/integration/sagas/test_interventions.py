@@ -128,10 +128,10 @@ def test_a_paused_run_begins_no_step_and_its_deadline_waits(ask: Ask, script: Sc
     assert standing()[0] == "paused"
     assert script.did == ["first k"]
     intervene(run_of(), "resume", clock)
-    drive(now=clock)
-    assert standing()[0] == "completed"
     assert deadline_at is not None
     assert run_of().deadline_at == deadline_at + timedelta(hours=5)
+    drive(now=clock)
+    assert (standing()[0], run_of().deadline_at) == ("completed", None)
 
 
 def test_a_call_under_way_as_its_run_is_paused_is_journalled(
