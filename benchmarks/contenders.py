@@ -116,8 +116,8 @@ class Chains(Contender):
     name, title = "celery", "Celery chains, no journal"
 
     def start(self) -> None:
-        command = procfile()["worker"].replace("--prefetch-multiplier 1", "--prefetch-multiplier 4")
-        self.processes = [processes.shell("worker", command, log=self.logs / "chains.log", **{PEER: self.name})]
+        more = {PEER: self.name}
+        self.processes = [processes.shell("worker", procfile()["worker"], log=self.logs / "chains.log", **more)]
         await_workers(1, self.processes)
 
     def pause(self) -> None:

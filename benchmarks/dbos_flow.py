@@ -58,15 +58,15 @@ class Knobs:
     """
 
     processes: int = 2
-    threads: int = 8
-    claims: int = 16
-    polling_seconds: float = 0.02
+    threads: int
+    claims: int = 1
+    polling_seconds: float = 1.0
     pool: int = 20
 
 
 def knobs(of: str) -> Knobs:
     """Return the settings of a contender, or those of the variable `BENCHMARK_DBOS` (JSON), to try others."""
-    usual = {"dbos-queue": Knobs(), "dbos-direct": Knobs()}[of]
+    usual = {"dbos-queue": Knobs(threads=16, claims=32, polling_seconds=0.05), "dbos-direct": Knobs(threads=8)}[of]
     return replace(usual, **json.loads(os.environ.get("BENCHMARK_DBOS", "{}")))
 
 
