@@ -18,7 +18,7 @@ def markdown(book: Book) -> str:
         f"Measured {facts['at']}: {facts['cores']} cores, {facts['memory_gb']} GB; Python {facts['python']}, "
         f"PostgreSQL {facts['postgresql']} (fsync {facts['fsync']}), Django {facts['django']}, Celery "
         f"{facts['celery']}, DBOS {facts['dbos']}; {facts['orders']} orders, {facts['rounds']} rounds, up to "
-        f"{facts['batch_size']} runs a chain."
+        f"{facts['batch_size']} runs a chain; load of the machine before: {facts['load_before']}."
     )
     parts = [
         ran_on,

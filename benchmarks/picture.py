@@ -21,10 +21,17 @@ class _Panel:
     text: str
     what: str
     name: str
+    #: Whether the least and the most are too far apart for one scale.
+    logarithmic: bool = False
 
 
 _PANELS = (
-    _Panel(text="Orders through the whole flow, a second", what="throughput", name="orders a second"),
+    _Panel(
+        text="Orders through the whole flow, a second (logarithmic)",
+        what="throughput",
+        name="orders a second",
+        logarithmic=True,
+    ),
     _Panel(text="One order at rest, placed to confirmed, p50, ms", what="latency", name="placed to confirmed p50 (ms)"),
     _Panel(text="One order at rest, placed to confirmed, p99, ms", what="latency", name="placed to confirmed p99 (ms)"),
     _Panel(text="POST answered, p99, ms", what="latency", name="POST answered p99 (ms)"),
@@ -63,6 +70,9 @@ def _fill(plot: Axes, panel: _Panel, bars: Sequence[Figure]) -> None:
             short(bar.median), (bar.most, place), xytext=(6, 0), textcoords="offset points", va="center", fontsize=8
         )
     plot.invert_yaxis()
+    if panel.logarithmic:
+        plot.set_xscale("log")
+        plot.set_xlim(left=1)
     plot.margins(x=0.12)
     plot.set_title(panel.text, loc="left", fontsize=10, fontweight="bold")
     plot.tick_params(labelsize=8)

@@ -60,7 +60,7 @@ def test_a_contender_that_did_nothing_is_refused(place: Callable[..., Order]) ->
 def two_rounds() -> Book:
     book = Book(facts=dict.fromkeys(
         ("at", "cores", "memory_gb", "python", "postgresql", "fsync", "django", "celery", "dbos", "orders", "rounds",
-         "batch_size"), 1) | {"stored": 0}
+         "batch_size", "load_before"), 1) | {"stored": 0}
     )  # fmt: skip
     for number, (ours, dbos) in enumerate([(300.0, 20.0), (100.0, 25.0), (200.0, 10.0)]):
         for who, rate in (("ours", ours), ("dbos-queue", dbos)):
