@@ -7,7 +7,7 @@ ask for at the very least.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -103,7 +103,6 @@ def _rows_of(order: OrderPlaced, event: Event, now: datetime) -> _Rows:
         saga=fulfil_order.name, definition_hash=fulfil_order.definition_hash, key=event.key, status="completed",
         place=len(fulfil_order.steps) - 1, pivot_place=fulfil_order.pivot_place, input=event.data, event_id=event.id,
         correlation_id=event.correlation_id, started_at=now, finished_at=now,
-        deadline_at=now + (fulfil_order.deadline or timedelta()),
     )  # fmt: skip
     key = f"{run.id}:capture-payment"
     charge = FakeCharge(
