@@ -284,7 +284,7 @@ def _lease(claims: Sequence[Claim], now: datetime) -> None:
     before = {claim: claim.run.due_at for claim in claims}
     for claim in claims:
         claim.begin(now)
-    _save_rows(claims)
+    update_all([claim.row for claim in claims], _ROW_FIELDS)
     update_all([claim.run for claim in claims if claim.run.due_at != before[claim]], ("due_at",))
 
 
@@ -338,19 +338,8 @@ def _fail(claim: Claim, error: Exception, *, started_at: datetime, now: datetime
 
 
 def _save(claims: Sequence[Claim]) -> None:
-    _save_rows(claims)
-    if len(claims) == 1:
-        claims[0].run.save(update_fields=_RUN_FIELDS)
-    else:
-        update_all([claim.run for claim in claims], _RUN_FIELDS)
-
-
-def _save_rows(claims: Sequence[Claim]) -> None:
-    if len(claims) == 1:
-        # The plain statement costs less for one.
-        claims[0].row.save(update_fields=_ROW_FIELDS)
-    else:
-        update_all([claim.row for claim in claims], _ROW_FIELDS)
+    update_all([claim.row for claim in claims], _ROW_FIELDS)
+    update_all([claim.run for claim in claims], _RUN_FIELDS)
 
 
 _ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")

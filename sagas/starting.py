@@ -36,13 +36,10 @@ def start(subscription: Start, events: Sequence[Event], *, now: datetime) -> Sta
     """
     saga = subscription.saga
     shape_of = {event.id: skipped(saga, saga.input.read(event.data)) for event in events}
-    taken = set(Run.objects.filter(saga=saga.name, event_id__in=shape_of).values_list("event_id", flat=True))
-    busy = _busy_keys(subscription, {event.key for event in events})
+    busy = _lines(subscription, [event.key for event in events])
     waiting = []
     alike: dict[tuple[bool, tuple[bool, ...]], list[Event]] = defaultdict(list)
     for event in events:
-        if event.id in taken:
-            continue
         if event.key in busy:
             waiting.append(event)
             continue
@@ -64,9 +61,9 @@ def _insert(saga: Saga[Any], events: Sequence[Event], started: Started, now: dat
         [run],
         _OF_ITS_EVENT,
     )
-    new = set(run_ids)
-    # Somebody else started a run of the key since we looked.
-    started.waiting.extend(event for run_id, event in event_of.items() if run_id not in new)
+    if len(run_ids) < len(events):
+        new = set(run_ids)
+        started.waiting.extend(_whose_key_is_busy(saga, [event for pk, event in event_of.items() if pk not in new]))
     insert_for_each(
         "unnest(%s::uuid[]) AS new (id)",
         [array(run_ids)],
@@ -106,10 +103,16 @@ def start_waiting(saga: Saga[Any], event_id: UUID, *, now: datetime) -> None:
     StepRun.objects.bulk_create(rows)
 
 
-def _busy_keys(subscription: Start, keys: Collection[str]) -> set[str]:
-    """Return those of `keys` that have an open run, or an event that waits for one to end."""
-    open_runs = Run.objects.filter(saga=subscription.saga.name, key__in=keys, finished_at=None)
+def _whose_key_is_busy(saga: Saga[Any], refused: Sequence[Event]) -> list[Event]:
+    """Return those whose key has an open run; the others have their run already, for they are relayed again."""
+    runs = Run.objects.filter(saga=saga.name, event_id__in=[event.id for event in refused])
+    taken = set(runs.values_list("event_id", flat=True))
+    return [event for event in refused if event.id not in taken]
+
+
+def _lines(subscription: Start, keys: Collection[str]) -> set[str]:
+    """Return those of `keys` with an event that waits for a run to end."""
     waiting = Delivery.objects.filter(subscription=subscription.name, key__in=keys).exclude(
         status__in=SETTLED_DELIVERIES
     )
-    return set(open_runs.values_list("key", flat=True).union(waiting.values_list("key", flat=True)))
+    return set(waiting.values_list("key", flat=True))
