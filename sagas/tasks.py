@@ -231,12 +231,14 @@ def _most_waiting() -> int:
     """Return how many messages stand in the longest of the queues the relay fills."""
     queues = {step.queue for saga in registry.sagas() for step in saga.steps}
     queues |= {subscription.queue for subscription in registry.subscriptions()}
-    try:
+    waiting = [0]
+    with contextlib.suppress(Exception):  # whatever the broker says: then nobody waits
         pool: Any = current_app.producer_pool
         with pool.acquire(block=True, timeout=5) as producer:
-            return max(int(producer.channel.queue_declare(queue, passive=True).message_count) for queue in queues)
-    except Exception:  # noqa: BLE001 - whatever the broker says: then nobody waits
-        return 0
+            for queue in queues:
+                with contextlib.suppress(*producer.connection.channel_errors):  # nobody has used it yet
+                    waiting.append(producer.channel.queue_declare(queue, passive=True).message_count)
+    return max(waiting)
 
 
 @shared_task(name="sagas.intervene")

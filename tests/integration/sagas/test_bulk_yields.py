@@ -1,0 +1,133 @@
+"""What nobody sits and waits for yields to what somebody does: an import does not hold up an order placed by hand."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from django.db import transaction
+
+from sagas import clock as shop_clock
+from sagas import outbox, tasks
+from sagas.events import Cause, caused_by
+from sagas.ids import new_id
+from sagas.models import Delivery, Event, Run
+from sagas.plans import StepTask, WakeUp, wake_ups_of
+from sagas.relay import pass_over, relay
+from sagas.testing import MovableClock, drive
+from tests.conftest import broker
+
+from .conftest import Asked, Told, emit
+
+Ask = Callable[..., Event]
+IN_BULK = Cause(bulk=True)
+
+
+def keys(limit: int, clock: MovableClock) -> list[str]:
+    """Relay once; return whose runs were started, in that order."""
+    relay(now=clock(), limit=limit)
+    return list(Run.objects.order_by("pk").values_list("key", flat=True))
+
+
+def test_an_order_placed_by_hand_overtakes_an_import(ask: Ask, clock: MovableClock) -> None:
+    with caused_by(IN_BULK):
+        for number in range(5):
+            ask(f"import {number}")
+    ask("by hand")
+    assert keys(2, clock) == ["by hand", "import 0"]
+
+
+def test_it_shares_no_message_with_the_import(ask: Ask, clock: MovableClock) -> None:
+    with caused_by(IN_BULK):
+        ask("import")
+    ask("by hand")
+    wake_ups = relay(now=clock(), limit=10).wake_ups
+    assert [(wake_up.bulk, len(wake_up.run_ids)) for wake_up in wake_ups] == [(False, 1), (True, 1)]
+    assert [wake_up.bulk for wake_up in wake_ups_of(list(Run.objects.order_by("bulk")))] == [False, True]
+
+
+def test_what_a_run_of_the_bulk_emits_is_of_the_bulk(saga: object, clock: MovableClock) -> None:
+    with caused_by(IN_BULK):
+        event = emit(Told(name="k"), clock)
+    assert Event.objects.get(pk=event.pk).bulk
+    assert [owed.bulk for owed in relay(now=clock(), limit=10).deliveries] == [True]
+
+
+def test_order_per_key_is_kept_across_both(saga: object, clock: MovableClock) -> None:
+    """A later event of the same key waits for the one of the bulk before it, though somebody waits for it."""
+    with caused_by(IN_BULK):
+        emit(Told(name="other"), clock)
+        emit(Told(name="k", number=1), clock)
+    emit(Told(name="k", number=2), clock)
+    for _ in range(3):
+        relay(now=clock(), limit=1)
+    assert list(Delivery.objects.order_by("pk").values_list("key", "event__data__number")) == [
+        ("other", 0),
+        ("k", 1),
+        ("k", 2),
+    ]
+
+
+def test_events_nobody_reacts_to_are_passed_over_behind_the_others(saga: object, clock: MovableClock) -> None:
+    class Unheard(Asked):
+        type = "tests.unheard_of"
+
+    with transaction.atomic():
+        outbox.emit(*(Unheard(name=f"k{number}") for number in range(3)), now=clock())
+    assert relay(now=clock(), limit=10).events == 0
+    assert pass_over(now=clock(), limit=2) == 2
+    assert pass_over(now=clock(), limit=2) == 1
+    assert pass_over(now=clock(), limit=2) == 0
+    assert not Event.objects.filter(relayed_at=None).exists()
+
+
+def test_everything_is_done_in_the_end(ask: Ask, clock: MovableClock) -> None:
+    with caused_by(IN_BULK):
+        for number in range(3):
+            ask(f"import {number}")
+    ask("by hand")
+    drive(now=clock)
+    assert set(Run.objects.values_list("status", flat=True)) == {"completed"}
+
+
+# Messages --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def redis(transactional_db: None) -> object:
+    with broker() as redis:
+        redis.flushdb()
+        yield redis
+        redis.flushdb()
+
+
+def chain_of(*, bulk: bool) -> WakeUp:
+    step = StepTask(name="inventory.reserve_stock", queue="inventory", place=0)
+    return WakeUp(run_ids=(new_id(),), epoch=1, compensating=False, tasks=(step,), bulk=bulk)
+
+
+def test_messages_of_the_bulk_are_given_out_last(redis: object) -> None:
+    with broker() as connection:
+        tasks.send([chain_of(bulk=True), chain_of(bulk=False)])
+        # Redis has a list for each priority, and a worker empties the first one first.
+        assert {name: connection.llen(name) for name in connection.keys("inventory*")} == {
+            b"inventory": 1,
+            b"inventory\x06\x169": 1,
+        }
+
+
+def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop_clock.now()
+    with broker() as connection:
+        tasks.send([chain_of(bulk=True)] * 5)
+        assert waited() < 0.5  # at rest nobody looks
+        monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 60)
+        monkeypatch.setattr(tasks, "_ROOM_SECONDS", 0.6)
+        assert waited() >= 0.6  # and no longer: a queue nobody serves must not hold up the others
+        connection.flushdb()
+        assert waited() < 0.5
+
+
+def waited() -> float:
+    began = time.monotonic()
+    tasks._wait_for_room()
+    return time.monotonic() - began

@@ -1,0 +1,68 @@
+"""What an order costs in statements, alone and together with others: who makes it more has to say so here."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from orders.models import Order
+from sagas.relay import relay
+from sagas.testing import Broker
+
+Place = Callable[..., Order]
+
+#: By message, from the relay to the last mail; each with its BEGIN and COMMIT.
+ALONE = {
+    "relay": 10 + 6,
+    "inventory.reserve_stock": 13,
+    "payments.capture_payment": 23,
+    "inventory.book_shipment": 15,
+    "orders.confirm_order": 11,
+    "notifications.notify_customer": 13,
+    "notifications.send_notification": 15,
+}
+#: A batch costs so many, whatever its size.
+TOGETHER = {
+    "relay": 10 + 6,
+    "inventory.reserve_stock": 13,
+    "payments.capture_payment": 16,
+    "inventory.book_shipment": 15,
+    "orders.confirm_order": 11,
+    "notifications.notify_customer": 11,
+    "notifications.send_notification": 16,
+}
+
+
+def cost() -> Counter[str]:
+    """Do all there is to do; return how many statements each kind of message cost."""
+    broker, statements = Broker(), Counter[str]()
+    while True:
+        with CaptureQueriesContext(connection) as made:
+            relayed = relay(now=timezone.now(), limit=500)
+        if not relayed.events:
+            return statements
+        statements["relay"] += len(made)
+        broker.send(relayed.wake_ups, relayed.deliveries)
+        while broker.messages:
+            message = broker.messages[0]
+            with CaptureQueriesContext(connection) as made:
+                broker.deliver(message)
+            statements[str(message)] += len(made)
+
+
+def test_an_order_alone_costs_so_many_statements(place: Place) -> None:
+    place()
+    cost()  # what is asked once a process
+    place()
+    assert cost() == ALONE
+
+
+def test_a_batch_costs_as_many_statements_for_a_hundred_orders_as_for_two(place: Place) -> None:
+    place()
+    cost()
+    for count in (2, 30):
+        for _ in range(count):
+            place(lines=(("MUG", 1),))
+        assert cost() == TOGETHER
