@@ -64,8 +64,9 @@ class Step:
     *Outside* (`outside=True`): `run` calls another system in no transaction; `probe` asks that system by key whether
     an unanswered call took effect, and returns its result, or None if it did not.
 
-    A batch of runs is done by `many`, where there is one, and it only ever succeeds (rule 8): runs it does not name are
-    sent alone, and so is each run of a batch that raised. A `many` outside waits for no slow answer.
+    A batch of runs is done by `many`, where there is one, and it only ever succeeds (rule 8): runs that `many` does not
+    name are sent alone. Where it raises, inside, each run is done in a savepoint; outside, each is asked about alone. A
+    `many` outside waits for no slow answer.
 
     Args:
         name: kebab-case, unique in its saga; with `queue` it names the Celery task.

@@ -103,6 +103,8 @@ def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Deli
                 update_all(fit, _FIELDS)
                 outside.append((subscription, fit))
             else:
+                for delivery in fit:
+                    _begin(delivery, now)
                 done = _react_to_many(subscription, fit, now)
                 _settle_done(done, clock())
                 finished += done
@@ -127,9 +129,13 @@ def _by_subscription(deliveries: Iterable[Delivery]) -> list[tuple[Subscription,
     return [(subscription, claimed) for subscription, claimed in known if subscription is not None]
 
 
-def _lease(delivery: Delivery, subscription: Subscription, now: datetime) -> None:
+def _begin(delivery: Delivery, now: datetime) -> None:
     delivery.attempts += 1
     delivery.started_at = delivery.started_at or now
+
+
+def _lease(delivery: Delivery, subscription: Subscription, now: datetime) -> None:
+    _begin(delivery, now)
     delivery.status, delivery.lease_token = DeliveryStatus.RUNNING, new_id()
     delivery.due_at = now + lease_of(subscription)
 
@@ -191,8 +197,7 @@ def _one(pk: int, clock: Callable[[], datetime]) -> list[Delivery]:
             return []
         started_at = clock()
         if not subscription.outside:
-            delivery.attempts += 1
-            delivery.started_at = delivery.started_at or started_at
+            _begin(delivery, started_at)
             error = _react(subscription, delivery, started_at)
             _settle(delivery, subscription, error, started_at, clock())
             return [delivery] if error is None else []

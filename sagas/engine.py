@@ -137,7 +137,9 @@ def _take_many(claims: Sequence[Claim], clock: Clock) -> _Taken:
             _lease(alike, clock())
             taken.outside += alike
         else:
-            done = _run_many(alike, clock()) or _run_each(alike, clock)
+            done = _run_many(alike, clock())
+            if done is None:
+                done = _run_each(alike, clock)
             _advance(done, clock())
             taken.done += done
             taken.left += _without(alike, done)
@@ -157,21 +159,25 @@ def _alike(claims: Iterable[Claim]) -> Iterable[list[Claim]]:
     return groups.values()
 
 
-def _run_many(claims: Sequence[Claim], now: datetime) -> list[Claim]:
-    """Do an inside step by its set-based form, in a savepoint; return the claims that are done."""
+def _run_many(claims: Sequence[Claim], now: datetime) -> list[Claim] | None:
+    """Do an inside step by its set-based form, in a savepoint; return the claims that are done.
+
+    None if there is no such form, or it raised: then nothing was done.
+    """
     many = claims[0].many
     if many is None:
-        return []
+        return None
     for claim in claims:
         claim.begin(now)
+    done: list[Claim] | None = None
     try:
         with transaction.atomic():
             done = _taken_by(many, claims, now)
             check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
+        done = None
         logger.warning("batch_failed", step=claims[0].row.name, error=message_of(error), size=len(claims))
-        done = []
-    for claim in set(claims).difference(done):
+    for claim in _without(claims, done or ()):
         claim.row.attempts -= 1  # the try alone is the one that counts
     return done
 

@@ -33,6 +33,8 @@ logger = structlog.get_logger(__name__)
 _RELAY_SECONDS = 5.0
 #: Most seconds one message works on a batch of interventions; well below Celery's limit, which kills.
 _BATCH_SECONDS = 10.0
+#: Most events of those nobody reacts to that are stamped at once: what a second of load leaves.
+_PASSED_OVER = 5000
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
@@ -200,11 +202,13 @@ def relay() -> None:
         send(relayed.wake_ups, relayed.deliveries)
         _note_load(relayed.events)
         # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
-        if time.monotonic() - _swept_at > _SWEEP_SECONDS:
+        due, is_last = time.monotonic() - _swept_at > _SWEEP_SECONDS, relayed.events < limit or time.monotonic() > until
+        if due:
             sweep()
-        if relayed.events < limit or time.monotonic() > until:
-            break
-    pass_over(now=clock.now(), limit=10 * limit)
+        if due or is_last:
+            pass_over(now=clock.now(), limit=_PASSED_OVER)
+        if is_last:
+            return
 
 
 def _note_load(events: int) -> None:

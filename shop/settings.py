@@ -166,7 +166,7 @@ SAGAS_LEASE_SECONDS = environment.number("SAGAS_LEASE_SECONDS", default=30.0, le
 SAGAS_TRY_SECONDS = environment.number("SAGAS_TRY_SECONDS", default=20.0, least=0.1)
 #: Most events one turn of the relay takes; bounds its transaction.
 SAGAS_RELAY_LIMIT = 500
-#: Most runs that share one chain; 1 = a chain each (decision 0007).
+#: Most runs that share one chain, or deliveries one message (decision 0013).
 SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=100, least=1)
 
 #: How often the books are looked at; a breach is a finding within two turns.

@@ -1,0 +1,105 @@
+"""Steps that do a batch at once: what they leave out, raise and die of concerns one run only."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import pytest
+from pytest_django import Settings
+
+from sagas.definition import Call, Result, Saga, Step
+from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.models import Attempt, Event, Run, StepRun
+from sagas.testing import Broker, Killed, MovableClock, drive
+
+from .conftest import Asked, Script, standing
+from .test_adversity import replace
+
+Ask = Callable[..., Event]
+
+
+@pytest.fixture
+def batches(settings: Settings) -> None:
+    settings.SAGAS_BATCH_SIZE = 100
+
+
+def together(step: Step, script: Script, name: str) -> None:
+    """Give a step a set-based form that answers as its simple one, run by run, and leaves out what that refuses."""
+
+    def many(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
+        script.did.append(f"{name} together: {' '.join(sorted(call.key for call in calls))}")
+        results = {}
+        for call in calls:
+            with suppress(Rejected, Retryable, OutcomeUnknown):
+                results[call.run_id] = step.run(call)
+        return results
+
+    replace(step, many=many)
+
+
+def test_a_set_based_step_takes_a_batch_at_once(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+) -> None:
+    for step in saga.steps[:2]:
+        together(step, script, step.name)
+    for key in "abc":
+        ask(key)
+    script.says["far"] = [{"paid": 1}, OutcomeUnknown("silence"), {"paid": 3}]
+    script.says["probe"] = [{"paid": 2}]
+    drive(now=clock)
+    assert {standing(key)[0] for key in "abc"} == {"completed"}
+    assert [done for done in script.did if "together" in done] == ["first together: a b c", "far together: a b c"]
+    # Asked about, not called again.
+    assert [done for done in script.did if done.startswith(("far ", "probe ")) and "together" not in done] == [
+        "far a", "far b", "far c", "probe b",
+    ]  # fmt: skip
+    assert not Attempt.objects.exists()
+    assert set(StepRun.objects.filter(name="first").values_list("attempts", flat=True)) == {1}
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_set_based_step_that_raises_harms_nobody(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked], place: int
+) -> None:
+    def many(calls: object) -> dict[UUID, Result]:
+        raise ZeroDivisionError
+
+    replace(saga.steps[place], many=many)
+    for key in "abc":
+        ask(key)
+    drive(now=clock)
+    assert {standing(key)[0] for key in "abc"} == {"completed"}
+    assert set(StepRun.objects.exclude(name="pivot").values_list("attempts", flat=True)) == {1}
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked], place: int
+) -> None:
+    step = saga.steps[place]
+    good = step.run
+
+    def deadly(call: Call[Any]) -> Result:
+        if call.key == "b":
+            raise Killed
+        return good(call)
+
+    replace(step, run=deadly)
+    together(step, script, step.name)
+    script.says["probe"] = ["nothing found"] * 50
+    for key in "abc":
+        ask(key)
+    broker = Broker(clock)
+    broker.relay()
+    for _ in range(200):
+        broker.sweep()
+        if not broker.messages:
+            clock.move(seconds=31)
+            continue
+        with suppress(Killed):
+            broker.deliver(broker.messages[0])
+        if not Run.objects.filter(finished_at=None).exists():
+            break
+    assert [standing(key)[0] for key in "abc"] == ["completed", "compensated", "completed"]
+    assert (Run.objects.get(key="b").failure or {})["error"] == "WorkerLostError"
