@@ -49,7 +49,7 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, 
         ReservationEnded: Rejected; `release` came first, under this key.
     """
     wanted = StockRequest.of(order_id=order_id, quantities=quantities, key=key).wanted
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         # First the locks, then the look: a second try at the same moment waits here and finds what the first one did.
         stock = _locked(wanted)
         held = [
@@ -78,7 +78,7 @@ def reserve_many(requests: Sequence[StockRequest], *, now: datetime) -> dict[UUI
     Transaction: opens one.
     Idempotent: by order; one that has or had stock already is left out.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         stock = _locked(sku for request in requests for sku in request.wanted)
         known = set(
             Reservation.objects.filter(order_id__in=[request.order_id for request in requests]).values_list(
@@ -114,7 +114,7 @@ def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
     Transaction: opens one.
     Idempotent: by `key` + SKU.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         held = [reservation for reservation in _held(order_id) if reservation.key in (key, "")]
         if held:
             quantities = {reservation.sku: reservation.quantity for reservation in held}
@@ -134,7 +134,7 @@ def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
     Raises:
         NothingReserved: Rejected; there is nothing to send.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         held = _held(order_id)  # waits for a second try at the same moment, as in `reserve`
         parcel = Parcel.objects.filter(order_id=order_id).first()
         if parcel is not None:
@@ -157,7 +157,7 @@ def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, 
     Transaction: opens one.
     Idempotent: by order; one that has a parcel, or nothing held, is left out.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         held: dict[UUID, list[Reservation]] = defaultdict(list)
         for reservation in (
             Reservation.objects.filter(order_id__in=order_ids, status=Reservation.Status.HELD)

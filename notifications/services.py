@@ -28,7 +28,7 @@ def queue(*, order_id: UUID, kind: Kind, recipient: str, context: Mapping[str, A
     Args:
         context: JSON values the templates are filled with.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         notification, new = Notification.objects.get_or_create(
             order_id=order_id,
             kind=kind,
@@ -56,7 +56,7 @@ def queue_many(messages: Sequence[Message], *, now: datetime) -> dict[UUID, Noti
     Transaction: opens one.
     Idempotent: by order + kind + channel; what was decided before is left out.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         stored = set(
             Notification.objects.filter(order_id__in=[message.order_id for message in messages]).values_list(
                 "order_id", "kind"

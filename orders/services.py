@@ -110,7 +110,7 @@ def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
     Transaction: opens one.
     Idempotent: by order; what was decided before is left out.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         pending = list(
             Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).order_by("id").select_for_update()
         )
@@ -163,7 +163,7 @@ def add_products(products: Iterable[tuple[str, str, int]], *, currency: str) -> 
 
 
 def _decide(order_id: UUID, status: Order.Status, *, reason: str, now: datetime) -> Order:
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         order = Order.objects.select_for_update().get(id=order_id)
         if order.status == status:
             return order

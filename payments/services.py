@@ -158,7 +158,7 @@ def hold_credit(
         NoCredit: Rejected; there is no account in this currency.
         CreditLimitExceeded: Rejected; the account has less left.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         # First the lock, then the look: a second try at the same moment waits here and finds what the first one did.
         account = (
             CreditAccount.objects.select_for_update()
@@ -201,7 +201,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
     Transaction: opens one.
     Idempotent: by order; one that has or had credit already is left out.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         emails = {request.customer_email.lower() for request in requests}
         accounts = {
             (account.customer_email, account.currency): account
@@ -246,7 +246,7 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
     Transaction: opens one.
     Idempotent: by `key`.
     """
-    with transaction.atomic(savepoint=False):
+    with transaction.atomic():
         hold = (
             CreditHold.objects.select_for_update(of=("self",))
             .filter(order_id=order_id, key__in=(key, ""), status=CreditHold.Status.HELD)

@@ -205,10 +205,14 @@ def published_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: dict[str, Mutate] = {
     "a message is believed whatever place and epoch the run is at": changed(
-        engine, "_claim", "run__place=place, run__epoch=epoch, ", ""
+        engine, "_claim", ", run__place=place, run__epoch=epoch", ""
     ),
     "a run is turned back without comparing its status and epoch": changed(
-        undo, "start_undo", "epoch=epoch, status=RunStatus.RUNNING, ", ""
+        undo,
+        "start_undo",
+        "epoch=epoch, failure__isnull=False)\n"
+        "        return turn_back([run for run in failed if run.status == RunStatus.RUNNING], now=now)",
+        "failure__isnull=False)\n        return turn_back(list(failed), now=now)",
     ),
     "a step is marked as done before its effect": changed(
         engine,

@@ -76,7 +76,7 @@ def test_relaying_costs_the_same_statements_for_one_event_and_for_many(
         for number in range(count):
             ask(f"{count}-{number}")
             tell(f"{count}", number)
-        with django_assert_num_queries(12):
+        with django_assert_num_queries(11):
             relay(now=clock(), limit=500)
 
 
