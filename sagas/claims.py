@@ -50,13 +50,13 @@ class Claim:
 
     @property
     def fits_a_batch(self) -> bool:
-        """It may be done together with others (rule 8): nothing speaks against a first try that succeeds."""
-        if self.gave_up or self.row.lost >= SUSPECT_LOST:
+        """It may be done together with others (rule 8): a first try, and nothing speaks against its success.
+
+        Tries in a batch are not counted, so a policy allows one of them at most.
+        """
+        if self.gave_up or self.row.attempts > 0 or self.row.lost >= SUSPECT_LOST:
             return False
-        if not self.step.outside:
-            return True
-        may_call = policy_of(self.step, self.row).allows(self.row.attempts)
-        return self.many is not None and self.row.status == StepStatus.PENDING and may_call
+        return not self.step.outside or (self.many is not None and self.row.status == StepStatus.PENDING)
 
     @property
     def limit_seconds(self) -> float:

@@ -93,8 +93,9 @@ def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Deli
         now = clock()
         outside: list[tuple[Subscription, list[Delivery]]] = []
         for subscription, claimed in _by_subscription(_first_in_line(pks, now)):
-            fit = [delivery for delivery in claimed if delivery.lost < SUSPECT_LOST]
-            left += [delivery for delivery in claimed if delivery.lost >= SUSPECT_LOST]
+            # A first try, and nothing speaks against its success: tries in a batch are not counted.
+            fit = [delivery for delivery in claimed if delivery.attempts == 0 and delivery.lost < SUSPECT_LOST]
+            left += _without(claimed, fit)
             if subscription.many is None:
                 left += fit
             elif subscription.outside:

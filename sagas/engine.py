@@ -65,20 +65,18 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     if connection.in_atomic_block:
         raise TransactionRefusedError("the engine commits its own transactions")
     taken = _take(run_ids, place, epoch, clock, redelivered=redelivered)
-    carries_on = bool(taken.done)
+    alone: list[WakeUp] = []
     if len(run_ids) > 1:
-        done = _call_many(taken.outside, clock)
-        left = [*taken.left, *_without(taken.outside, done)]
-        carries_on = (
-            carries_on or bool(done) or (redelivered and not taken.any and _is_further_on(run_ids, place, epoch))
-        )
-        return Outcome(carries_on=carries_on, alone=wake_ups_of([claim.run for claim in left], size=1))
-    for claim in taken.outside:
-        carries_on = _run_outside(claim, clock)
-    for claim in (*taken.outside, *taken.left):
-        if claim.gave_up:
-            return Outcome(failed=claim.failed())
-    return Outcome(carries_on=carries_on or (redelivered and not taken.any and _is_further_on(run_ids, place, epoch)))
+        called = _call_many(taken.outside, clock)
+        taken.done += called
+        alone = wake_ups_of([claim.run for claim in (*taken.left, *_without(taken.outside, called))], size=1)
+    else:
+        taken.done += [claim for claim in taken.outside if _run_outside(claim, clock)]
+        for claim in (*taken.outside, *taken.left):
+            if claim.gave_up:
+                return Outcome(failed=claim.failed())
+    carries_on = bool(taken.done) or (redelivered and _is_further_on(run_ids, place, epoch))
+    return Outcome(carries_on=carries_on, alone=alone)
 
 
 @dataclass(kw_only=True)
@@ -88,10 +86,6 @@ class _Taken:
     done: list[Claim] = field(default_factory=list)
     outside: list[Claim] = field(default_factory=list)
     left: list[Claim] = field(default_factory=list)
-
-    @property
-    def any(self) -> bool:
-        return bool(self.done or self.outside or self.left)
 
 
 def _take(run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, redelivered: bool) -> _Taken:

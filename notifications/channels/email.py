@@ -28,14 +28,24 @@ class EmailChannel:
     def send_many(self, notifications: Sequence[Notification]) -> list[Notification]:
         """Send what can be sent within some seconds over one connection; return what left."""
         until, left = time.monotonic() + _MANY_SECONDS, []
+        # Rendered first: one that cannot be must not have its neighbours sent twice.
+        messages = [(notification, message) for notification in notifications if (message := _rendered(notification))]
         with suppress(OSError, SMTPException), get_connection() as connection:
-            for notification in notifications:
+            for notification, message in messages:
                 if time.monotonic() > until:
                     break
                 with suppress(OSError, SMTPException):
-                    connection.send_messages([_message(notification)])
+                    connection.send_messages([message])
                     left.append(notification)
         return left
+
+
+def _rendered(notification: Notification) -> EmailMultiAlternatives | None:
+    """Return the message; None if it cannot be rendered: sent alone, it says why."""
+    try:
+        return _message(notification)
+    except Exception:  # noqa: BLE001 - whatever a template or its values raise
+        return None
 
 
 def _message(notification: Notification) -> EmailMultiAlternatives:

@@ -14,6 +14,8 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # What a migration that was killed here has left behind, perhaps half built.
+        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS sagas_event_waiting", migrations.RunSQL.noop),
         AddIndexConcurrently(
             model_name="event",
             index=models.Index(

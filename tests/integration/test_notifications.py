@@ -183,3 +183,16 @@ def test_the_database_refuses(db: None, name: str) -> None:
 
 def test_every_rule_of_the_tables_is_tried() -> None:
     assert named("notifications") - set(VIOLATIONS) == set()
+
+
+def test_a_message_that_cannot_be_rendered_does_not_double_its_neighbours(
+    transactional_db: None, mailoutbox: list[Any]
+) -> None:
+    good, bad, other = (queue(order_id=uuid4()) for _ in range(3))
+    Notification.objects.filter(pk=bad.pk).update(kind="nonsense")
+    sent = notifications.send_many([good.pk, bad.pk, other.pk], now=LATER)
+    assert sent == {good.pk, other.pk}
+    assert len(mailoutbox) == 2
+    assert dict(Notification.objects.values_list("pk", "status")) == {
+        good.pk: "sent", bad.pk: "queued", other.pk: "sent"
+    }  # fmt: skip

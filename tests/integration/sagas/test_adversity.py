@@ -23,7 +23,7 @@ from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive, run_delivery
 from sagas.transitions import RunStatus
 
-from .conftest import Asked, Script, ids, intervene, standing
+from .conftest import Asked, Script, ids, intervene, replace, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -39,11 +39,6 @@ def drive_on(clock: MovableClock, *, turns: int = 30) -> None:
         with contextlib.suppress(Killed):
             drive(now=clock)
         clock.move(minutes=11)
-
-
-def replace(step: Step, **parts: Any) -> None:
-    for name, part in parts.items():
-        object.__setattr__(step, name, part)
 
 
 def deploy(monkeypatch: pytest.MonkeyPatch, saga: Saga[Asked], *steps: Step) -> None:

@@ -8,13 +8,14 @@ from uuid import UUID
 import pytest
 from pytest_django import Settings
 
+from sagas import engine
 from sagas.definition import Call, Result, Saga, Step
 from sagas.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.models import Attempt, Event, Run, StepRun
+from sagas.relay import relay
 from sagas.testing import Broker, Killed, MovableClock, drive
 
-from .conftest import Asked, Script, standing
-from .test_adversity import replace
+from .conftest import Asked, Script, ids, replace, standing
 
 Ask = Callable[..., Event]
 
@@ -103,3 +104,34 @@ def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
             break
     assert [standing(key)[0] for key in "abc"] == ["completed", "compensated", "completed"]
     assert (Run.objects.get(key="b").failure or {})["error"] == "WorkerLostError"
+
+
+def test_only_first_tries_are_made_in_a_batch(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+) -> None:
+    together(saga.steps[1], script, "far")
+    for key in "abc":
+        ask(key)
+    script.says["far"] = [Retryable("busy")] * 6
+    script.says["probe"] = ["nothing found"] * 6
+    drive(now=clock)
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert {standing(key)[0] for key in "abc"} == {"completed"}
+    assert len([done for done in script.did if done.startswith("far together")]) == 1
+    assert len([done for done in script.did if done.startswith("far ") and "together" not in done]) == 3 + 2 * 3
+    assert set(StepRun.objects.filter(name="far").values_list("attempts", flat=True)) == {2}
+
+
+def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
+    batches: None, ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    """Its worker died behind the commit: one run was to be sent alone, the others were to be carried on."""
+    for key in "abc":
+        ask(key)
+    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    script.says["first"] = [{}, Rejected("b is refused"), {}, Rejected("b is refused")]
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    again = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+    assert again.carries_on
+    assert [alone.run_ids for alone in again.alone] == [tuple(ids("b"))]
