@@ -45,7 +45,12 @@ class Order(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     #: What people call it: filled by the database, `S100001` and up.
-    number = models.CharField(max_length=20, unique=True, editable=False)
+    number = models.CharField(
+        max_length=20,
+        unique=True,
+        editable=False,
+        db_default=models.Func(template="'S' || nextval('orders_number')", output_field=models.CharField()),
+    )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING, editable=False)
     #: Why it was rejected or cancelled, as the customer reads it.
     reason = models.CharField(max_length=500, blank=True, editable=False)

@@ -152,9 +152,9 @@ def test_a_batch_costs_as_many_statements_with_forty_invoices_as_with_one(
     with InvoiceFile(many(tmp_path / "many.csv", 41)) as file:
         invoices = [found for found in file if isinstance(found, Invoice)]
     for batch in (invoices[:1], invoices[1:]):
-        # BEGIN and COMMIT, a savepoint and its release, and: products known, products new, keys, products to order,
-        # numbers, orders, lines, sequences of the events, events, stock.
-        with django_assert_num_queries(13):
+        # BEGIN and COMMIT, a savepoint and its release, and: products known, products new, products to order, orders,
+        # lines, events, stock.
+        with django_assert_num_queries(11):
             placing.place(batch, payment_method="tok_visa", now=timezone.now())
 
 
