@@ -11,7 +11,20 @@ from rich.console import Console
 
 from sagas.progressbar import Show, progress
 
-from . import contenders, document, facts, ground, latency, picture, placing, posting, relaying, table, throughput
+from . import (
+    contenders,
+    document,
+    facts,
+    fairness,
+    ground,
+    latency,
+    picture,
+    placing,
+    posting,
+    relaying,
+    table,
+    throughput,
+)
 from .contenders import Contender
 from .knobs import Knobs
 from .results import Book, Measured
@@ -66,10 +79,11 @@ class Run:
                 if "a" in knobs.parts or kind.one_by_one
             ]
         if "d" in knobs.parts and not knobs.contenders:
-            count = knobs.latency_orders
+            count, burst = knobs.latency_orders, knobs.placing_orders
             jobs += [
                 Job(name="post", measure=lambda seed: posting.ours(book, logs, orders=count, seed=seed)),
                 Job(name="post-sync", measure=lambda seed: posting.synchronous(book, logs, orders=count, seed=seed)),
+                Job(name="beside-import", measure=lambda seed: fairness.measure(logs, orders=burst, seed=seed)),
             ]
         if "e" in knobs.parts:
             events = knobs.relay_events

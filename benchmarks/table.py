@@ -10,6 +10,7 @@ from .results import Book, Figure
 _TITLES = {kind.name: kind.title for kind in ALL} | {
     "post": "the shop, POST /api/orders",
     "post-synchronous": "the same, all steps before the answer",
+    "beside-import": "the shop, by hand while an import is under way",
     "starts": "one relay, events that start a run",
     "deliveries": "one relay, events owed to one subscription",
     "api": "POST /api/orders, several clients",

@@ -31,6 +31,8 @@ logger = structlog.get_logger(__name__)
 
 #: Most seconds one relay message works on a backlog; the next beat goes on with it.
 _RELAY_SECONDS = 5.0
+#: Most batches one turn of the relay makes: enough for the hands of some workers until it looks again.
+_RELAY_BATCHES = 5
 #: Most seconds one message works on a batch of interventions; well below Celery's limit, which kills.
 _BATCH_SECONDS = 10.0
 #: Most events of those nobody reacts to that are stamped at once: what a second of load leaves.
@@ -41,11 +43,10 @@ _swept_at = 0.0
 #: Most seconds one message of the reconciliation works on a backlog.
 _RECONCILE_SECONDS = 5.0
 _RELAY_QUEUE = "relay"
-#: A turn of the relay that took so many events speaks of load: for a second, the next ones look for room first.
-_BUSY_EVENTS = 10
+#: For so long after a turn of the relay that had something to do, the next ones look for room first.
+_BUSY_SECONDS = 1.0
 _busy_until = 0.0
-#: There is room while no queue holds more messages than a few processes have in hand before the relay looks again.
-_ROOM_MESSAGES = 2
+#: Most seconds it waits until every message is in a worker's hand.
 _ROOM_SECONDS = 1.0
 _LOOK_SECONDS = 0.02
 _pile_is_gone = False
@@ -194,13 +195,16 @@ def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # 
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
     """Take new events on until there are none, or the next beat takes over; sweep in between."""
-    limit, until = settings.SAGAS_RELAY_LIMIT, time.monotonic() + _RELAY_SECONDS
+    global _busy_until  # noqa: PLW0603 - of this process
+    until = time.monotonic() + _RELAY_SECONDS
+    limit = min(settings.SAGAS_RELAY_LIMIT, _RELAY_BATCHES * settings.SAGAS_BATCH_SIZE)
     _clear_pile()
     while True:
         _wait_for_room()
         relayed = relay_once(now=clock.now(), limit=limit)
         send(relayed.wake_ups, relayed.deliveries)
-        _note_load(relayed.events)
+        if relayed.events:
+            _busy_until = time.monotonic() + _BUSY_SECONDS
         # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
         due, is_last = time.monotonic() - _swept_at > _SWEEP_SECONDS, relayed.events < limit or time.monotonic() > until
         if due:
@@ -211,14 +215,8 @@ def relay() -> None:
             return
 
 
-def _note_load(events: int) -> None:
-    global _busy_until  # noqa: PLW0603 - of this process
-    if events >= _BUSY_EVENTS:
-        _busy_until = time.monotonic() + 1.0
-
-
 def _wait_for_room() -> None:
-    """Under load, let the next batch grow until workers are through with most of the last ones.
+    """Let the next batch grow while messages stand in line: workers have enough in hand.
 
     So nothing waits at rest, and a backlog stands in the outbox, where the relay takes first what somebody waits for,
     instead of in queues, where the sweep would take it for lost. A queue nobody serves holds up the others by a
@@ -227,22 +225,22 @@ def _wait_for_room() -> None:
     if time.monotonic() > _busy_until:
         return
     until = time.monotonic() + _ROOM_SECONDS
-    while time.monotonic() < until and _most_waiting() > _ROOM_MESSAGES:
+    while time.monotonic() < until and _messages_wait():
         time.sleep(_LOOK_SECONDS)
 
 
-def _most_waiting() -> int:
-    """Return how many messages stand in the longest of the queues the relay fills."""
+def _messages_wait() -> bool:
+    """Say whether a message stands in one of the queues the relay fills."""
     queues = {step.queue for saga in registry.sagas() for step in saga.steps}
     queues |= {subscription.queue for subscription in registry.subscriptions()}
-    waiting = [0]
     with contextlib.suppress(Exception):  # whatever the broker says: then nobody waits
         pool: Any = current_app.producer_pool
         with pool.acquire(block=True, timeout=5) as producer:
-            for queue in queues:
+            for queue in sorted(queues):
                 with contextlib.suppress(*producer.connection.channel_errors):  # nobody has used it yet
-                    waiting.append(producer.channel.queue_declare(queue, passive=True).message_count)
-    return max(waiting)
+                    if producer.channel.queue_declare(queue, passive=True).message_count:
+                        return True
+    return False
 
 
 @shared_task(name="sagas.intervene")

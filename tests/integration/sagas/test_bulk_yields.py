@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
+from pytest_django import Settings
 
+from orders.models import Order
 from sagas import clock as shop_clock
 from sagas import outbox, tasks
 from sagas.events import Cause, caused_by
@@ -14,6 +16,7 @@ from sagas.models import Delivery, Event, Run
 from sagas.plans import StepTask, WakeUp, wake_ups_of
 from sagas.relay import pass_over, relay
 from sagas.testing import MovableClock, drive
+from tests.concurrency import at_once
 from tests.conftest import broker
 
 from .conftest import Asked, Told, emit
@@ -80,6 +83,27 @@ def test_events_nobody_reacts_to_are_passed_over_behind_the_others(saga: object,
     assert not Event.objects.filter(relayed_at=None).exists()
 
 
+def test_a_burst_is_passed_over_though_statistics_do_not_know_of_it_yet(saga: object, clock: MovableClock) -> None:
+    class Unheard(Asked):
+        type = "tests.unheard_of"
+
+    def rows_read() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables"
+                " WHERE relname = 'sagas_event'"
+            )
+            return int(cursor.fetchone()[0])
+
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE sagas_event")
+        outbox.emit(*(Unheard(name=f"k{number}") for number in range(2000)), now=clock())
+        before = rows_read()
+        assert pass_over(now=clock(), limit=5000) == 2000
+        assert rows_read() - before < 10 * 2000
+
+
 def test_everything_is_done_in_the_end(ask: Ask, clock: MovableClock) -> None:
     with caused_by(IN_BULK):
         for number in range(3):
@@ -120,6 +144,7 @@ def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object, monkey
     with broker() as connection:
         tasks.send([chain_of(bulk=True)] * 5)
         monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
+        monkeypatch.setattr(tasks, "_busy_until", 0.0)
         assert waited() < 30  # at rest nobody looks
         monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
         monkeypatch.setattr(tasks, "_ROOM_SECONDS", 0.6)
@@ -127,6 +152,27 @@ def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object, monkey
         monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
         connection.flushdb()
         assert waited() < 30
+
+
+def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
+    redis: object, place: Callable[..., Order], monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    """Also when they come one by one: otherwise workers that are busy get more chains the more they have to do."""
+
+    def place_later() -> Order:
+        time.sleep(0.3)
+        return place()
+
+    settings.SAGAS_RESEND_AFTER_SECONDS = 600.0
+    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 2.0)
+    place()
+    tasks.relay()
+    place()
+    _, placed = at_once(tasks.relay, place_later)
+    assert isinstance(placed, Order)
+    assert Run.objects.count() == 3
+    with broker() as connection:
+        assert connection.llen("inventory") == 2
 
 
 def waited() -> float:
