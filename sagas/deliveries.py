@@ -93,12 +93,9 @@ def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Deli
         now = clock()
         outside: list[tuple[Subscription, list[Delivery]]] = []
         for subscription, claimed in _by_subscription(_first_in_line(pks, now)):
-            # A first try, and nothing speaks against its success: tries in a batch are not counted.
-            fit = [delivery for delivery in claimed if delivery.attempts == 0 and delivery.lost < SUSPECT_LOST]
+            fit = [delivery for delivery in claimed if _fits_a_batch(delivery, subscription)]
             left += _without(claimed, fit)
-            if subscription.many is None:
-                left += fit
-            elif subscription.outside:
+            if subscription.outside:
                 for delivery in fit:
                     _lease(delivery, subscription, now)
                 update_all(fit, _FIELDS)
@@ -115,6 +112,15 @@ def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Deli
         finished += _settle_many(leased, done, clock())
         left += _without(leased, done)
     return finished, left
+
+
+def _fits_a_batch(delivery: Delivery, subscription: Subscription | None) -> bool:
+    """Say whether it may be made together with others: a first try, and nothing speaks against its success.
+
+    Tries in a batch are not counted, so a policy allows one of them at most.
+    """
+    can = subscription is not None and subscription.many is not None
+    return can and delivery.attempts == 0 and delivery.lost < SUSPECT_LOST
 
 
 def _without(deliveries: Iterable[Delivery], done: Iterable[Delivery]) -> list[Delivery]:
@@ -215,11 +221,16 @@ def _one(pk: int, clock: Callable[[], datetime]) -> list[Delivery]:
 def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
     """Count tries that left no trace, in a commit of its own before the next: poison must not come round for ever.
 
-    A delivery that merely stood in line was not tried.
+    A delivery that merely stood in line was not tried, nor is one that a batch leaves alone.
     """
     if Delivery.objects.filter(pk__in=pks, resent__gt=0).exists():
         with transaction.atomic():
-            lost = [delivery for delivery in _first_in_line(pks, now) if delivery.resent]
+            lost = [
+                delivery
+                for delivery in _first_in_line(pks, now)
+                if delivery.resent
+                and (len(pks) == 1 or _fits_a_batch(delivery, registry.subscription(delivery.subscription)))
+            ]
             for delivery in lost:
                 delivery.lost += 1
             update_all(lost, ("lost",))

@@ -94,7 +94,9 @@ def _take(run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, rede
     while True:
         with transaction.atomic():
             claims = _claim(run_ids, place, epoch, clock())
-            doubtful = [] if counted else [claim.row.pk for claim in claims if redelivered or claim.run.resent]
+            # What a batch leaves alone is not tried by it.
+            tried = [claim for claim in claims if len(run_ids) == 1 or claim.fits_a_batch]
+            doubtful = [] if counted else [claim.row.pk for claim in tried if redelivered or claim.run.resent]
             if not doubtful:
                 return _take_many(claims, clock) if len(run_ids) > 1 else _take_one(claims, clock)
             # Counted in a commit of its own, before the effect: what kills its worker must not come round for ever.

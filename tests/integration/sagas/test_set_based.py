@@ -10,12 +10,14 @@ from pytest_django import Settings
 
 from sagas import engine
 from sagas.definition import Call, Result, Saga, Step
+from sagas.deliveries import deliver, sweep_deliveries
 from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.models import Attempt, Event, Run, StepRun
+from sagas.models import Attempt, Delivery, Event, Run, StepRun
 from sagas.relay import relay
+from sagas.sweep import sweep
 from sagas.testing import Broker, Killed, MovableClock, drive
 
-from .conftest import Asked, Script, ids, replace, standing
+from .conftest import Asked, Script, Told, emit, ids, replace, standing
 
 Ask = Callable[..., Event]
 
@@ -121,6 +123,41 @@ def test_only_first_tries_are_made_in_a_batch(
     assert len([done for done in script.did if done.startswith("far together")]) == 1
     assert len([done for done in script.did if done.startswith("far ") and "together" not in done]) == 3 + 2 * 3
     assert set(StepRun.objects.filter(name="far").values_list("attempts", flat=True)) == {2}
+
+
+def test_a_batch_that_tries_nothing_counts_no_lost_try(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+) -> None:
+    """Second tries are sent in a batch, which sends them alone; those messages are late, or lost."""
+    together(saga.steps[1], script, "far")
+    for key in "abc":
+        ask(key)
+    script.says["far"] = [Retryable("busy")] * 6
+    script.says["probe"] = ["nothing found"] * 6
+    drive(now=clock)
+    for _ in range(3):
+        clock.move(minutes=11)
+        (wake_up,) = sweep(now=clock(), limit=10)
+        left = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone
+        assert len(wake_up.run_ids) == len(left) == 3
+    assert set(StepRun.objects.filter(name="far").values_list("attempts", "lost")) == {(1, 0)}
+    clock.move(minutes=11)
+    drive(now=clock)
+    assert {standing(key)[0] for key in "abc"} == {"completed"}
+
+
+def test_deliveries_whose_reaction_has_no_set_based_form_are_not_counted_as_lost_in_a_batch(
+    batches: None, saga: Saga[Asked], clock: MovableClock
+) -> None:
+    for key in "ab":
+        emit(Told(name=key), clock)
+    (owed,) = relay(now=clock(), limit=10).deliveries
+    assert len(owed.delivery_ids) == 2
+    for _ in range(8):
+        clock.move(seconds=61)
+        sweep_deliveries(now=clock(), limit=10)
+        assert len(deliver(delivery_ids=owed.delivery_ids, clock=clock)) == 2
+    assert set(Delivery.objects.values_list("attempts", "lost")) == {(0, 0)}
 
 
 def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
