@@ -196,8 +196,9 @@ if CELERY_BROKER_URL.startswith("redis"):
         "interval_max": 0.5,
     }
 
-#: Of messages nobody waits for. Redis gives out 0 before 9; RabbitMQ would do it the other way round.
-SAGAS_BULK_PRIORITY = 9 if CELERY_BROKER_URL.startswith("redis") else 0
+#: Of messages nobody waits for, and of runs that a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
+#: other way round.
+SAGAS_BULK_PRIORITY, SAGAS_ALONE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
 
 # A queue for each context, one for the engine, one for its relay; a worker without `-Q` serves them all.
 # Each has a routing key of its own: with the default one a message would land in all of them.

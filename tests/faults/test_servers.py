@@ -39,7 +39,8 @@ def kill_and_wait(server: embedded.Server) -> None:
 
 
 def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
-    workers = [processes.worker(concurrency=1), processes.worker(name="second", concurrency=1)]
+    # A chain an order: together they would perhaps be done before the server is dead.
+    workers = [processes.worker(name=name, concurrency=1, SAGAS_BATCH_SIZE="1") for name in ("first", "second")]
     processes.beat()
     for _ in range(25):
         place()
@@ -56,10 +57,11 @@ def test_postgresql_is_killed_while_orders_flow(place: Place, processes: Process
     with connection.cursor() as cursor:
         # Or it would first replay what other tests have written, for longer than workers wait.
         cursor.execute("CHECKPOINT")
-    workers = [processes.worker(concurrency=1), processes.worker(name="second", concurrency=1)]
+    workers = [processes.worker(name=name, concurrency=1, SAGAS_BATCH_SIZE="1") for name in ("first", "second")]
     processes.beat()
     for _ in range(25):
         place()
+    wait_for(confirmed, why=state)
     assert confirmed() < 25
     kill_and_wait(embedded.Postgres())
     assert Order.objects.count() == Event.objects.filter(type="orders.order_placed").count() == 25

@@ -129,13 +129,15 @@ def chain_of(*, bulk: bool) -> WakeUp:
     return WakeUp(run_ids=(new_id(),), epoch=1, compensating=False, tasks=(step,), bulk=bulk)
 
 
-def test_messages_of_the_bulk_are_given_out_last(redis: object) -> None:
+def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: object) -> None:
     with broker() as connection:
         tasks.send([chain_of(bulk=True), chain_of(bulk=False)])
+        tasks.send([chain_of(bulk=True), chain_of(bulk=False)], left_by_a_batch=True)
         # Redis has a list for each priority, and a worker empties the first one first.
         assert {name: connection.llen(name) for name in connection.keys("inventory*")} == {
             b"inventory": 1,
-            b"inventory\x06\x169": 1,
+            b"inventory\x06\x166": 1,
+            b"inventory\x06\x169": 2,
         }
 
 
