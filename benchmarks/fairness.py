@@ -40,6 +40,8 @@ def _measure(shop: Ours, orders: int, seed: str) -> list[Measured]:
         by_hand.append(order)
         asked_at[order["order_id"]] = moment
         time.sleep(_EVERY_SECONDS)
+        for process in shop.processes:
+            process.check()
     placed = [*burst, *by_hand]
     _finish(shop, placed)
     judging.judge("the shop, beside an import", placed, before, with_journal=True)

@@ -36,31 +36,37 @@ class DeliveryWakeUp:
     queue: str
     #: Nobody sits and waits for these deliveries.
     bulk: bool = False
+    #: A batch has left this delivery; it yields to others, as a run does.
+    alone: bool = False
 
 
-def wake_ups_for(name: str, ids: Sequence[int], *, bulk: bool = False, size: int | None = None) -> list[DeliveryWakeUp]:
+def wake_ups_for(name: str, ids: Sequence[int], *, bulk: bool = False, alone: bool = False) -> list[DeliveryWakeUp]:
     """Return the messages that carry deliveries of one subscription, in their order; none if it is unknown.
 
     Args:
-        size: most deliveries of one message; `SAGAS_BATCH_SIZE` unless told otherwise.
+        alone: each gets a message of its own, for a batch has left it.
     """
     subscription = registry.subscription(name)
     if subscription is None:
         logger.warning("unknown_subscription", subscription=name, deliveries=len(ids))
         return []
     return [
-        DeliveryWakeUp(delivery_ids=tuple(portion), task=subscription.task, queue=subscription.queue, bulk=bulk)
-        for portion in portions(ids, size)
+        DeliveryWakeUp(
+            delivery_ids=tuple(portion), task=subscription.task, queue=subscription.queue, bulk=bulk, alone=alone
+        )
+        for portion in portions(ids, alone=alone)
     ]
 
 
-def wake_ups_of(deliveries: Iterable[Delivery], *, size: int | None = None) -> list[DeliveryWakeUp]:
+def wake_ups_of(deliveries: Iterable[Delivery], *, alone: bool = False) -> list[DeliveryWakeUp]:
     """As `wake_ups_for`, of rows with their events; what is parked stays."""
     ids: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.status != DeliveryStatus.PARKED:
             ids[delivery.subscription, delivery.event.bulk].append(delivery.pk)
-    return [wake_up for (name, bulk), owed in ids.items() for wake_up in wake_ups_for(name, owed, bulk=bulk, size=size)]
+    return [
+        wake_up for (name, bulk), owed in ids.items() for wake_up in wake_ups_for(name, owed, bulk=bulk, alone=alone)
+    ]
 
 
 def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> list[DeliveryWakeUp]:
@@ -81,7 +87,7 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
         finished = _one(delivery_ids[0], clock)
     else:
         finished, left = _batch(delivery_ids, clock)
-    return [*wake_ups_of(left, size=1), *wake_ups_of(_next_in_line(finished))]
+    return [*wake_ups_of(left, alone=True), *wake_ups_of(_next_in_line(finished))]
 
 
 def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Delivery], list[Delivery]]:

@@ -69,7 +69,7 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     if len(run_ids) > 1:
         called = _call_many(taken.outside, clock)
         taken.done += called
-        alone = wake_ups_of([claim.run for claim in (*taken.left, *_without(taken.outside, called))], size=1)
+        alone = wake_ups_of([claim.run for claim in (*taken.left, *_without(taken.outside, called))], alone=True)
     else:
         taken.done += [claim for claim in taken.outside if _run_outside(claim, clock)]
         for claim in (*taken.outside, *taken.left):

@@ -58,6 +58,8 @@ class WakeUp:
     tasks: tuple[StepTask, ...]
     #: Nobody sits and waits for these runs.
     bulk: bool = False
+    #: A batch has left this run. It yields: it costs as much as a batch, and may wait for a provider's silence.
+    alone: bool = False
 
 
 def resend_after(resent: int) -> timedelta:
@@ -156,11 +158,11 @@ def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRu
     return undo
 
 
-def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None = None) -> list[WakeUp]:
+def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, alone: bool = False) -> list[WakeUp]:
     """Return the chains that take `runs` on from where their journal stands; runs of one shape share chains.
 
     Args:
-        size: most runs of one chain; `SAGAS_BATCH_SIZE` unless told otherwise.
+        alone: each run gets a chain of its own, for a batch has left it.
     """
     rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.place):
@@ -177,22 +179,22 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, size: int | None =
             continue
         groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks, run.bulk].append(run.id)
     return [
-        WakeUp(run_ids=tuple(portion), epoch=epoch, compensating=compensating, tasks=tasks, bulk=bulk)
+        WakeUp(run_ids=tuple(portion), epoch=epoch, compensating=compensating, tasks=tasks, bulk=bulk, alone=alone)
         for (epoch, compensating, tasks, bulk), ids in groups.items()
-        for portion in portions(ids, size)
+        for portion in portions(ids, alone=alone)
     ]
 
 
-def portions(ids: Sequence[T], size: int | None = None) -> Iterator[Sequence[T]]:
-    """Yield `ids` in portions that share a message: `SAGAS_BATCH_SIZE` at most unless told otherwise."""
-    size = size or settings.SAGAS_BATCH_SIZE
+def portions(ids: Sequence[T], *, alone: bool = False) -> Iterator[Sequence[T]]:
+    """Yield `ids` in portions that share a message: `SAGAS_BATCH_SIZE` at most, or one each."""
+    size = 1 if alone else settings.SAGAS_BATCH_SIZE
     for start in range(0, len(ids), size):
         yield ids[start : start + size]
 
 
-def wake_ups_of(runs: Sequence[Run], *, size: int | None = None) -> list[WakeUp]:
+def wake_ups_of(runs: Sequence[Run], *, alone: bool = False) -> list[WakeUp]:
     """As `wake_ups`, with the rows read from the journal."""
-    return wake_ups(runs, StepRun.objects.filter(run__in=runs), size=size) if runs else []
+    return wake_ups(runs, StepRun.objects.filter(run__in=runs), alone=alone) if runs else []
 
 
 def tasks_of(run: Run, rows: Iterable[StepRun]) -> list[StepTask]:

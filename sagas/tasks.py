@@ -61,15 +61,10 @@ T = TypeVar("T")
 # Messages out ----------------------------------------------------------------------------------------------------
 
 
-def send(
-    wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = (), *, left_by_a_batch: bool = False
-) -> None:
+def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -> None:
     """Publish chains and deliveries in one batch. What cannot be published is sent by the sweep.
 
     Transaction: to be called after the commit of what the messages speak of.
-
-    Args:
-        left_by_a_batch: those runs yield to others: each costs as much as a batch, and perhaps a provider's silence.
     """
     if not wake_ups and not owed:
         return
@@ -78,27 +73,32 @@ def send(
         with pool.acquire(block=True, timeout=5) as producer, producer.batch(max_size=500):
             for wake_up in wake_ups:
                 # apply_async of a chain would drop the producer, so the chain is laid out here.
-                steps = _chain_of(wake_up, settings.SAGAS_ALONE_PRIORITY if left_by_a_batch else 0)
+                steps = _chain_of(wake_up)
                 tasks, _ = steps.prepare_steps(
                     (), {}, steps.tasks, link_error=steps.options.get("link_error"), app=current_app
                 )
                 tasks.pop().apply_async(chain=tasks or None, producer=producer, retry=False)
             for delivery in owed:
-                priority = settings.SAGAS_BULK_PRIORITY if delivery.bulk else 0
-                message = _message(delivery.task, delivery.queue, list(delivery.delivery_ids), priority=priority)
+                ids, priority = list(delivery.delivery_ids), _priority_of(delivery)
+                message = _message(delivery.task, delivery.queue, ids, priority=priority)
                 message.apply_async(producer=producer, retry=False)
     except Exception as error:  # noqa: BLE001 - whatever the broker says: the rows stand, the sweep sends them
         logger.warning("not_published", error=str(error), chains=len(wake_ups), deliveries=len(owed))
 
 
-def _chain_of(wake_up: WakeUp, priority: int = 0) -> Any:
-    ids = [str(run_id) for run_id in wake_up.run_ids]
-    priority = settings.SAGAS_BULK_PRIORITY if wake_up.bulk else priority
+def _chain_of(wake_up: WakeUp) -> Any:
+    ids, priority = [str(run_id) for run_id in wake_up.run_ids], _priority_of(wake_up)
     steps = chain(
         *(_message(task.name, task.queue, ids, task.place, wake_up.epoch, priority=priority) for task in wake_up.tasks)
     )
     callback = "sagas.hand_over" if wake_up.compensating else "sagas.compensate"
     return steps.on_error(_message(callback, "sagas", ids, wake_up.epoch))
+
+
+def _priority_of(wake_up: WakeUp | DeliveryWakeUp) -> int:
+    if wake_up.bulk:
+        return settings.SAGAS_BULK_PRIORITY
+    return settings.SAGAS_ALONE_PRIORITY if wake_up.alone else 0
 
 
 def _message(name: str, queue: str, *args: Any, priority: int = 0) -> Signature[Any]:
@@ -137,7 +137,7 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
                 redelivered=given_out_before or again,
             )
         )
-        send(outcome.alone, left_by_a_batch=True)
+        send(outcome.alone)
         if outcome.failed is not None:
             raise outcome.failed
     if not outcome.carries_on:

@@ -196,7 +196,7 @@ if CELERY_BROKER_URL.startswith("redis"):
         "interval_max": 0.5,
     }
 
-#: Of messages nobody waits for, and of runs that a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
+#: Of messages nobody waits for, and of what a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
 #: other way round.
 SAGAS_BULK_PRIORITY, SAGAS_ALONE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
 

@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.template.loader import render_to_string
 
+from sagas.errors import TryTimedOut
+
 from ..errors import ChannelDown
 from ..models import Notification
 
@@ -44,6 +46,8 @@ def _rendered(notification: Notification) -> EmailMultiAlternatives | None:
     """Return the message; None if it cannot be rendered: sent alone, it says why."""
     try:
         return _message(notification)
+    except TryTimedOut:
+        raise
     except Exception:  # noqa: BLE001 - whatever a template or its values raise
         return None
 

@@ -10,6 +10,7 @@ from pytest_django import Settings
 from orders.models import Order
 from sagas import clock as shop_clock
 from sagas import outbox, tasks
+from sagas.deliveries import DeliveryWakeUp
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
 from sagas.models import Delivery, Event, Run
@@ -124,19 +125,20 @@ def redis(transactional_db: None) -> object:
         redis.flushdb()
 
 
-def chain_of(*, bulk: bool) -> WakeUp:
+def chain_of(*, bulk: bool, alone: bool = False) -> WakeUp:
     step = StepTask(name="inventory.reserve_stock", queue="inventory", place=0)
-    return WakeUp(run_ids=(new_id(),), epoch=1, compensating=False, tasks=(step,), bulk=bulk)
+    return WakeUp(run_ids=(new_id(),), epoch=1, compensating=False, tasks=(step,), bulk=bulk, alone=alone)
 
 
 def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: object) -> None:
     with broker() as connection:
         tasks.send([chain_of(bulk=True), chain_of(bulk=False)])
-        tasks.send([chain_of(bulk=True), chain_of(bulk=False)], left_by_a_batch=True)
+        tasks.send([chain_of(bulk=True, alone=True), chain_of(bulk=False, alone=True)])
+        tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", alone=True)])
         # Redis has a list for each priority, and a worker empties the first one first.
         assert {name: connection.llen(name) for name in connection.keys("inventory*")} == {
             b"inventory": 1,
-            b"inventory\x06\x166": 1,
+            b"inventory\x06\x166": 2,
             b"inventory\x06\x169": 2,
         }
 
