@@ -242,10 +242,18 @@ def _messages_wait() -> bool:
     with contextlib.suppress(Exception):  # whatever the broker says: then nobody waits
         pool: Any = current_app.producer_pool
         with pool.acquire(block=True, timeout=5) as producer:
-            for queue in sorted(queues):
-                with contextlib.suppress(*producer.connection.channel_errors):  # nobody has used it yet
-                    if producer.channel.queue_declare(queue, passive=True).message_count:
-                        return True
+            return _any_in(producer.channel, queues)
+    return False
+
+
+def _any_in(channel: Any, queues: set[str]) -> bool:
+    if hasattr(channel, "priority_steps"):  # Redis: a list a queue and priority, there while something is in it
+        steps = [f"{channel.sep}{step}" if step else "" for step in channel.priority_steps]
+        return bool(channel.client.exists(*(queue + step for queue in queues for step in steps)))
+    for queue in sorted(queues):
+        with contextlib.suppress(*channel.connection.client.channel_errors):  # nobody has used it yet
+            if channel.queue_declare(queue, passive=True).message_count:
+                return True
     return False
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
+from kombu import Connection
 from pytest_django import Settings
 
 from orders.models import Order
@@ -177,6 +178,16 @@ def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
     assert Run.objects.count() == 3
     with broker() as connection:
         assert connection.llen("inventory") == 2
+
+
+def test_messages_in_line_are_seen_with_other_brokers_too() -> None:
+    with Connection("memory://") as connection, connection.channel() as channel:
+        assert not tasks._any_in(channel, {"inventory", "payments"})
+        with connection.SimpleQueue("payments") as queue:
+            queue.put("work")
+            assert tasks._any_in(channel, {"inventory", "payments"})
+            queue.get(block=False).ack()
+        assert not tasks._any_in(channel, {"inventory", "payments"})
 
 
 def waited() -> float:
