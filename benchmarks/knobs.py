@@ -11,6 +11,7 @@ PARTS = {
     "d": "latency of one order, and of POST /api/orders",
     "e": "the relay",
     "f": "placing orders",
+    "p": "pages, of the admin and of the API",
 }
 
 
@@ -19,6 +20,7 @@ class Knobs:
     """One run of the benchmarks.
 
     Attributes:
+        latency_orders: how often the usual pages are asked for, too.
         contenders: those measured; empty for all.
         stored: orders of history for a second pass; 0 for none.
     """
@@ -67,7 +69,7 @@ def _add(parser: ArgumentParser) -> None:
     for name, what in (
         ("orders", "how many orders each contender takes through the flow, each round (1000)"),
         ("rounds", "how often everything is measured (5)"),
-        ("latency-orders", "how many orders one after the other, each round (200)"),
+        ("latency-orders", "how many orders one after the other, and how often a page, each round (200)"),
         ("relay-events", "how many events wait for the relay (10000)"),
         ("placing-orders", "how many orders are placed over HTTP and from a file (2000)"),
     ):

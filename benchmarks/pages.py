@@ -1,7 +1,7 @@
 """How long each page takes beside all that is stored.
 
 Pages are asked for in this process, each many times and, where there are many, each time of another row: what is
-measured is the shop and its database, not the way to them.
+measured is the shop and its database, not the way to them. A database without history has some orders all the same.
 """
 
 # ruff: noqa: SLF001 - `_meta` is documented API of Django, and nothing else tells which pages the admin has
@@ -11,12 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import QuerySet
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from psycopg.sql import SQL, Identifier, Literal
@@ -25,16 +29,28 @@ from orders.models import Order
 from sagas import clock
 from sagas.backoffice import CappedPaginator
 
+from . import throughput
+from .contenders import Ours
+from .results import Measured, p50_and_p99, percentile
+
 #: Returns an address of a page.
 Address = Callable[[], str]
 
 _A_PAGE = 50
-#: A page that takes seconds is not asked for thirty times.
+#: More than a list of orders shows at once, so that it has a second page.
+_ORDERS = 200
+#: A page that takes seconds is not asked for again and again.
 _MOST_SECONDS = 15.0
+#: The pages people look at most; the others are told of by the slowest of them.
+_TOLD = (
+    "order", "orders", "orders, second page", "orders, rejected", "orders, by number", "work queue", "dashboard",
+    "runs", "API, order",
+)  # fmt: skip
+SLOWEST = "the slowest of all pages"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class Asked:
     """How long a page took each time, how many statements it asked, and the slowest of them with its time."""
 
     name: str
@@ -45,21 +61,39 @@ class Measured:
 
     def __str__(self) -> str:
         half, most = (1000 * percentile(self.seconds, percent) for percent in (50, 99))
-        return f"{self.name:<52}{half:>8.0f}{most:>8.0f}{self.statements:>5}{1000 * self.slowest_seconds:>8.0f}"
+        told = f"{self.name:<52}{half:>8.0f}{most:>8.0f}{self.statements:>5}{1000 * self.slowest_seconds:>8.0f}"
+        return f"{told}  {self.slowest[:300]}"
 
 
-#: Above the lines that `str` of what was measured makes.
-HEAD = f"{'page':<52}{'p50 ms':>8}{'p99 ms':>8}{'sql':>5}{'slowest':>8}"
+#: Above the lines that `str` of what was asked makes.
+_HEAD = f"{'page':<52}{'p50 ms':>8}{'p99 ms':>8}{'sql':>5}{'slowest':>8}"
 
 
-def percentile(seconds: Sequence[float], percent: float) -> float:
-    """Return what so many of a hundred took at most."""
-    ordered = sorted(seconds)
-    return ordered[min(len(ordered) - 1, int(percent / 100 * len(ordered)))]
+def measure(logs: Path, *, times: int, seed: str) -> list[Measured]:
+    """Have the shop finish some orders, then ask for every page: so many times for the usual ones, a tenth for others.
+
+    What each page took, and its slowest statement, is written to `pages.log`.
+    """
+    shop = Ours(logs)
+    try:
+        shop.start()
+        throughput.measure(shop, orders=_ORDERS, seed=seed)
+    finally:
+        shop.stop()
+    found = list(_ask(times))
+    lines = sorted(found, key=lambda page: percentile(page.seconds, 50), reverse=True)
+    (logs / "pages.log").write_text("\n".join([_HEAD, *map(str, lines)]) + "\n")
+    told = [
+        Measured(what="pages", who=page.name, figures=p50_and_p99(page.seconds, "answered"))
+        for page in found
+        if page.name in _TOLD
+    ]
+    slowest = p50_and_p99(lines[0].seconds, "answered")
+    return [*told, Measured(what="pages", who=SLOWEST, figures=slowest)]
 
 
-def measure_pages(*, rounds: int = 30, only: str = "") -> Iterator[Measured]:
-    """Ask for every page whose name holds `only` so many times; the first time warms it up and counts its statements.
+def _ask(times: int) -> Iterator[Asked]:
+    """Ask for every page, once and then so many times; the first time warms it up and counts its statements.
 
     Raises:
         LookupError: a page did not answer.
@@ -68,19 +102,18 @@ def measure_pages(*, rounds: int = 30, only: str = "") -> Iterator[Measured]:
     user, _ = User.objects.get_or_create(username="pages", defaults={"is_superuser": True, "is_staff": True})
     client.force_login(user)
     for name, address in pages().items():
-        if only in name:
-            yield _measured(client, name, address, rounds)
+        yield _asked(client, name, address, times if name in _TOLD else ceil(times / 10))
 
 
-def _measured(client: Client, name: str, address: Address, rounds: int) -> Measured:
+def _asked(client: Client, name: str, address: Address, times: int) -> Asked:
     with CaptureQueriesContext(connection) as asked:
         _get(client, address())
     statements = [(float(each["time"]), str(each["sql"])) for each in asked.captured_queries]
     seconds: list[float] = []
-    while len(seconds) < rounds and sum(seconds) < _MOST_SECONDS:
+    while len(seconds) < times and sum(seconds) < _MOST_SECONDS:
         seconds.append(_get(client, address()))
     slowest_seconds, slowest = max(statements, default=(0.0, ""))
-    return Measured(
+    return Asked(
         name=name,
         seconds=tuple(seconds),
         statements=len(statements),
@@ -122,18 +155,18 @@ def pages() -> dict[str, Address]:
 
 
 def _of_orders(url: str) -> dict[str, Address]:
-    today = _days_ago(0)
+    today, rejected = _days_ago(0), Order.objects.filter(status=Order.Status.REJECTED)
     numbers, names = _some(Order, "number"), _some(Order, "customer_name")
     return {
         "orders": _at(url),
         "orders, second page": _at(f"{url}?p=2"),
-        "orders, hundredth page": _at(f"{url}?p=100"),
-        "orders, last page": _at(f"{url}?p={_last_page(Order)}"),
+        "orders, hundredth page": _at(f"{url}?p={min(100, _last_page(Order.objects.all()))}"),
+        "orders, last page": _at(f"{url}?p={_last_page(Order.objects.all())}"),
         "orders, need a person": _at(f"{url}?attention=yes"),
         **{f"orders, {status}": _at(f"{url}?status__exact={status}") for status in Order.Status.values},
         **{f"orders, {status} today": _at(f"{url}?status__exact={status}&placed_at__gte={today}")
            for status in Order.Status.values},
-        "orders, rejected, hundredth page": _at(f"{url}?status__exact=rejected&p=100"),
+        "orders, rejected, hundredth page": _at(f"{url}?status__exact=rejected&p={min(100, _last_page(rejected))}"),
         "orders, of the last week": _at(f"{url}?placed_at__gte={_days_ago(7)}"),
         "orders, of the last year": _at(f"{url}?placed_at__gte={_days_ago(365)}"),
         "orders, of an old month, rejected": _at(
@@ -155,7 +188,7 @@ def _of_table(model: Any, shown: Any) -> dict[str, Address]:
     return {
         name: _at(url),
         f"{name}, second page": _at(f"{url}?p=2"),
-        f"{name}, last page": _at(f"{url}?p={_last_page(model)}"),
+        f"{name}, last page": _at(f"{url}?p={_last_page(model._default_manager.all())}"),
         **{f"{name}, filter {query}": _at(f"{url}?{query}") for query in _filters(shown)},
         **{f"{name}, sorted by {title}": _at(f"{url}?o={place}") for place, title in _sortable(shown)},
         **{f"{name}, search {field}": _any_of(f"{url}?q={{}}", terms) for field, terms in _terms(model, shown)},
@@ -199,17 +232,17 @@ def _any_of(form: str, values: Sequence[Any]) -> Address:
 
 def _days_ago(days: int) -> str:
     midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    return f"{midnight - timedelta(days=days):%Y-%m-%d %H:%M:%S}"
+    return quote(str(midnight - timedelta(days=days)))
 
 
-def _last_page(model: Any) -> int:
-    return CappedPaginator(model._default_manager.order_by("-pk"), _A_PAGE).num_pages
+def _last_page(rows: QuerySet[Any]) -> int:
+    return CappedPaginator(rows.order_by("-pk"), _A_PAGE).num_pages
 
 
 def _some(model: Any, column: str, count: int = 200) -> list[Any]:
     """Return a column of rows from everywhere in a table."""
     rows, meta = model._default_manager, model._meta
-    percent = min(100.0, 100 * 50 * count / (_A_PAGE * _last_page(model)))
+    percent = min(100.0, 100 * 50 * count / (_A_PAGE * _last_page(rows.all())))
     with connection.cursor() as cursor:
         cursor.execute(
             SQL("SELECT {} FROM {} TABLESAMPLE SYSTEM ({}) ORDER BY random() LIMIT {}").format(

@@ -18,6 +18,8 @@ from . import (
     fairness,
     ground,
     latency,
+    machine,
+    pages,
     picture,
     placing,
     posting,
@@ -71,7 +73,7 @@ class Run:
 
     def _jobs(self) -> list[Job]:
         knobs, book, logs = self.knobs, self.book, self.logs
-        jobs = []
+        jobs = [Job(name="machine", measure=lambda _: machine.measure())]
         if knobs.parts & {"a", "d"}:
             jobs += [
                 Job(name=kind.name, measure=lambda seed, kind=kind: self._contend(kind, seed))  # type: ignore[misc]
@@ -97,6 +99,9 @@ class Run:
                 Job(name="api", measure=lambda seed: placing.over_http(book, logs, orders=orders, seed=seed)),
                 Job(name="import", measure=lambda seed: placing.from_file(self.folder, orders=orders, seed=seed)),
             ]
+        if "p" in knobs.parts:
+            times = knobs.latency_orders
+            jobs += [Job(name="pages", measure=lambda seed: pages.measure(logs, times=times, seed=seed))]
         return jobs
 
     def _rounds(self, jobs: Sequence[Job], stored: int, done: int, show: Show) -> None:

@@ -13,15 +13,21 @@ _RATE = "orders a second"
 _EVENTS = "events a second"
 _CONFIRMED = "placed to confirmed p50 (ms)"
 _POST = "POST answered p99 (ms)"
+_PAGE, _PAGE_HALF = "answered p99 (ms)", "answered p50 (ms)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A figure, or its ratio to another one, and where it should be."""
+    """A figure, or its ratio to another one, and where it should be.
+
+    Attributes:
+        against_empty: the ratio is to the same figure without a history, and there is none without one.
+    """
 
     text: str
     figure: Key
     against: Key | None = None
+    against_empty: bool = False
     at_least: float | None = None
     at_most: float | None = None
 
@@ -66,6 +72,20 @@ TARGETS = (
     ),
     Target(text="relay: events that start a run, a second", figure=("relay", "starts", _EVENTS), at_least=2000),
     Target(text="relay: events delivered to one, a second", figure=("relay", "deliveries", _EVENTS), at_least=5000),
+    Target(text="admin, page of an order: p99, ms", figure=("pages", "order", _PAGE), at_most=200),
+    Target(text="admin, list of orders: p99, ms", figure=("pages", "orders", _PAGE), at_most=200),
+    Target(
+        text="throughput ÷ throughput without history", figure=("throughput", "ours", _RATE), against_empty=True,
+        at_least=0.9,
+    ),
+    Target(
+        text="page of an order, p50 ÷ without history", figure=("pages", "order", _PAGE_HALF), against_empty=True,
+        at_most=1.1,
+    ),
+    Target(
+        text="list of orders, p50 ÷ without history", figure=("pages", "orders", _PAGE_HALF), against_empty=True,
+        at_most=1.1,
+    ),
 )  # fmt: skip
 
 
@@ -81,9 +101,12 @@ def results(book: Book) -> list[Result]:
 
 def _found(book: Book, target: Target, stored: int) -> Sequence[float]:
     mine = _by_round(book, target.figure, stored)
-    if target.against is None:
+    if target.against_empty:
+        others = _by_round(book, target.figure, 0) if stored else {}
+    elif target.against is not None:
+        others = _by_round(book, target.against, stored)
+    else:
         return list(mine.values())
-    others = _by_round(book, target.against, stored)
     return [value / others[number] for number, value in mine.items() if number in others]
 
 

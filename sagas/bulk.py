@@ -8,6 +8,7 @@ array literal, and PostgreSQL takes it apart.
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -62,17 +63,32 @@ def update_all(rows: Sequence[models.Model], fields: Sequence[str]) -> None:
 
     Transaction: a single statement; the caller has locked the rows.
     """
-    if not rows:
+    update_together((rows, fields))
+
+
+def update_together(*changes: tuple[Sequence[models.Model], Sequence[str]]) -> None:
+    """Write the named fields of rows of several models, in one statement.
+
+    Transaction: a single statement; the caller has locked the rows.
+    """
+    updates = [_update(rows, fields) for rows, fields in changes if rows]
+    if not updates:
         return
+    *before, last = [statement for statement, _ in updates]
+    named = ", ".join(f"changed_{place} AS ({statement})" for place, statement in enumerate(before))
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH {named} {last}" if before else last, [param for _, params in updates for param in params])
+
+
+def _update(rows: Sequence[models.Model], fields: Sequence[str]) -> tuple[str, list[str]]:
     table, columns = _table(rows[0])
     pk = next(column for column in columns if column.primary_key)
     source = _Source(rows, [column for column in columns if column.name in fields], key=pk)
     changed = ", ".join(f"{name} = {value}" for name, value in source.values.items())
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"UPDATE {table} AS stored SET {changed} FROM {source.sql} WHERE stored.{_quoted(pk.column)} = new.row_key",  # noqa: S608
-            source.params,
-        )
+    return (
+        f"UPDATE {table} AS stored SET {changed} FROM {source.sql} WHERE stored.{_quoted(pk.column)} = new.row_key",  # noqa: S608
+        source.params,
+    )
 
 
 def insert_for_each(
@@ -133,7 +149,7 @@ class _Source:
             quoted = _quoted(column.column)
             given = [getattr(row, column.attname) for row in rows]
             if unnested and all(value == given[0] for value in given):
-                self.values[quoted] = f"(%s::{column.rel_db_type(connection)}[])[1]"
+                self.values[quoted] = f"({_cast(column)})[1]"
                 self.constants.append(array(given[:1]))
             else:
                 self.values[quoted] = f"{name}.{quoted}"
@@ -142,7 +158,7 @@ class _Source:
 
     def _array(self, column: "models.Field[Any, Any]", values: Sequence[Any]) -> str:
         self.arrays.append(array(values))
-        return f"%s::{column.rel_db_type(connection)}[]"
+        return _cast(column)
 
     @property
     def names(self) -> str:
@@ -160,5 +176,11 @@ class _Source:
 Columns = Sequence["models.Field[Any, Any]"]
 
 
+@cache
+def _cast(column: "models.Field[Any, Any]") -> str:
+    return f"%s::{column.rel_db_type(connection)}[]"
+
+
+@cache
 def _quoted(name: str | None) -> str:
     return connection.ops.quote_name(str(name))

@@ -18,7 +18,7 @@ from django.db.models import F
 
 from . import registry
 from .attempts import check_constraints, failed_try, message_of
-from .bulk import update_all
+from .bulk import update_together
 from .claims import Claim
 from .definition import ManyAction
 from .errors import DefinitionError, StepFailed, TransactionRefusedError, UnknownSagaError
@@ -27,6 +27,7 @@ from .limits import time_limit
 from .models import Run, StepRun
 from .plans import WakeUp, wake_ups_of
 from .progress import advance, fail
+from .reading import columns, read
 from .transitions import LIVE_RUNS, StepStatus
 
 logger = structlog.get_logger(__name__)
@@ -240,15 +241,20 @@ def _still_held(claims: Sequence[Claim]) -> set[Claim]:
 
 
 def _claim(run_ids: Sequence[UUID], place: int, epoch: int, now: datetime) -> list[Claim]:
-    rows = (
-        StepRun.objects.select_related("run")
-        .filter(run_id__in=run_ids, place=place, run__place=place, run__epoch=epoch)
-        .exclude(held_until__gt=now)
-        .order_by("run_id")
-        .select_for_update(no_key=True, skip_locked=True, of=("self", "run"))
-    )
     claims = []
-    for row in rows:
+    row: StepRun
+    for row, row.run in read(
+        f"""
+        SELECT {columns(StepRun, "step")}, {columns(Run, "run")}
+        FROM sagas_steprun AS step JOIN sagas_run AS run ON run.id = step.run_id
+        WHERE step.run_id = ANY(%(ids)s) AND step.place = %(place)s AND run.place = %(place)s AND run.epoch = %(epoch)s
+        AND (step.held_until IS NULL OR step.held_until <= %(now)s)
+        ORDER BY step.run_id FOR NO KEY UPDATE OF step, run SKIP LOCKED
+        """,  # noqa: S608 - our own columns
+        {"ids": list(run_ids), "place": place, "epoch": epoch, "now": now},
+        StepRun,
+        Run,
+    ):
         # Not asked of the database: it would think of the indexes of live runs, though it is given their ids.
         if row.run.status not in LIVE_RUNS:
             continue
@@ -286,8 +292,8 @@ def _lease(claims: Sequence[Claim], now: datetime) -> None:
     before = {claim: claim.run.due_at for claim in claims}
     for claim in claims:
         claim.begin(now)
-    update_all([claim.row for claim in claims], _ROW_FIELDS)
-    update_all([claim.run for claim in claims if claim.run.due_at != before[claim]], ("due_at",))
+    moved = [claim.run for claim in claims if claim.run.due_at != before[claim]]
+    update_together(([claim.row for claim in claims], _ROW_FIELDS), (moved, ("due_at",)))
 
 
 def _run_outside(claim: Claim, clock: Clock) -> bool:
@@ -340,8 +346,7 @@ def _fail(claim: Claim, error: Exception, *, started_at: datetime, now: datetime
 
 
 def _save(claims: Sequence[Claim]) -> None:
-    update_all([claim.row for claim in claims], _ROW_FIELDS)
-    update_all([claim.run for claim in claims], _RUN_FIELDS)
+    update_together(([claim.row for claim in claims], _ROW_FIELDS), ([claim.run for claim in claims], _RUN_FIELDS))
 
 
 _ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")

@@ -35,6 +35,7 @@ def test_a_small_run_measures_and_writes_everything_down(tmp_path: Path) -> None
         ("throughput", "sql-floor"),
         ("relay", "starts"),
         ("relay", "deliveries"),
+        ("machine", "loop"),
     }
     assert all(value > 0 for one in found["measured"] for value in one["figures"].values())
     assert found["memory_kb"]["plain"]["plain 0"] > 10_000
@@ -75,6 +76,15 @@ def test_a_target_compares_figures_of_the_same_round() -> None:
     assert table.target_rows(two_rounds()) == [
         ["throughput: the shop ÷ DBOS queue", "≥ 10", "15.0 (4.00 to 20.0)", "reached"]
     ]
+
+
+def test_what_a_history_costs_is_compared_with_the_same_round_without_one() -> None:
+    book = two_rounds()
+    for number, rate in enumerate([270.0, 100.0, 150.0]):
+        figures = {"orders a second": rate}
+        book.measured.append(Measured(what="throughput", who="ours", figures=figures, round=number, stored=1000))
+    (decay,) = [result for result in targets.results(book) if result.target.against_empty]
+    assert (decay.stored, decay.median, decay.least, decay.most, decay.reached) == (1000, 0.9, 0.75, 1.0, True)
 
 
 def test_results_go_between_the_marks_of_a_page_and_nowhere_else(tmp_path: Path) -> None:

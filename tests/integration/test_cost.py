@@ -16,21 +16,21 @@ Place = Callable[..., Order]
 #: By message, from the relay to the last mail; each with its BEGIN and COMMIT.
 ALONE = {
     "relay": 10 + 6,
-    "inventory.reserve_stock": 15,
-    "payments.capture_payment": 23,
-    "inventory.book_shipment": 17,
-    "orders.confirm_order": 13,
-    "notifications.notify_customer": 15,
+    "inventory.reserve_stock": 14,
+    "payments.capture_payment": 22,
+    "inventory.book_shipment": 16,
+    "orders.confirm_order": 12,
+    "notifications.notify_customer": 14,
     "notifications.send_notification": 15,
 }
 #: A batch costs so many, whatever its size.
 TOGETHER = {
     "relay": 10 + 6,
-    "inventory.reserve_stock": 15,
-    "payments.capture_payment": 16,
-    "inventory.book_shipment": 17,
-    "orders.confirm_order": 13,
-    "notifications.notify_customer": 13,
+    "inventory.reserve_stock": 14,
+    "payments.capture_payment": 15,
+    "inventory.book_shipment": 16,
+    "orders.confirm_order": 12,
+    "notifications.notify_customer": 12,
     "notifications.send_notification": 16,
 }
 

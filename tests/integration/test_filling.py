@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from benchmarks import pages
 from benchmarks.filling import fill
 from orders.models import Order
 from sagas import registry
@@ -53,6 +54,13 @@ def test_filled_orders_look_like_those_they_were_made_after() -> None:
 def _story(order: Order) -> tuple[str, ...]:
     """Return what happened to it; what happened once more is left out."""
     return tuple(dict.fromkeys(f"{entry.kind} {entry.title} {entry.status}" for entry in timeline(order.id)))
+
+
+def test_every_page_there_is_answers_beside_filled_orders() -> None:
+    filled(100, 700)
+    asked = {page.name: page.statements for page in pages._ask(times=0)}
+    assert len(asked) > 150
+    assert max(asked.values()) < 30
 
 
 def test_orders_are_placed_and_driven_beside_filled_ones(place: Callable[..., Order]) -> None:

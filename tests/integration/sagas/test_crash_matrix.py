@@ -205,7 +205,7 @@ def published_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: dict[str, Mutate] = {
     "a message is believed whatever place and epoch the run is at": changed(
-        engine, "_claim", ", run__place=place, run__epoch=epoch", ""
+        engine, "_claim", " AND run.place = %(place)s AND run.epoch = %(epoch)s", ""
     ),
     "a run is turned back without comparing its status and epoch": changed(
         undo,
