@@ -1,5 +1,6 @@
 """A run and the step it stands at, taken by a worker for one try. Nothing here reads or writes a database."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -91,11 +92,19 @@ class Claim:
         row.status, row.lease_token, row.held_until = StepStatus.UNKNOWN, None, None
         row.attempts -= 1
 
-    def perform(self, now: datetime) -> Result:
+    def is_in_time(self, now: datetime) -> bool:
+        """Say whether the lease, if there is one, still stands; behind its end others may have gone on, or back."""
+        return self.row.held_until is None or now < self.row.held_until
+
+    def perform(self, now: datetime, clock: Callable[[], datetime] | None = None) -> Result:
         """Do the work; outside, ask first where an earlier call may have taken effect.
 
+        Args:
+            clock: outside, tells whether the lease still stands when the call is to be made.
+
         Raises:
-            OutcomeUnknown: it was asked whether it took effect, and nobody said yes or no.
+            OutcomeUnknown: it was asked whether it took effect, and nobody said yes or no; or the lease ran out
+                meanwhile.
             WorkerLostError: earlier tries left no trace, too often.
             Exception: whatever the work raises.
         """
@@ -113,6 +122,8 @@ class Claim:
                 return found
         if self.step.outside and not self.may_call:
             raise WorkerLostError(self.row.lost)
+        if clock is not None and not self.is_in_time(clock()):
+            raise OutcomeUnknown("the lease ran out before the call was made")
         return self._action(call)
 
     def take(self, result: Result) -> None:

@@ -213,7 +213,9 @@ def _call_many(claims: Sequence[Claim], clock: Clock) -> list[Claim]:
     many = claims[0].many
     answered: list[Claim] = []
     try:
-        answered = [] if many is None else _taken_by(many, claims, clock())
+        now = clock()
+        if many is not None and all(claim.is_in_time(now) for claim in claims):
+            answered = _taken_by(many, claims, now)
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
         logger.warning("batch_failed", step=claims[0].row.name, error=message_of(error), size=len(claims))
     with transaction.atomic():
@@ -302,7 +304,7 @@ def _run_outside(claim: Claim, clock: Clock) -> bool:
     error: Exception | None = None
     try:
         with caused_by(claim.cause), time_limit(claim.limit_seconds):
-            claim.take(claim.perform(started_at))
+            claim.take(claim.perform(started_at, clock))
     except Exception as raised:  # noqa: BLE001 - the engine isolates steps
         error = raised
     with transaction.atomic():

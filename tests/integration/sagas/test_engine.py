@@ -306,6 +306,30 @@ def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: Movabl
     assert not outcome.failed
 
 
+def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    """Others may have asked meanwhile, called, failed and turned the run back."""
+    ask()
+    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    script.says["far"] = [OutcomeUnknown("silence")]
+    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+
+    def slow(call: object) -> None:
+        clock.move(minutes=2)
+
+    object.__setattr__(registry.saga("test").steps[1], "probe", slow)
+    clock.move(minutes=2)
+    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    assert script.did.count("far k") == 1
+    assert standing()[1]["far"] == "unknown"
+    clock.move(minutes=2)
+    drive(now=clock)
+    assert standing()[0] == "compensated"  # that was the last try
+    assert script.did.count("far k") == 1
+
+
 def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]

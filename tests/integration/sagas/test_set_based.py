@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 from pytest_django import Settings
 
 from sagas import engine
@@ -116,6 +118,28 @@ def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
             break
     assert [standing(key)[0] for key in "abc"] == ["completed", "compensated", "completed"]
     assert (Run.objects.get(key="b").failure or {})["error"] == "WorkerLostError"
+
+
+def test_no_batch_is_called_when_its_leases_have_run_out(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+) -> None:
+    """A worker freezes between the commit of its leases and the calls."""
+
+    def frozen() -> datetime:
+        leased = not connection.in_atomic_block and StepRun.objects.filter(lease_token__isnull=False).exists()
+        return clock() + timedelta(minutes=5 if leased else 0)
+
+    together(saga.steps[1], script, "far")
+    for key in "ab":
+        ask(key)
+    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=frozen)
+    assert [did for did in script.did if "far" in did] == []
+    assert len(outcome.alone) == 2
+    clock.move(minutes=5)
+    drive(now=clock)
+    assert {standing(key)[0] for key in "ab"} == {"completed"}
 
 
 def test_only_first_tries_are_made_in_a_batch(
