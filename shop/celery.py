@@ -56,11 +56,21 @@ def start_embedded_servers(**_: Any) -> None:
 
 
 class PatientQoS(QoS):
-    """Leaves messages that cannot be given back, for Redis is gone, to the visibility timeout.
+    """Leaves messages of a connection that was lost to the visibility timeout.
 
     Kombu 5.7 closes the channel of a lost connection by giving back over that same connection what is not acknowledged,
-    and the worker that prefetched something ends with it.
+    and opens a client for a closed channel to acknowledge what a child has done meanwhile. The worker ends with either.
     """
+
+    def ack(self, delivery_tag: str) -> None:
+        """Acknowledge a message, unless its channel is closed: then it was given back, or will be."""
+        if not self.channel.closed:
+            super().ack(delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - Kombu's signature
+        """Reject a message, unless its channel is closed."""
+        if not self.channel.closed:
+            super().reject(delivery_tag, requeue)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
         """Give back what is not acknowledged, once, if somebody takes it."""

@@ -49,7 +49,7 @@ def read(arguments: Sequence[str]) -> Knobs:
         parser.add_argument(f"--{name}", type=float, default=_from_environment(parser, name), help=what)
     given = parser.parse_args(arguments)
     # What two cores of their own should bear, restarts included; docs/chaos.md says what happens above that.
-    usual: dict[str, float] = {"orders": 5000, "rate": 8, "fault_every": 4}
+    usual: dict[str, float] = {"orders": 8000, "rate": 20, "fault_every": 4}
     if given.quick:
         usual = {"orders": 300, "rate": 8, "fault_every": 3.4}
     usual |= {"settle": 300, "seed": random.SystemRandom().randrange(1_000_000)}

@@ -50,18 +50,18 @@ def test_a_stuck_order_is_found_in_the_work_queue_and_retried_by_clicking(
     stop(order)
     processes.worker()
     browser.get(f"{live_server.url}{QUEUE}")
-    assert f"Order {order.number}" in text(browser, ".saga-row")()
+    wait_for(lambda: f"Order {order.number}" in text(browser, ".saga-row")())
     browser.find_element(By.CSS_SELECTOR, ".saga-row .saga-button").click()
     wait_for(lambda: "/intervene/" in browser.current_url)
-    assert "Try again what failed" in text(browser, ".saga-card")()
+    wait_for(lambda: "Try again what failed" in text(browser, ".saga-card")())
     browser.find_element(By.NAME, "reason").send_keys("the printer is out")
     browser.find_element(By.CSS_SELECTOR, "button.saga-primary").click()
     wait_for(lambda: browser.current_url.endswith(QUEUE))
-    assert "Done: Retry “confirm-order”." in text(browser, "body")()
-    assert "Nothing needs a person." in text(browser, "body")()
+    wait_for(lambda: "Done: Retry “confirm-order”." in text(browser, "body")())
+    wait_for(lambda: "Nothing needs a person." in text(browser, "body")())
     wait_for(lambda: Order.objects.get().status == "confirmed")
     browser.get(f"{live_server.url}/admin/orders/order/{order.id}/change/")
-    assert "boss retried “confirm-order”" in text(browser, ".shop-timeline")()
+    wait_for(lambda: "boss retried “confirm-order”" in text(browser, ".shop-timeline")())
 
 
 def press(browser: Browser, *keys: str) -> None:
@@ -89,7 +89,7 @@ def test_several_are_picked_and_retried_by_keyboard_on_a_narrow_screen(
     assert not browser.execute_script(wide)
     tab_to(browser, "[data-all]")
     press(browser, Keys.SPACE)
-    assert text(browser, "[data-chosen]")() == "3 chosen"
+    wait_for(lambda: text(browser, "[data-chosen]")() == "3 chosen")
     tab_to(browser, "button[name=action][value=retry]")
     press(browser, Keys.ENTER)
     wait_for(lambda: "/intervene/" in browser.current_url)
@@ -100,7 +100,7 @@ def test_several_are_picked_and_retried_by_keyboard_on_a_narrow_screen(
     press(browser, Keys.ENTER)
     wait_for(lambda: "/batch/" in browser.current_url)
     assert not browser.execute_script(wide)
-    assert "0 of 3" in text(browser, "[data-part] h2")()
+    wait_for(lambda: "0 of 3" in text(browser, "[data-part] h2")())
     browser.execute_script("window.samePage = true")
     assert interventions.work(now=timezone.now()).done == 3
     wait_for(lambda: "all 3 are through" in text(browser, "[data-part] h2")())
