@@ -78,8 +78,11 @@ def keys_needing_attention() -> set[str]:
 
 def lag_seconds(*, now: datetime) -> float:
     """Return how long the oldest event has been waiting for the relay; 0 when none is."""
-    oldest = Event.objects.filter(relayed_at=None).order_by("position").first()
-    return 0.0 if oldest is None else max(0.0, (now - oldest.occurred_at).total_seconds())
+    # In the order of the index of what waits, `>=` and not `=`: otherwise the planner, whose statistics may be those of
+    # a burst that is over, walks through all there ever was, by position, to find one that waits.
+    waiting = Event.objects.filter(relayed_at=None).order_by("bulk", "position").values_list("occurred_at", flat=True)
+    oldest = [moment for moment in (waiting.first(), waiting.filter(bulk__gte=True).first()) if moment is not None]
+    return max([0.0, *((now - moment).total_seconds() for moment in oldest)])
 
 
 def parked() -> int:

@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 from benchmarks.filling import fill
 from sagas import interventions, overdue, selectors
 from sagas.deliveries import sweep_deliveries
-from sagas.models import Delivery, Intervention, Run
+from sagas.models import Delivery, Event, Intervention, Run
 from sagas.reconciliation import Look
 from sagas.relay import relay
 from sagas.sweep import sweep
@@ -79,6 +79,20 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     ),
     "how many are parked?": (selectors.parked, {"sagas_delivery_parked"}),
 }
+
+
+@pytest.mark.parametrize("question", ["relay", "how late is the relay?"])
+def test_statistics_taken_in_a_burst_lead_nobody_through_the_whole_log(question: str) -> None:
+    burst = Event.objects.filter(position__in=Event.objects.order_by("-position").values("position")[:20])
+    burst.update(relayed_at=None)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE sagas_event")
+    burst.update(relayed_at=timezone.now())
+    ask, indexes = QUESTIONS[question]
+    with explained() as plans:
+        ask()
+    assert plans.read_whole == []
+    assert plans.indexes == indexes
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
