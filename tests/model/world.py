@@ -1,15 +1,16 @@
 """The world the model lives in: a saga whose effects are rows and entries of a bank, a broker that may do anything."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import connection, transaction
 
 from sagas import interventions, outbox, registry
-from sagas.definition import Call, Pivot, Result, Saga, Step
+from sagas.definition import Call, ManyAction, Pivot, Result, Saga, Step
 from sagas.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.events import DomainEvent
 from sagas.interventions import Action
@@ -229,6 +230,7 @@ class World:
             "pay",
             queue="sagas",
             run=self._act("pay", self._pay),
+            many=self._act_together("pay", self._pay),
             undo=self._act("give-back", self._give_back),
             probe=self._act("pay?", self._ask),
             outside=True,
@@ -253,27 +255,26 @@ class World:
             name,
             queue="sagas",
             run=self._effect(name),
+            many=self._act_together(name, self._write(name)),
             undo=self._effect(undo) if undo else None,
             retry=RETRY,
             undo_retry=RETRY,
         )
 
     def _effect(self, name: str) -> Callable[[Call[Any]], Result]:
+        return self._act(name, self._write(name))
+
+    def _write(self, name: str) -> Callable[[Call[Any]], Result]:
         def write(call: Call[Any]) -> Result:
             with connection.cursor() as cursor:
                 cursor.execute("INSERT INTO model_effect (key, what) VALUES (%s, %s)", [call.idempotency_key, name])
             return {"by": name}
 
-        return self._act(name, write)
+        return write
 
-    def _act(  # noqa: C901 - a list of all that may go wrong
-        self, name: str, work: Callable[[Call[Any]], Result]
-    ) -> Callable[[Call[Any]], Result]:
+    def _act(self, name: str, work: Callable[[Call[Any]], Result]) -> Callable[[Call[Any]], Result]:
         def act(call: Call[Any]) -> Result:
-            said = self.answers.get(name)
-            answer = said.pop(0) if said else ""
-            if connection.in_atomic_block and answer.startswith("unknown"):
-                answer = "busy"  # what is rolled back is known
+            answer = self._answer(name)
             match answer:
                 case "rejected":
                     raise Rejected("no")
@@ -296,6 +297,40 @@ class World:
 
         act.__name__ = name.replace("-", "_")
         return act
+
+    def _act_together(self, name: str, work: Callable[[Call[Any]], Result]) -> ManyAction:
+        """As `_act`, for a batch: what is not named was not done, or nobody knows what became of it outside."""
+
+        def act(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
+            done: dict[UUID, Result] = {}
+            for call in calls:
+                answer = self._answer(name)
+                if answer in ("rejected", "busy", "unknown before"):
+                    continue
+                if answer == "bug":
+                    raise ZeroDivisionError
+                if answer == "killed before":
+                    self.watch.kill()
+                try:
+                    result = work(call)
+                except Rejected:
+                    continue
+                if answer == "killed after":
+                    self.watch.kill()
+                if answer == "slow" and not connection.in_atomic_block and not self.nested:
+                    self._others_go_on()
+                    raise TimeoutError  # as the alarm would, at the end of the lease
+                if answer != "unknown after":
+                    done[call.run_id] = result
+            return done
+
+        return act
+
+    def _answer(self, name: str) -> str:
+        said = self.answers.get(name)
+        answer = said.pop(0) if said else ""
+        # What is rolled back is known.
+        return "busy" if connection.in_atomic_block and answer.startswith("unknown") else answer
 
     def _others_go_on(self) -> None:
         """The call takes longer than its lease: everybody else goes on meanwhile."""
