@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from shop import embedded
-from tests.chaos.folder import own_folder
+from tests.chaos.folder import hold_folder, own_folder
 
 from . import knobs as turned
 
@@ -23,7 +23,7 @@ _NOT_OURS = (
 def main() -> int:
     chosen = turned.read(sys.argv[1:])
     _prepare_environment()
-    lock = own_folder(embedded.var())
+    lock = hold_folder(embedded.var()) if chosen.resume else own_folder(embedded.var())
     embedded.ensure()
 
     import django

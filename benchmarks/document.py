@@ -15,10 +15,11 @@ _PICTURE = Path("images") / "benchmarks.svg"
 def markdown(book: Book) -> str:
     facts = book.facts
     ran_on = (
-        f"Measured {facts['at']}: {facts['cores']} cores, {facts['memory_gb']} GB; Python {facts['python']}, "
-        f"PostgreSQL {facts['postgresql']} (fsync {facts['fsync']}), Django {facts['django']}, Celery "
-        f"{facts['celery']}, DBOS {facts['dbos']}; {facts['orders']} orders, {facts['rounds']} rounds, up to "
-        f"{facts['batch_size']} runs a chain; load of the machine before: {facts['load_before']}."
+        f"Measured {facts['at']}: {facts['processor']}, {facts['cores']} cores, {facts['memory_gb']} GB, "
+        f"{facts['kernel']}; Python {facts['python']}, PostgreSQL {facts['postgresql']} (fsync {facts['fsync']}), "
+        f"Django {facts['django']}, Celery {facts['celery']}, DBOS {facts['dbos']}; {facts['orders']} orders, "
+        f"{book.rounds()}, up to {facts['batch_size']} runs a chain; load of the machine before: "
+        f"{facts['load_before']}."
     )
     parts = [
         ran_on,

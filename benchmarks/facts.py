@@ -1,9 +1,11 @@
 """What the figures were measured on."""
 
+import contextlib
 import os
 import platform
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -42,6 +44,8 @@ def collect(knobs: Knobs) -> dict[str, Any]:
         postgres, fsync = cursor.fetchone()
     return {
         "at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "processor": _processor(),
+        "kernel": f"{platform.system()} {platform.release()}",
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": round(os.getloadavg()[0], 2),
@@ -57,3 +61,12 @@ def collect(knobs: Knobs) -> dict[str, Any]:
         "placing_orders": knobs.placing_orders,
         "stored": knobs.stored,
     }
+
+
+def _processor() -> str:
+    """Return what the processor calls itself; Python knows on few systems."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

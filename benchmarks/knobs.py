@@ -37,6 +37,7 @@ class Knobs:
     picture: Path | None
     markdown: Path | None
     docs: Path | None
+    resume: bool
 
 
 def read(arguments: Sequence[str]) -> Knobs:
@@ -62,6 +63,7 @@ def read(arguments: Sequence[str]) -> Knobs:
         picture=given.picture,
         markdown=given.markdown,
         docs=Path("docs/benchmarks.md") if given.write_docs else None,
+        resume=given.resume,
     )
 
 
@@ -81,6 +83,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="little of everything: do the benchmarks work?")
     parser.add_argument("--picture", type=Path, help="where the picture goes, .svg or .png (beside results.json)")
     parser.add_argument("--markdown", type=Path, help="where the Markdown goes (beside results.json)")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run with these options stopped")
     parser.add_argument("--write-docs", action="store_true", help="put table and picture into docs/benchmarks.md")
 
 

@@ -43,8 +43,8 @@ _ORDERS = 200
 _MOST_SECONDS = 15.0
 #: The pages people look at most; the others are told of by the slowest of them.
 _TOLD = (
-    "order", "orders", "orders, second page", "orders, rejected", "orders, by number", "work queue", "dashboard",
-    "runs", "API, order",
+    "order", "order, just done", "orders", "orders, second page", "orders, rejected", "orders, by number", "work queue",
+    "dashboard", "runs", "API, order",
 )  # fmt: skip
 SLOWEST = "the slowest of all pages"
 
@@ -140,6 +140,7 @@ def pages() -> dict[str, Address]:
     ids = _some(Order, "id")
     found = {
         "order": _any_of("/admin/orders/order/{}/change/", ids),
+        "order, just done": _any_of("/admin/orders/order/{}/change/", _newest()),
         "order, its story": _any_of("/admin/orders/order/{}/story/", ids),
         "order, placing one": _at("/admin/orders/order/add/"),
         "API, order": _any_of("/api/orders/{}", ids),
@@ -152,6 +153,11 @@ def pages() -> dict[str, Address]:
         if model is not Order and model._meta.app_label != "auth":
             found |= _of_table(model, shown)
     return found
+
+
+def _newest() -> list[Any]:
+    """Return the orders that have just gone through the shop: the same kind, with a history or without."""
+    return list(Order.objects.order_by("-placed_at").values_list("id", flat=True)[:_ORDERS])
 
 
 def _of_orders(url: str) -> dict[str, Address]:

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -44,6 +44,10 @@ class Book:
     measured: list[Measured] = field(default_factory=list)
     #: Contender → process → most kB it ever had, in any round.
     memory: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: What was measured to its end: orders of history, round, job.
+    done: list[tuple[int, int, str]] = field(default_factory=list)
+    #: Where the history ends in the event log, once there is one.
+    history: int | None = None
 
     def remember(self, who: str, memory: dict[str, int]) -> None:
         known = self.memory.setdefault(who, {})
@@ -70,7 +74,26 @@ class Book:
             "figures": [asdict(figure) for figure in self.figures()],
             "memory_kb": self.memory,
             "measured": [asdict(one) for one in self.measured],
+            "done": self.done,
+            "history": self.history,
         }
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> "Book":
+        """Return what `document` was made of."""
+        return cls(
+            facts=document["facts"],
+            measured=[Measured(**one) for one in document["measured"]],
+            memory=document["memory_kb"],
+            done=[(stored, number, job) for stored, number, job in document["done"]],
+            history=document["history"],
+        )
+
+    def rounds(self) -> str:
+        """Say how many rounds there were, without a history and with one."""
+        counts = [len({one.round for one in self.measured if bool(one.stored) == stored}) for stored in (False, True)]
+        with_history = f", {counts[1]} with a history" if counts[1] not in (0, counts[0]) else ""
+        return f"{counts[0]} rounds{with_history}"
 
 
 def percentile(values: Sequence[float], hundredth: float) -> float:

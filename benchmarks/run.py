@@ -46,10 +46,9 @@ class Run:
     def __init__(self, knobs: Knobs, folder: Path) -> None:
         self.knobs, self.folder, self.logs = knobs, folder, folder / "log"
         self.console = Console(width=None if sys.stdout.isatty() else 120)
+        self.results = folder / "results.json"
         self.book = Book()
         self.wanted = [kind for kind in contenders.ALL if not knobs.contenders or kind.name in knobs.contenders]
-        #: Where the history ends that stays; None while there is none.
-        self.history: int | None = None
 
     def run(self) -> int:
         if self.knobs.stored and importlib.util.find_spec("benchmarks.filling") is None:
@@ -61,11 +60,13 @@ class Run:
 
             dbos_flow.migrate()
         self.book.facts = facts.collect(self.knobs)
+        if self.knobs.resume:
+            self._resume()
         jobs = self._jobs()
         passes = [0, self.knobs.stored] if self.knobs.stored else [0]
         with progress("Benchmark", len(jobs) * self.knobs.rounds * len(passes), self.console.print) as show:
             for number, stored in enumerate(passes):
-                if stored:
+                if stored and self.book.history is None:
                     self._fill(stored)
                 self._rounds(jobs, stored, number * len(jobs) * self.knobs.rounds, show)
         self._report()
@@ -109,10 +110,13 @@ class Run:
             # Whoever was first in this round is last in the next.
             begin = number % max(1, len(jobs))
             for job in (*jobs[begin:], *jobs[:begin]):
-                show(done, f"round {number + 1}{', with history' if stored else ''}: {job.name}")
-                self._clear()
-                for measured in job.measure(f"round {number}{' stored' if stored else ''}"):
-                    self._keep(replace(measured, round=number, stored=stored))
+                if (stored, number, job.name) not in self.book.done:
+                    show(done, f"round {number + 1}{', with history' if stored else ''}: {job.name}")
+                    self._clear()
+                    for measured in job.measure(f"round {number}{' stored' if stored else ''}"):
+                        self._keep(replace(measured, round=number, stored=stored))
+                    self.book.done.append((stored, number, job.name))
+                    self._save()
                 done += 1
         show(done, "done")
 
@@ -132,17 +136,18 @@ class Run:
         return measured
 
     def _clear(self) -> None:
-        if self.history is None:
+        if self.book.history is None:
             ground.clear()
         else:
-            ground.forget_since(self.history)
+            ground.forget_since(self.book.history)
 
     def _fill(self, orders: int) -> None:
         self._clear()
         filling = importlib.import_module("benchmarks.filling")
         filling.fill(orders=orders, events=self.knobs.stored_events)
         ground.settle()
-        self.history = ground.last_position()
+        self.book.history = ground.last_position()
+        self._save()
 
     def _keep(self, measured: Measured) -> None:
         self.book.measured.append(measured)
@@ -152,14 +157,36 @@ class Run:
             f"round {measured.round + 1}{history}: {measured.what}, {measured.who}: {figures}", highlight=False
         )
 
+    def _save(self) -> None:
+        """Keep what was measured so far: it takes hours, and may be stopped at any moment."""
+        new = self.results.with_suffix(".new")
+        new.write_text(json.dumps(self.book.document(), indent=1) + "\n")
+        new.replace(self.results)
+
+    def _resume(self) -> None:
+        """Take what an earlier run measured as measured, and its history.
+
+        Raises:
+            SystemExit: there is none, or it measured something else.
+        """
+        if not self.results.exists():
+            raise SystemExit(f"benchmark: nothing to resume: there is no {self.results}")
+        before = Book.read(json.loads(self.results.read_text()))
+        asked = ("orders", "latency_orders", "relay_events", "placing_orders", "stored", "batch_size")
+        other = [name for name in asked if before.facts[name] != self.book.facts[name]]
+        if other:
+            raise SystemExit(f"benchmark: cannot resume what was measured with other {', '.join(other)}")
+        if before.history is not None and before.history > ground.last_position():
+            raise SystemExit("benchmark: cannot resume: the history is gone")
+        self.book = before
+
     def _report(self) -> None:
+        self._save()
         table.show(self.book, self.console)
-        results = self.folder / "results.json"
-        results.write_text(json.dumps(self.book.document(), indent=1) + "\n")
         markdown = self.knobs.markdown or self.folder / "results.md"
         drawn = self.knobs.picture or self.folder / "results.svg"
         picture.draw(self.book, drawn)
         markdown.write_text(document.markdown(self.book))
         if self.knobs.docs is not None:
             document.write(self.book, self.knobs.docs)
-        self.console.print(f"Written: {results}, {markdown}, {drawn}", soft_wrap=True, highlight=False)
+        self.console.print(f"Written: {self.results}, {markdown}, {drawn}", soft_wrap=True, highlight=False)

@@ -95,7 +95,7 @@ MEMORY_HEADS = ["who", "processes", "all together, MB", "each at its peak, MB"]
 def show(book: Book, console: Console) -> None:
     facts = book.facts
     console.print(
-        f"\n{facts['orders']} orders, {facts['rounds']} rounds; {facts['cores']} cores, PostgreSQL "
+        f"\n{facts['orders']} orders, {book.rounds()}; {facts['cores']} cores, PostgreSQL "
         f"{facts['postgresql']}, fsync {facts['fsync']}, Python {facts['python']}",
         highlight=False,
         soft_wrap=True,

@@ -83,6 +83,10 @@ TARGETS = (
         at_most=1.1,
     ),
     Target(
+        text="page of an order just done, p50 ÷ without history", figure=("pages", "order, just done", _PAGE_HALF),
+        against_empty=True, at_most=1.1,
+    ),
+    Target(
         text="list of orders, p50 ÷ without history", figure=("pages", "orders", _PAGE_HALF), against_empty=True,
         at_most=1.1,
     ),

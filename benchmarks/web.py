@@ -32,7 +32,11 @@ class Web:
             self.port = probe.getsockname()[1]
         more = {"PORT": str(self.port), **environment}
         self.process: Process = processes.shell("web", procfile()["web"], log=logs / "web.log", **more)
-        processes.wait_for(self._answers, processes=[self.process], every_seconds=0.1)
+        try:
+            processes.wait_for(self._answers, processes=[self.process], every_seconds=0.1)
+        except BaseException:  # nobody else knows the process yet
+            processes.kill([self.process])
+            raise
 
     def _answers(self) -> bool:
         with suppress(OSError, http.client.HTTPException):

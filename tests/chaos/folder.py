@@ -13,6 +13,13 @@ _LEAVE_SECONDS = 30.0
 
 def own_folder(folder: Path) -> Any:
     """Empty the folder of the last run and return the lock that keeps it ours; refuse while somebody uses it."""
+    lock = hold_folder(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return lock
+
+
+def hold_folder(folder: Path) -> Any:
+    """As `own_folder`, with what the last run left there."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = folder.with_name(f"{folder.name}.lock").open("w")
     try:
@@ -24,7 +31,6 @@ def own_folder(folder: Path) -> Any:
         if time.monotonic() > deadline:
             raise SystemExit(f"{folder.name}: processes of an earlier run still use {folder}")
         time.sleep(0.1)
-    shutil.rmtree(folder, ignore_errors=True)
     return lock
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,20 +16,52 @@ from orders.models import Order
 from tests.conftest import ROOT
 
 
-def test_a_small_run_measures_and_writes_everything_down(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "benchmarks", "--only", "a,e", "--contenders", "plain,orm-floor,sql-floor"),
-            *("--rounds", "1", "--orders", "10", "--relay-events", "20"),
-        ],
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
-        env=os.environ | {"SHOP_VAR": str(tmp_path), "SHOP_FSYNC": "off"},
+        env=os.environ | {"SHOP_VAR": str(folder), "SHOP_FSYNC": "off"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def results_of(done: subprocess.CompletedProcess[str], folder: Path) -> Any:
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "bench" / "results.json").read_text())
+    return json.loads((folder / "bench" / "results.json").read_text())
+
+
+def test_what_was_measured_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+    asked = ("--only", "e", "--contenders", "plain", "--relay-events", "20", "--stored", "100")
+    before = results_of(bench(tmp_path, *asked, "--rounds", "1"), tmp_path)
+    after = results_of(bench(tmp_path, *asked, "--rounds", "2", "--resume"), tmp_path)
+    assert [one for one in after["measured"] if one["round"] == 0] == before["measured"]
+    assert sorted(after["done"]) == [
+        [stored, number, job] for stored in (0, 100) for number in (0, 1) for job in ("deliveries", "machine", "starts")
+    ]
+    assert after["history"] == before["history"]
+    refused = bench(tmp_path, *asked, "--orders", "7", "--resume")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "benchmark: cannot resume what was measured with other orders\n",
+    )
+    assert results_of(bench(tmp_path, *asked, "--rounds", "2", "--resume"), tmp_path) == after
+
+
+def test_there_has_to_be_something_to_resume(tmp_path: Path) -> None:
+    refused = bench(tmp_path, "--resume", "--quick")
+    assert refused.returncode == 1
+    assert "benchmark: nothing to resume" in refused.stderr
+
+
+def test_a_small_run_measures_and_writes_everything_down(tmp_path: Path) -> None:
+    done = bench(
+        tmp_path,
+        *("--only", "a,e", "--contenders", "plain,orm-floor,sql-floor"),
+        *("--rounds", "1", "--orders", "10", "--relay-events", "20"),
+    )
+    found = results_of(done, tmp_path)
     assert {(one["what"], one["who"]) for one in found["measured"]} == {
         ("throughput", "plain"),
         ("throughput", "orm-floor"),
@@ -60,7 +93,8 @@ def test_a_contender_that_did_nothing_is_refused(place: Callable[..., Order]) ->
 
 def two_rounds() -> Book:
     book = Book(facts=dict.fromkeys(
-        ("at", "cores", "memory_gb", "python", "postgresql", "fsync", "django", "celery", "dbos", "orders", "rounds",
+        ("at", "processor", "kernel", "cores", "memory_gb", "python", "postgresql", "fsync", "django", "celery", "dbos",
+         "orders", "rounds",
          "batch_size", "load_before"), 1) | {"stored": 0}
     )  # fmt: skip
     for number, (ours, dbos) in enumerate([(300.0, 20.0), (100.0, 25.0), (200.0, 10.0)]):
