@@ -44,13 +44,14 @@ model: setup ## 10,000 random histories of engine and broker, judged after each 
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off MODEL_HISTORIES=$${MODEL_HISTORIES:-10000} \
 		$(PY) -m pytest -n 2 -s tests/model $(ARGS)
 
-check: setup ## what CI runs: format, lint, types, imports, migrations, settings, then the tests
+check: setup ## what CI runs: format, lint, types, imports, migrations, contracts, settings, then the tests
 	@echo '== format'; $(PY) -m ruff format --check .
 	@echo '== lint'; $(PY) -m ruff check .
 	@echo '== spelling'; .venv/bin/typos
 	@echo '== types'; $(CLEAN) $(PY) -m mypy
 	@echo '== imports'; $(CLEAN) $(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	@echo '== migrations'; $(PRODUCTION) $(PY) -W ignore::RuntimeWarning manage.py makemigrations --check --dry-run
+	@echo '== contracts'; $(PRODUCTION) $(PY) manage.py events check
 	@echo '== settings'; $(PRODUCTION) $(PY) manage.py check --deploy --fail-level WARNING
 	@echo '== tests'
 	@$(MAKE) --no-print-directory test

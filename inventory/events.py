@@ -5,7 +5,12 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from sagas.events import DomainEvent
+from sagas.events import Data, IntegrationEvent
+
+_STOCK: Data = {
+    "order_id": "01a2133d-0634-7601-8156-ed54c8ee7b63",
+    "lines": [{"sku": "MUG-BLUE", "quantity": 2}],
+}
 
 
 class Held(BaseModel):
@@ -17,7 +22,7 @@ class Held(BaseModel):
     quantity: int
 
 
-class _StockEvent(DomainEvent):
+class _StockEvent(IntegrationEvent):
     aggregate: ClassVar[str] = "reservation"
 
     order_id: UUID
@@ -32,17 +37,20 @@ class StockReserved(_StockEvent):
     """The stock of an order is held."""
 
     type: ClassVar[str] = "inventory.stock_reserved"
+    example: ClassVar[Data] = _STOCK
 
 
 class StockReleased(_StockEvent):
     """The stock of an order is free again."""
 
     type: ClassVar[str] = "inventory.stock_released"
+    example: ClassVar[Data] = _STOCK
 
 
 class ShipmentBooked(_StockEvent):
     """The parcel left."""
 
     type: ClassVar[str] = "inventory.shipment_booked"
+    example: ClassVar[Data] = {**_STOCK, "tracking_number": "PX8156ED54C8EE7B"}
 
     tracking_number: str

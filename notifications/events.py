@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from sagas.events import DomainEvent
+from sagas.events import Data, DomainEvent, IntegrationEvent
 
 
 class Kind(StrEnum):
@@ -33,12 +33,18 @@ class _NotificationEvent(DomainEvent):
 
 
 class NotificationQueued(_NotificationEvent):
-    """It was decided that a person is told something."""
+    """It was decided that a person is told something; the text stands in this context's table."""
 
     type: ClassVar[str] = "notifications.notification_queued"
 
 
-class NotificationSent(_NotificationEvent):
+class NotificationSent(_NotificationEvent, IntegrationEvent):
     """The message left."""
 
     type: ClassVar[str] = "notifications.notification_sent"
+    example: ClassVar[Data] = {
+        "notification_id": "01a2133d-0641-7d05-9b1c-5e2f1c7a90bb",
+        "order_id": "01a2133d-0634-7601-8156-ed54c8ee7b63",
+        "kind": "order_confirmed",
+        "channel": "email",
+    }

@@ -5,7 +5,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from sagas.events import DomainEvent
+from sagas.events import Data, IntegrationEvent
+
+_ORDER: Data = {"order_id": "01a2133d-0634-7601-8156-ed54c8ee7b63", "number": "S100001"}
 
 
 class Line(BaseModel):
@@ -19,7 +21,7 @@ class Line(BaseModel):
     unit_price_minor: int
 
 
-class _OrderEvent(DomainEvent):
+class _OrderEvent(IntegrationEvent):
     aggregate: ClassVar[str] = "order"
 
     order_id: UUID
@@ -34,6 +36,15 @@ class OrderPlaced(_OrderEvent):
     """A customer asked for something; carries all its readers need, so that nobody has to ask back."""
 
     type: ClassVar[str] = "orders.order_placed"
+    example: ClassVar[Data] = {
+        **_ORDER,
+        "customer_email": "ada@example.com",
+        "customer_name": "Ada Lovelace",
+        "payment_method": "tok_visa",
+        "currency": "GBP",
+        "total_minor": 2000,
+        "lines": [{"sku": "MUG-BLUE", "name": "Blue mug", "quantity": 2, "unit_price_minor": 1000}],
+    }
 
     customer_email: str
     customer_name: str
@@ -47,12 +58,14 @@ class OrderConfirmed(_OrderEvent):
     """The customer gets what they asked for."""
 
     type: ClassVar[str] = "orders.order_confirmed"
+    example: ClassVar[Data] = _ORDER
 
 
 class OrderCancelled(_OrderEvent):
     """Somebody called it off, and why, as the customer reads it."""
 
     type: ClassVar[str] = "orders.order_cancelled"
+    example: ClassVar[Data] = {**_ORDER, "reason": "Ordered twice."}
 
     reason: str
 
@@ -61,5 +74,6 @@ class OrderRejected(_OrderEvent):
     """The customer does not get it, and why."""
 
     type: ClassVar[str] = "orders.order_rejected"
+    example: ClassVar[Data] = {**_ORDER, "reason": "Blue mug is sold out."}
 
     reason: str

@@ -3,10 +3,14 @@
 from typing import ClassVar
 from uuid import UUID
 
-from sagas.events import DomainEvent
+from sagas.events import Data, IntegrationEvent
+
+_MONEY: Data = {"order_id": "01a2133d-0634-7601-8156-ed54c8ee7b63", "amount_minor": 2000, "currency": "GBP"}
+_PAYMENT: Data = {"payment_id": "01a2133d-0638-7c12-a2f4-03c6f7d1b9aa", **_MONEY}
+_CREDIT: Data = {**_MONEY, "customer_email": "credit@example.com"}
 
 
-class _PaymentEvent(DomainEvent):
+class _PaymentEvent(IntegrationEvent):
     aggregate: ClassVar[str] = "payment"
 
     payment_id: UUID
@@ -27,6 +31,7 @@ class PaymentCaptured(_PaymentEvent):
     """The customer was charged."""
 
     type: ClassVar[str] = "payments.payment_captured"
+    example: ClassVar[Data] = {**_PAYMENT, "method": "tok_visa", "provider_reference": "fake_42"}
 
     method: str
     provider_reference: str
@@ -36,6 +41,7 @@ class PaymentDeclined(_PaymentEvent):
     """The bank said no."""
 
     type: ClassVar[str] = "payments.payment_declined"
+    example: ClassVar[Data] = {**_PAYMENT, "reason": "The card was declined."}
 
     reason: str
 
@@ -44,9 +50,10 @@ class PaymentRefunded(_PaymentEvent):
     """The customer has their money back."""
 
     type: ClassVar[str] = "payments.payment_refunded"
+    example: ClassVar[Data] = _PAYMENT
 
 
-class _CreditEvent(DomainEvent):
+class _CreditEvent(IntegrationEvent):
     aggregate: ClassVar[str] = "credit_hold"
 
     order_id: UUID
@@ -63,9 +70,11 @@ class CreditHeld(_CreditEvent):
     """Credit is kept back for an order."""
 
     type: ClassVar[str] = "payments.credit_held"
+    example: ClassVar[Data] = _CREDIT
 
 
 class CreditReleased(_CreditEvent):
     """The credit is free again."""
 
     type: ClassVar[str] = "payments.credit_released"
+    example: ClassVar[Data] = _CREDIT

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -20,6 +21,7 @@ from unfold.decorators import action
 
 from . import clock, interventions, reconciliation, registry, workpages, workqueue
 from .backoffice import InspectAdmin, InspectInline, amount, labelled
+from .cloudevents import envelope
 from .interventions import MEANS_FOR_DELIVERY, Action
 from .models import Attempt, Delivery, Event, Finding, Intervention, Run, StepRun
 
@@ -227,6 +229,12 @@ class EventAdmin(InspectAdmin):
     search_fields = ("position", "id", "key")
     search_help_text = "A whole position, event id or key (an order's id)."
     ordering = ("-position",)
+    readonly_fields = ("as_others_receive_it",)
+
+    @admin.display(description="as others receive it", empty_value="")
+    def as_others_receive_it(self, event: Event) -> SafeString:
+        shown = json.dumps(envelope(event), indent=2, ensure_ascii=False)
+        return format_html('<pre class="whitespace-pre-wrap break-all">{}</pre>', shown)
 
 
 @admin.register(Delivery)

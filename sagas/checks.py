@@ -9,6 +9,7 @@ from django.core.checks import CheckMessage, Error, register
 
 from . import registry
 from .definition import Step
+from .events import IntegrationEvent
 from .plans import lease_of
 from .subscriptions import Start, Subscription
 
@@ -30,6 +31,10 @@ def check_definitions(**_: Any) -> list[CheckMessage]:
         *(Error(fault, hint="See CELERY_TASK_QUEUES.", id="sagas.E003") for fault in _unknown_queues()),
         *(Error(fault, hint="See sagas/retry.py.", id="sagas.E004") for fault in _senseless_policies()),
         *(Error(fault, hint="See the engine's part of the settings.", id="sagas.E005") for fault in _limits()),
+        *(
+            Error(fault, hint="Make it an IntegrationEvent: docs/contracts.md.", id="sagas.E006")
+            for fault in _strangers()
+        ),
     ]
 
 
@@ -84,6 +89,14 @@ def _limits() -> Iterator[str]:
             f"SAGAS_TRY_SECONDS ({settings.SAGAS_TRY_SECONDS:g}) is not shorter than CELERY_TASK_TIME_LIMIT"
             f" ({_hard_limit():g}): a try that hangs would kill its worker"
         )
+
+
+def _strangers() -> Iterator[str]:
+    """Only its own context, whose name is its queue's, can follow what becomes of an event without a contract."""
+    for subscription in registry.subscriptions():
+        event = subscription.event
+        if not issubclass(event, IntegrationEvent) and subscription.queue != event.type.partition(".")[0]:
+            yield f"subscription {subscription.name!r} reacts to {event.type}, a domain event of another context"
 
 
 def _hard_limit() -> float:

@@ -148,7 +148,7 @@ class Claim:
             key=self.run.key,
             step=self.row.step,
             idempotency_key=self.row.idempotency_key,
-            input=self.saga.input.read(self.run.input),
+            input=self.saga.input.read(self.run.input, version=self.run.input_version),
             results=self.run.results,
             attempt=self.row.attempts,
             now=now,

@@ -265,7 +265,7 @@ def _cause(event: Event) -> Cause:
 def _received(subscription: Subscription, delivery: Delivery, now: datetime) -> Received[Any]:
     event = delivery.event
     return Received(
-        event=subscription.event.read(event.data),
+        event=subscription.event.read(event.data, version=event.version),
         event_id=event.id,
         idempotency_key=f"{event.id}:{subscription.name}",
         attempt=delivery.attempts,

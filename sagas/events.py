@@ -3,28 +3,36 @@
 Pure: a context describes its events here and publishes them with `sagas.outbox.emit`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 from structlog.contextvars import bound_contextvars
 
+#: What an event says, as JSON has it.
+Data = dict[str, Any]
+
 
 class DomainEvent(BaseModel):
-    """A fact, named in the past tense; the fields of the subclass are the payload.
+    """A fact inside a context, named in the past tense; the fields of the subclass are the payload.
 
-    Readers ignore fields they do not know, so that a writer may add some.
+    Readers ignore fields they do not know, so that a writer may add some. A domain event belongs to its context, and
+    nobody else reacts to it; what others may rely on is an `IntegrationEvent`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     #: Name on the wire, `context.past_tense`; never changes.
     type: ClassVar[str]
+    #: Goes up with each change of the payload's shape.
     version: ClassVar[int] = 1
+    #: Version → what lifts a payload of that version to the next; a version that needs none has none.
+    upcasters: ClassVar[Mapping[int, Callable[[Data], Data]]] = {}
     #: What kind of thing it happened to.
     aggregate: ClassVar[str]
 
@@ -39,24 +47,60 @@ class DomainEvent(BaseModel):
         return self.subject_id
 
     @classmethod
-    def read(cls, data: dict[str, Any]) -> Self:
-        """Return the event a stored payload stands for.
+    def read(cls, data: Data, *, version: int) -> Self:
+        """Return the event a stored payload stands for, lifted to today's version.
+
+        A version newer than this code's (rolling deploy) is read as it is: what is not known is ignored.
 
         Raises:
             pydantic.ValidationError: the payload is not readable by this version of the code.
         """
-        return cls.model_validate(data)
+        return cls.model_validate(cls.lifted(data, version=version))
+
+    @classmethod
+    def lifted(cls, data: Data, *, version: int) -> Data:
+        """Return a payload of an older version as today's code would have written it."""
+        for number in range(version, cls.version):
+            if number in cls.upcasters:
+                data = cls.upcasters[number](dict(data))
+        return data
 
 
-def known_types() -> list[str]:
-    """Return the types of every event this process has a class for."""
-    classes, found = [DomainEvent], set()
+class Compatibility(StrEnum):
+    """Who still understands whom, once an event has a new version."""
+
+    BACKWARD = "backward"  #: today's readers read what was written before
+    FORWARD = "forward"  #: readers of before read what is written today
+    FULL = "full"  #: both
+
+
+class IntegrationEvent(DomainEvent):
+    """A fact that others build on: its shape is a contract, committed beside its context.
+
+    See docs/events.md for what may change, and `manage.py events check` for what did.
+    """
+
+    compatibility: ClassVar[Compatibility] = Compatibility.FULL
+    #: What such an event says, for people and for tests.
+    example: ClassVar[Data]
+    #: The event that this one takes the place of; both are published until the last reader has moved.
+    replaces: ClassVar[type["IntegrationEvent"] | None] = None
+
+
+def known_events() -> list[type[DomainEvent]]:
+    """Return every event this process has a class for, by type."""
+    classes, found = [DomainEvent], {}
     while classes:
         cls = classes.pop()
         classes += cls.__subclasses__()
         if "type" in cls.__dict__:
-            found.add(cls.type)
-    return sorted(found)
+            found[cls.type] = cls
+    return [found[name] for name in sorted(found)]
+
+
+def known_types() -> list[str]:
+    """Return the types of every event this process has a class for."""
+    return [event.type for event in known_events()]
 
 
 @dataclass(frozen=True, kw_only=True)

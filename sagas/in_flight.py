@@ -49,7 +49,7 @@ def _faults(run: Run, rows: Sequence[StepRun]) -> Iterator[str]:
         yield str(error)
         return
     try:
-        saga.input.read(run.input)
+        saga.input.read(run.input, version=run.input_version)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"

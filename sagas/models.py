@@ -90,7 +90,9 @@ class Run(models.Model):
     place = models.PositiveSmallIntegerField(default=0)
     #: Where the plan it began with goes forward only; empty if it has no such step.
     pivot_place = models.PositiveSmallIntegerField(null=True, blank=True)
+    #: What the event said that started it, and in which version of its contract.
     input = models.JSONField()
+    input_version = models.PositiveSmallIntegerField(default=1, db_default=1)
     #: What each finished step handed on, by its name.
     results = models.JSONField(default=dict)
     #: Why it turned back: step, kind, error, message.

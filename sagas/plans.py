@@ -99,13 +99,14 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
     Raises:
         pydantic.ValidationError: the event's data is not readable.
     """
-    order = saga.input.read(event.data)
+    order = saga.input.read(event.data, version=event.version)
     run = Run(
         saga=saga.name,
         definition_hash=saga.definition_hash,
         key=event.key,
         pivot_place=saga.pivot_place,
         input=event.data,
+        input_version=event.version,
         due_at=now + resend_after(0),
         deadline_at=None if saga.deadline is None else now + saga.deadline,
         event_id=event.id,

@@ -35,7 +35,7 @@ def start(subscription: Start, events: Sequence[Event], *, now: datetime) -> Sta
     Idempotent: by (saga, event).
     """
     saga = subscription.saga
-    shape_of = {event.id: skipped(saga, saga.input.read(event.data)) for event in events}
+    shape_of = {event.id: skipped(saga, saga.input.read(event.data, version=event.version)) for event in events}
     busy = _lines(subscription, [event.key for event in events])
     waiting = []
     alike: dict[tuple[bool, tuple[bool, ...]], list[Event]] = defaultdict(list)
@@ -79,9 +79,13 @@ def _insert(saga: Saga[Any], events: Sequence[Event], started: Started, now: dat
 
 
 #: What a run takes from the event that starts it; the rest of the row is the same for all of one plan.
-_OF_ITS_EVENT = {"id": "new.id", "key": "event.key", "input": "event.data", "event_id": "event.id"} | {
-    name: f"event.{name}" for name in ("correlation_id", "traceparent", "bulk")
-}
+_OF_ITS_EVENT = {
+    "id": "new.id",
+    "key": "event.key",
+    "input": "event.data",
+    "input_version": "event.version",
+    "event_id": "event.id",
+} | {name: f"event.{name}" for name in ("correlation_id", "traceparent", "bulk")}
 
 
 def start_waiting(saga: Saga[Any], event_id: UUID, *, now: datetime) -> None:

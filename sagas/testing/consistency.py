@@ -71,7 +71,7 @@ def _is_used_up(saga: Saga[Any], rows: Sequence[StepRun], name: str) -> bool:
 
 
 def _statuses_agree(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> None:
-    order = saga.input.read(run.input)
+    order = saga.input.read(run.input, version=run.input_version)
     undone = {row.step for row in rows if row.action == StepRun.Action.UNDO and row.status == StepStatus.DONE}
     forward = {step.name for step in saga.steps}
     for row in rows:

@@ -56,7 +56,7 @@ def calls(step: Step, place: Place) -> Callable[[int], list[Call[OrderPlaced]]]:
 
 
 def _brought_to(step: Step, order: Order) -> Call[OrderPlaced]:
-    placed = OrderPlaced.read(Event.objects.get(type=OrderPlaced.type, key=order.id).data)
+    placed = OrderPlaced.read(Event.objects.get(type=OrderPlaced.type, key=order.id).data, version=1)
     run_id = new_id()
     results: dict[str, Any] = {}
     for earlier in fulfil_order.steps:
@@ -213,7 +213,7 @@ def test_messages_are_sent_together_once(place: Place, mailoutbox: list[Any]) ->
     (subscription,) = SUBSCRIPTIONS
     received = [
         Received(
-            event=subscription.event.read(event.data),
+            event=subscription.event.read(event.data, version=event.version),
             event_id=event.id,
             idempotency_key="k",
             attempt=1,

@@ -10,7 +10,7 @@ from django.db import transaction
 
 from sagas import interventions, outbox, registry
 from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import DomainEvent
+from sagas.events import DomainEvent, IntegrationEvent
 from sagas.interventions import Worked
 from sagas.models import Delivery, Event, Run
 from sagas.retry import Retry
@@ -18,7 +18,7 @@ from sagas.subscriptions import Received, Subscription, starts
 from sagas.testing import MovableClock
 
 
-class Asked(DomainEvent):
+class Asked(IntegrationEvent):
     type: ClassVar[str] = "tests.asked"
     aggregate: ClassVar[str] = "test"
 

@@ -1,0 +1,101 @@
+"""Old payloads meet new code: what was written in an earlier version is lifted where it is read."""
+
+from typing import Any, ClassVar
+
+import pytest
+
+from sagas import registry
+from sagas.definition import Call, Pivot, Result, Saga, Step
+from sagas.events import Data
+from sagas.models import Delivery, Event, Run
+from sagas.relay import relay
+from sagas.subscriptions import Received, Subscription, starts
+from sagas.testing import MovableClock, drive
+
+from .conftest import Asked, Script, Told, emit
+
+
+def _with_colour(data: Data) -> Data:
+    return data | {"colour": "as it was before there were any"}
+
+
+class AskedInColour(Asked):
+    """The second version of `tests.asked`."""
+
+    version: ClassVar[int] = 2
+    upcasters = {1: _with_colour}
+
+    colour: str
+
+
+class ToldInColour(Told):
+    version: ClassVar[int] = 2
+    upcasters = {1: _with_colour}
+
+    colour: str
+
+
+@pytest.fixture
+def seen(transactional_db: None) -> Any:
+    return []
+
+
+def wired(seen: list[str], *, asked: type[Asked], told: type[Told]) -> tuple[Subscription, ...]:
+    def look(call: Call[Any]) -> Result:
+        seen.append(f"step {getattr(call.input, 'colour', 'none')}")
+        return None
+
+    def react(received: Received[Any]) -> None:
+        seen.append(f"reaction {getattr(received.event, 'colour', 'none')}")
+
+    saga = Saga(
+        "test", input=asked, steps=(Pivot("look", queue="sagas", run=look), Step("again", queue="sagas", run=look))
+    )
+    return starts(saga), Subscription("inside", event=told, queue="sagas", react=react)
+
+
+def test_events_of_an_older_version_are_lifted_for_whoever_reads_them(seen: list[str], clock: MovableClock) -> None:
+    emit(Asked(name="k"), clock)
+    emit(Told(name="k"), clock)
+    with registry.only(wired(seen, asked=AskedInColour, told=ToldInColour)):
+        drive(now=clock)
+    colour = "as it was before there were any"
+    assert sorted(seen) == [f"reaction {colour}", f"step {colour}", f"step {colour}"]
+    assert Run.objects.get().input == {"name": "k"}
+    assert Run.objects.get().input_version == 1
+
+
+def test_a_run_under_way_is_carried_on_by_code_of_a_newer_version(seen: list[str], clock: MovableClock) -> None:
+    emit(Asked(name="k"), clock)
+    with registry.only(wired(seen, asked=Asked, told=Told)):
+        relay(now=clock(), limit=10)
+    clock.move(minutes=10)
+    with registry.only(wired(seen, asked=AskedInColour, told=ToldInColour)):
+        drive(now=clock)
+    assert Run.objects.get().status == "completed"
+    assert seen == ["step as it was before there were any"] * 2
+
+
+def test_code_of_an_older_version_reads_what_is_new_to_it(seen: list[str], clock: MovableClock) -> None:
+    emit(AskedInColour(name="k", colour="red"), clock)
+    emit(ToldInColour(name="k", colour="red"), clock)
+    assert set(Event.objects.values_list("version", flat=True)) == {2}
+    with registry.only(wired(seen, asked=Asked, told=Told)):
+        drive(now=clock)
+    assert sorted(seen) == ["reaction none", "step none", "step none"]
+    assert Run.objects.get().input_version == 2
+    assert Delivery.objects.get().status == "done"
+
+
+def test_what_cannot_be_lifted_parks_alone(seen: list[str], script: Script, clock: MovableClock) -> None:
+    class Broken(ToldInColour):
+        upcasters = {1: lambda data: data["no such field"]}
+
+    emit(Told(name="k"), clock)
+    emit(ToldInColour(name="other", colour="red"), clock)
+    with registry.only(wired(seen, asked=Asked, told=Broken)):
+        for _ in range(30):
+            drive(now=clock)
+            clock.move(hours=1)
+    assert dict(Delivery.objects.values_list("key", "status")) == {"k": "parked", "other": "done"}
+    assert "KeyError" in Delivery.objects.get(key="k").error
