@@ -178,6 +178,9 @@ class Run:
             raise SystemExit(f"benchmark: cannot resume what was measured with other {', '.join(other)}")
         if before.history is not None and before.history > ground.last_position():
             raise SystemExit("benchmark: cannot resume: the history is gone")
+        without = {number for stored, number, _ in before.done if not stored}
+        if before.history is not None and not without.issuperset(range(self.knobs.rounds)):
+            raise SystemExit(f"benchmark: cannot resume: there is a history now, and {len(without)} rounds without one")
         self.book = before
 
     def _report(self) -> None:
