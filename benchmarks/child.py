@@ -68,7 +68,7 @@ def _fulfil(orders: Orders) -> None:
     from . import flow
 
     for order in orders:
-        flow.fulfil(OrderPlaced.read(order, version=1), order["order_id"])
+        flow.fulfil(OrderPlaced.read(order, version=OrderPlaced.version), order["order_id"])
 
 
 def _relay_all(_: Orders) -> None:

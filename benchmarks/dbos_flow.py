@@ -19,7 +19,7 @@ QUEUE = "orders"
 
 @DBOS.workflow()
 def fulfil_order(data: dict[str, Any]) -> None:
-    order, key = OrderPlaced.read(data, version=1), str(DBOS.workflow_id)
+    order, key = OrderPlaced.read(data, version=OrderPlaced.version), str(DBOS.workflow_id)
     undo: list[Callable[[OrderPlaced, str], None]] = [release]
     try:
         reserve(order, key)

@@ -35,7 +35,10 @@ def by_the_orm(orders: Sequence[dict[str, Any]]) -> None:
     """Write everything with `bulk_create`, `bulk_update` and `update`."""
     for begin in range(0, len(orders), PORTION):
         with transaction.atomic():
-            _write([OrderPlaced.read(order, version=1) for order in orders[begin : begin + PORTION]], clock.now())
+            _write(
+                [OrderPlaced.read(order, version=OrderPlaced.version) for order in orders[begin : begin + PORTION]],
+                clock.now(),
+            )
 
 
 @dataclass(kw_only=True)

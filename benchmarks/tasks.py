@@ -14,30 +14,30 @@ Order = dict[str, Any]
 
 @shared_task(name="benchmarks.reserve")
 def reserve(order: Order) -> Order:
-    flow.reserve(OrderPlaced.read(order, version=1), order["order_id"])
+    flow.reserve(OrderPlaced.read(order, version=OrderPlaced.version), order["order_id"])
     return order
 
 
 @shared_task(name="benchmarks.capture")
 def capture(order: Order) -> Order:
-    flow.capture(OrderPlaced.read(order, version=1), order["order_id"])
+    flow.capture(OrderPlaced.read(order, version=OrderPlaced.version), order["order_id"])
     return order
 
 
 @shared_task(name="benchmarks.ship")
 def ship(order: Order) -> Order:
-    return order | {"tracking_number": flow.ship(OrderPlaced.read(order, version=1))}
+    return order | {"tracking_number": flow.ship(OrderPlaced.read(order, version=OrderPlaced.version))}
 
 
 @shared_task(name="benchmarks.confirm")
 def confirm(order: Order) -> Order:
-    flow.confirm(OrderPlaced.read(order, version=1))
+    flow.confirm(OrderPlaced.read(order, version=OrderPlaced.version))
     return order
 
 
 @shared_task(name="benchmarks.notify")
 def notify(order: Order) -> str:
-    return flow.notify(OrderPlaced.read(order, version=1), order["tracking_number"])
+    return flow.notify(OrderPlaced.read(order, version=OrderPlaced.version), order["tracking_number"])
 
 
 @shared_task(name="benchmarks.send")
@@ -48,7 +48,7 @@ def send(notification_id: str) -> None:
 @shared_task(name="benchmarks.undo", bind=True)
 def undo(self: Task[Any, Any], order: Order) -> None:  # noqa: ARG001
     """Error callback: put everything back; harmless for what was never done."""
-    placed = OrderPlaced.read(order, version=1)
+    placed = OrderPlaced.read(order, version=OrderPlaced.version)
     flow.refund(placed, order["order_id"])
     flow.release(placed, order["order_id"])
     flow.send(flow.reject(placed, "Something on our side did not work; please try again later."))

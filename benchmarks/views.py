@@ -25,7 +25,7 @@ def place_and_fulfil(request: HttpRequest) -> JsonResponse:
         return JsonResponse({}, status=401)
     asked = _request(json.loads(request.body), request.headers.get("Idempotency-Key"))
     (placed,) = orders.place_many([asked], now=clock.now())
-    order = OrderPlaced.read(ground.told(placed.order, asked), version=1)
+    order = OrderPlaced.read(ground.told(placed.order, asked), version=OrderPlaced.version)
     flow.fulfil(order, str(order.order_id))
     return JsonResponse({"id": str(order.order_id), "number": order.number, "status": "confirmed"}, status=201)
 
