@@ -30,10 +30,10 @@ from orders import services
 from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
-from sagas import clock, interventions
+from sagas import clock, followers, interventions
 from sagas.ids import new_id
 from sagas.interventions import Action
-from sagas.models import Attempt, Delivery, Event, Intervention, Run, StepRun
+from sagas.models import Attempt, Delivery, Event, Follower, Intervention, Run, StepRun
 from sagas.testing import drive, run_chain
 
 #: A million orders are a year.
@@ -101,6 +101,8 @@ def fill(*, orders: int, events: int, show: Callable[[str], object] = print) -> 
             done += future.result()
             show(f"{done:,} of {orders:,} orders")
     _settle(accounts)
+    # What was filled is over: nobody is owed any of it.
+    Follower.objects.update(position=followers.head())
     show("vacuum, analyze")
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
@@ -190,10 +192,15 @@ def _rows(order: Order) -> _Rows:
 
 
 def _with_events(rows: _Rows, count: int) -> _Rows:
-    """Return the rows with so many events: the last one, the message left, is told again and again."""
-    events = list(rows[Event])
+    """Return the rows with so many events: the last one, the message left, is told again and again.
+
+    Their places in the log are those in which they are written.
+    """
+    events = [copy(event) for event in rows[Event]]
     while len(events) < count:
         events.append(_told_again(events[-1]))
+    for event in events:
+        event.log_position = event.position
     return {**rows, Event: events}
 
 
@@ -433,7 +440,7 @@ def _pattern(
     """Return the expression for one column of one row."""
     if value is None:
         made: Composable = Literal(None)
-    elif column.primary_key or column.is_relation:
+    elif column.primary_key or column.is_relation or column.name == "log_position":
         made = ids.get((column.related_model or column.model, value)) or _woven(str(value), words)
     elif isinstance(value, datetime):
         made = SQL("{} + shift").format(Literal(value))

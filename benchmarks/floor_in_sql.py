@@ -90,11 +90,18 @@ _STATEMENTS = (
     FROM work
     """,
     """
+    UPDATE sagas_event AS event SET relayed_at = %(now)s,
+        log_position = (SELECT coalesce(max(log_position), 0) FROM sagas_event) + work.number
+    FROM (SELECT position, row_number() OVER (ORDER BY position) AS number FROM work) AS work
+    WHERE event.position = work.position
+    """,
+    """
     INSERT INTO sagas_event
         (id, type, version, aggregate, subject, sequence, key, data, correlation_id, causation_id, traceparent,
-        occurred_at, relayed_at)
+        occurred_at, relayed_at, log_position)
     SELECT uuidv7(), told.type, 1, told.aggregate, told.subject, told.sequence, key, told.data, correlation_id,
-        event_id, '', %(now)s, %(now)s
+        event_id, '', %(now)s, %(now)s,
+        (SELECT coalesce(max(log_position), 0) FROM sagas_event) + row_number() OVER (ORDER BY position, told.place)
     FROM work, LATERAL (
         SELECT jsonb_agg(jsonb_build_object('sku', line->'sku', 'quantity', line->'quantity')) AS held,
             jsonb_build_object('notification_id', notification_id, 'order_id', order_id, 'kind', 'order_confirmed',
@@ -115,7 +122,6 @@ _STATEMENTS = (
     ) AS told (place, type, aggregate, subject, sequence, data)
     ORDER BY position, told.place
     """,
-    "UPDATE sagas_event SET relayed_at = %(now)s FROM work WHERE sagas_event.position = work.position",
     """
     INSERT INTO sagas_run
         (id, saga, definition_hash, key, status, epoch, place, pivot_place, input, results, resent, deadline_at,

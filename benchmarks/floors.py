@@ -21,7 +21,7 @@ from orders.events import OrderConfirmed, OrderPlaced
 from orders.models import Order
 from payments.events import PaymentCaptured
 from payments.models import FakeCharge, Payment
-from sagas import clock
+from sagas import clock, followers
 from sagas.events import DomainEvent
 from sagas.models import Delivery, Event, Run, StepRun
 from shop.money import formatted
@@ -67,8 +67,11 @@ def _write(orders: Sequence[OrderPlaced], now: datetime) -> None:
         status=Order.Status.CONFIRMED, decided_at=now
     )
     Notification.objects.bulk_create(row.notification for row in rows)
-    events = Event.objects.bulk_create(event for row in rows for event in _events_of(row, placed, now))
-    Event.objects.filter(position__in=[event.position for event in placed.values()]).update(relayed_at=now)
+    told = [event for row in rows for event in _events_of(row, placed, now)]
+    for place, event in enumerate((*placed.values(), *told), followers.head() + 1):
+        event.log_position, event.relayed_at = place, now
+    Event.objects.bulk_update(placed.values(), ("log_position", "relayed_at"))
+    events = Event.objects.bulk_create(told)
     Run.objects.bulk_create(row.run for row in rows)
     StepRun.objects.bulk_create(step for row in rows for step in _steps_of(row.run, now))
     Delivery.objects.bulk_create(
@@ -196,5 +199,5 @@ def _event(event: DomainEvent, sequence: int, cause: Event, now: datetime) -> Ev
     return Event(
         type=event.type, version=event.version, aggregate=event.aggregate, subject=event.subject_id, sequence=sequence,
         key=event.key, data=event.model_dump(mode="json"), correlation_id=cause.correlation_id, causation_id=cause.id,
-        occurred_at=now, relayed_at=now,
+        occurred_at=now,
     )  # fmt: skip

@@ -104,7 +104,7 @@ def read(keys: Sequence[str]) -> list[Placed]:
 
 
 def not_relayed() -> int:
-    return Event.objects.filter(relayed_at=None).count()
+    return Event.objects.filter(log_position=None).count()
 
 
 def mark() -> Mark:

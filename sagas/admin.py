@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
@@ -19,11 +20,11 @@ from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
-from . import clock, interventions, reconciliation, registry, workpages, workqueue
+from . import clock, interventions, reconciliation, registry, selectors, workpages, workqueue
 from .backoffice import InspectAdmin, InspectInline, amount, labelled
 from .cloudevents import envelope
 from .interventions import MEANS_FOR_DELIVERY, Action
-from .models import Attempt, Delivery, Event, Finding, Intervention, Run, StepRun
+from .models import Attempt, Delivery, Event, Finding, Follower, Intervention, Run, StepRun
 
 _RUN_LABELS = {
     "running": "info",
@@ -216,7 +217,7 @@ class RelayedFilter(admin.SimpleListFilter):
         return [("no", "Waiting for the relay")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(relayed_at=None) if self.value() == "no" else queryset
+        return queryset.filter(log_position=None) if self.value() == "no" else queryset
 
 
 @admin.register(Event)
@@ -268,6 +269,60 @@ class DeliveryAdmin(ActAdmin):
     @admin.display(description="failed tries")
     def failed_tries(self, delivery: Delivery) -> SafeString:
         return _tried(delivery.tries.order_by("failed_at"))
+
+
+class FollowerList(ChangeList):
+    """Followers, each with how far it is behind."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        lags = {lag.name: lag for lag in selectors.followers(now=clock.now())}
+        for follower in self.result_list:
+            follower.lag = lags.get(follower.name)
+
+
+@admin.register(Follower)
+class FollowerAdmin(ActAdmin):
+    """Who follows the event log, and how far each has come."""
+
+    list_display = ("name", "state", "events", "waiting", "parked", "seconds")
+    list_display_links = ("name",)
+    search_fields = ("name",)
+    search_help_text = "A whole name."
+    ordering = ("name",)
+    inlines = (InterventionInline,)
+    fields = ("name", ("state", "paused_at"), ("events", "waiting"), ("parked", "seconds"), ("position", "began_at"))
+    readonly_fields = ("state", "events", "waiting", "parked", "seconds")
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return FollowerList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        follower = super().get_object(request, object_id, from_field)
+        if follower is not None:
+            lags = selectors.followers(now=clock.now())
+            follower.lag = next((lag for lag in lags if lag.name == follower.name), None)
+        return follower
+
+    @labelled("status", {"following": "success", "catching up": "info", "paused": "warning", "unknown": "danger"})
+    def state(self, follower: Any) -> str:
+        return str(follower.lag.status)
+
+    @admin.display(description="events to come")
+    def events(self, follower: Any) -> str:
+        return f"{follower.lag.events:,}"
+
+    @admin.display(description="deliveries that wait")
+    def waiting(self, follower: Any) -> str:
+        return f"{follower.lag.waiting:,}"
+
+    @admin.display(description="parked")
+    def parked(self, follower: Any) -> str:
+        return f"{follower.lag.parked:,}"
+
+    @admin.display(description="oldest waits for")
+    def seconds(self, follower: Any) -> str:
+        return f"{follower.lag.seconds:,.0f} s" if follower.lag.seconds else "-"
 
 
 _FINDING_LABELS = {"open": "danger", "cleared": "success", "dismissed": "warning"}
@@ -437,7 +492,7 @@ class InterventionAdmin(InspectAdmin):
     list_display = ("asked_at", "by", "action", "subject", "step", "state", "why", "outcome")
     list_display_links = ("asked_at",)
     list_filter = ("status", "action")
-    list_select_related = ("run", "delivery")
+    list_select_related = ("run", "delivery", "follower")
     search_fields = ("by", "batch", "run__key", "delivery__event__key")
     search_help_text = "A whole user name, batch id or key (an order's id)."
     ordering = ("-pk",)
@@ -456,7 +511,8 @@ class InterventionAdmin(InspectAdmin):
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:
-        kind, on = ("delivery", row.delivery) if row.run is None else ("run", row.run)
+        subjects = {"run": row.run, "delivery": row.delivery, "follower": row.follower}
+        kind, on = next(((kind, on) for kind, on in subjects.items() if on is not None), ("", None))
         return format_html('<a href="{}">{}</a>', reverse(f"admin:sagas_{kind}_change", args=[on.pk]), on) if on else ""
 
     @labelled("status", _INTERVENTION_LABELS)

@@ -1,4 +1,7 @@
+from typing import Any
+
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
 
 
 class SagasConfig(AppConfig):
@@ -11,3 +14,13 @@ class SagasConfig(AppConfig):
         checks.register_checks()
 
         outbox.on_commit_call(tasks.wake_relay)
+        post_migrate.connect(_begin_to_follow, sender=self)
+
+
+def _begin_to_follow(plan: Any = None, apps: Any = None, **_: Any) -> None:
+    """Have new subscriptions begin before the first process of their code writes an event."""
+    from . import clock, followers
+
+    # `flush` sends this signal too, without a plan; migrating back takes the table away.
+    if plan is not None and "follower" in apps.all_models["sagas"]:
+        followers.begin(now=clock.now())

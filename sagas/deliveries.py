@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 
 from . import registry
 from .attempts import check_constraints, failed_try, message_of
@@ -17,7 +17,7 @@ from .errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, k
 from .events import Cause, caused_by, caused_by_each
 from .ids import new_id
 from .limits import time_limit
-from .models import Delivery, Event
+from .models import Delivery, Event, Follower
 from .plans import MOST_LOST, MOST_RESENT, SUSPECT_LOST, lease_of, limit_of, portions, resend_after
 from .subscriptions import Received, Subscription
 from .transitions import SETTLED_DELIVERIES, DeliveryStatus
@@ -59,11 +59,11 @@ def wake_ups_for(name: str, ids: Sequence[int], *, bulk: bool = False, alone: bo
 
 
 def wake_ups_of(deliveries: Iterable[Delivery], *, alone: bool = False) -> list[DeliveryWakeUp]:
-    """As `wake_ups_for`, of rows with their events; what is parked stays."""
+    """As `wake_ups_for`, of rows; what is parked stays."""
     ids: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.status != DeliveryStatus.PARKED:
-            ids[delivery.subscription, delivery.event.bulk].append(delivery.pk)
+            ids[delivery.subscription, delivery.bulk].append(delivery.pk)
     return [
         wake_up for (name, bulk), owed in ids.items() for wake_up in wake_ups_for(name, owed, bulk=bulk, alone=alone)
     ]
@@ -250,10 +250,20 @@ def _first_in_line(pks: Sequence[int], now: datetime) -> list[Delivery]:
     return list(
         Delivery.objects.claimed()
         .select_related("event")
-        .filter(~Exists(before), pk__in=pks, status__in=_OPEN)
+        .filter(~Exists(before), ~Exists(_paused()), pk__in=pks, status__in=_OPEN)
         .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
         .exclude(retry_at__gt=now)
     )
+
+
+def _paused() -> QuerySet[Follower]:
+    return Follower.objects.filter(name=OuterRef("subscription"), paused_at__isnull=False)
+
+
+def is_busy(subscription: str, limit: int) -> bool:
+    """Say whether so many deliveries of a subscription wait that it needs no more yet."""
+    waiting = Delivery.objects.filter(subscription=subscription, status__in=_OPEN)
+    return waiting.values_list("pk", flat=True)[:limit].count() == limit
 
 
 def _cause(event: Event) -> Cause:
@@ -330,8 +340,7 @@ def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
     if not finished:
         return []
     return list(
-        Delivery.objects.select_related("event")
-        .filter(
+        Delivery.objects.filter(
             subscription__in={delivery.subscription for delivery in finished},
             key__in=[delivery.key for delivery in finished],
             status__in=_OPEN,
@@ -371,8 +380,9 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
     """
     with transaction.atomic():
         due = list(
-            Delivery.objects.filter(status__in=_OPEN, due_at__lte=now, subscription__in=registry.subscription_names())
-            .select_related("event")
+            Delivery.objects.filter(
+                ~Exists(_paused()), status__in=_OPEN, due_at__lte=now, subscription__in=registry.subscription_names()
+            )
             .order_by("due_at")
             .select_for_update(no_key=True, skip_locked=True, of=("self",))[:limit]
         )

@@ -1,7 +1,7 @@
-"""What a person may do to a run or a parked delivery, safely: retry, skip, undo, cancel, pause, resume (rule 7).
+"""What a person may do to a run, a parked delivery or a follower, safely: retry, skip, undo, cancel, pause, resume.
 
-Each is written down with its reason before it is done, and is done only if its subject still stands where the
-person saw it. Many at once are the same rows, worked off in portions by whoever comes first.
+Each is written down with its reason before it is done (rule 7), and is done only if its subject still stands where
+the person saw it. Many at once are the same rows, worked off in portions by whoever comes first.
 """
 
 import json
@@ -20,13 +20,14 @@ from .definition import Failure
 from .deliveries import DeliveryWakeUp, send_again, skip_deliveries
 from .errors import Kind, Rejected
 from .ids import new_id
-from .models import Delivery, Intervention, Run, StepRun
+from .models import Delivery, Follower, Intervention, Run, StepRun
 from .plans import WakeUp, wake_ups_of
 from .progress import advance, set_failure, stands_before_pivot
 from .transitions import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
 from .undo import turn_back
 
 Action = Intervention.Action
+Subject = Run | Delivery | Follower
 
 #: Interventions of one transaction; bounds how long their rows are locked.
 PORTION = 100
@@ -44,6 +45,17 @@ MEANS: dict[Action, str] = {
 MEANS_FOR_DELIVERY: dict[Action, str] = {
     Action.RETRY: "Try it again, with all its tries. What stands in line behind it follows.",
     Action.SKIP: "Leave it out: this reaction is not made. What stands in line behind it follows.",
+}
+#: The same, for a follower of the log.
+MEANS_FOR_FOLLOWER: dict[Action, str] = {
+    Action.PAUSE: "Do nothing of what it is owed, and owe it nothing new, until it is resumed. The log keeps it all.",
+    Action.RESUME: "Go on where it was paused: it catches up with the log, in order.",
+}
+#: What people act on → what each action means for it.
+KINDS: dict[str, dict[Action, str]] = {
+    "run": MEANS,
+    "delivery": MEANS_FOR_DELIVERY,
+    "follower": MEANS_FOR_FOLLOWER,
 }
 
 
@@ -77,14 +89,16 @@ class Progress:
 # What is possible -----------------------------------------------------------------------------------------------------
 
 
-def seen(subject: Run | Delivery) -> str:
-    """Return where a run or delivery stands, as a button remembers it."""
+def seen(subject: Subject) -> str:
+    """Return where a subject stands, as a button remembers it."""
     if isinstance(subject, Run):
         return f"{subject.epoch}:{subject.place}:{subject.status}"
+    if isinstance(subject, Follower):
+        return subject.status
     return f"{subject.attempts}:{subject.status}"
 
 
-def possible(subject: Run | Delivery, row: StepRun | None = None, *, now: datetime) -> list[Action]:
+def possible(subject: Subject, row: StepRun | None = None, *, now: datetime) -> list[Action]:
     """Return what a person may do now.
 
     Args:
@@ -92,6 +106,8 @@ def possible(subject: Run | Delivery, row: StepRun | None = None, *, now: dateti
     """
     if isinstance(subject, Delivery):
         return [Action.RETRY, Action.SKIP] if subject.status == DeliveryStatus.PARKED else []
+    if isinstance(subject, Follower):
+        return [Action.PAUSE if subject.paused_at is None else Action.RESUME]
     if subject.finished_at is not None or row is None:
         return []
     gave_up = subject.failure is not None and subject.status == RunStatus.RUNNING  # about to be turned back
@@ -126,13 +142,13 @@ def _may_turn_back(run: Run, row: StepRun) -> bool:
 
 
 def ask(
-    subjects: Iterable[Run | Delivery],
+    subjects: Iterable[Subject],
     action: Action,
     *,
     reason: str,
     by: str,
     now: datetime,
-    as_seen: str | Mapping[UUID | int, str] | None = None,
+    as_seen: str | Mapping[UUID | int | str, str] | None = None,
     result: Any = None,
     batch: UUID | None = None,
 ) -> UUID:
@@ -163,6 +179,7 @@ def ask(
                     batch=batch,
                     run=subject if isinstance(subject, Run) else None,
                     delivery=subject if isinstance(subject, Delivery) else None,
+                    follower=subject if isinstance(subject, Follower) else None,
                     action=action,
                     reason=reason,
                     by=by[:150],
@@ -238,8 +255,13 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
             now,
             *_lock([row.run_id for row in asked if row.run_id is not None]),
             _lock_deliveries([row.delivery_id for row in asked if row.delivery_id is not None]),
+            _lock_followers([row.follower_id for row in asked if row.follower_id is not None]),
         )
-        rows = [row for row in asked if row.run_id in portion.runs or row.delivery_id in portion.parked]
+        rows = [
+            row
+            for row in asked
+            if row.run_id in portion.runs or row.delivery_id in portion.parked or row.follower_id in portion.followers
+        ]
         for row in rows:
             row.done_at = now
             try:
@@ -265,14 +287,23 @@ def _lock_deliveries(pks: Sequence[int]) -> dict[int, Delivery]:
     return {row.pk: row for row in Delivery.objects.claimed().filter(pk__in=pks)}
 
 
+def _lock_followers(names: Sequence[str]) -> dict[str, Follower]:
+    return {row.name: row for row in Follower.objects.claimed().filter(pk__in=names)} if names else {}
+
+
 class _Portion:
     """Subjects locked by this transaction, changed in memory one by one and saved together."""
 
     def __init__(
-        self, now: datetime, runs: dict[UUID, Run], current: dict[UUID, StepRun], parked: dict[int, Delivery]
+        self,
+        now: datetime,
+        runs: dict[UUID, Run],
+        current: dict[UUID, StepRun],
+        parked: dict[int, Delivery],
+        followers: dict[str, Follower],
     ) -> None:
         self.now = now
-        self.runs, self.current, self.parked = runs, current, parked
+        self.runs, self.current, self.parked, self.followers = runs, current, parked, followers
         self.changed: list[Run] = []
         self.rows: list[StepRun] = []
         self.turning: list[Run] = []
@@ -289,7 +320,13 @@ class _Portion:
         if asked.delivery_id is not None:
             self._do_to_delivery(asked, self.parked[asked.delivery_id])
             return
-        run = self.runs[asked.run_id]  # type: ignore[index] # one of the two is set
+        if asked.follower_id is not None:
+            self._do_to_follower(asked, self.followers[asked.follower_id])
+            return
+        self._do_to_run(asked)
+
+    def _do_to_run(self, asked: Intervention) -> None:
+        run = self.runs[asked.run_id]  # type: ignore[index] # one of the three is set
         row = self.current.get(run.id)
         asked.step = "" if row is None else row.name
         _refuse_if_moved_on(asked, run)
@@ -352,13 +389,18 @@ class _Portion:
         delivery.status = DeliveryStatus.PENDING if asked.action == Action.RETRY else DeliveryStatus.SKIPPED
         (self.again if asked.action == Action.RETRY else self.skipped).append(delivery)
 
+    def _do_to_follower(self, asked: Intervention, follower: Follower) -> None:
+        _refuse_if_moved_on(asked, follower)
+        follower.paused_at = self.now if asked.action == Action.PAUSE else None
+        follower.save(update_fields=["paused_at"])
 
-def _refuse_if_moved_on(asked: Intervention, subject: Run | Delivery) -> None:
+
+def _refuse_if_moved_on(asked: Intervention, subject: Subject) -> None:
     if seen(subject) != asked.seen:
         raise NotNow(f"It moved on meanwhile: it {_standing(subject)} now. Nothing was changed.")
 
 
-def _standing(subject: Run | Delivery) -> str:
+def _standing(subject: Subject) -> str:
     return "needs attention" if subject.status == RunStatus.NEEDS_ATTENTION else f"is {subject.status}"
 
 

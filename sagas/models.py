@@ -1,4 +1,4 @@
-"""The journal (runs, steps, attempts), the event log, and what is owed to subscriptions: the truth (rule 1)."""
+"""The journal (runs, steps, attempts), the event log, who follows it, and what is owed: the truth (rule 1)."""
 
 from typing import Any, ClassVar, TypeVar
 
@@ -28,10 +28,13 @@ def choices(statuses: type[Any]) -> list[tuple[str, str]]:
 
 
 class Event(models.Model):
-    """The outbox and the event log in one; written only inside a transaction, never changed but for `relayed_at`."""
+    """The outbox and the event log in one; written only inside a transaction, never changed but by the relay."""
 
-    #: Order of writing. Positions commit out of order: a reader of the log stops at the oldest running transaction.
+    #: Order of writing; events commit out of this order.
     position = models.BigAutoField(primary_key=True)
+    #: The how-many-th event of the log, given by the relay; empty until then. Whoever follows the log reads it in this
+    #: order, which is that of writing for the events of one key, and never misses one that commits late.
+    log_position = models.BigIntegerField(null=True, blank=True, editable=False)
     id = models.UUIDField(unique=True, default=new_id, editable=False)
     transaction_id = models.BigIntegerField(
         db_default=Cast(
@@ -60,10 +63,13 @@ class Event(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["aggregate", "subject", "sequence"], name="sagas_event_one_per_sequence"),
+            models.UniqueConstraint(fields=["log_position"], name="sagas_event_one_per_log_position"),
         ]
         indexes = [
             # In the order in which the relay takes them.
-            models.Index(fields=["bulk", "position"], name="sagas_event_waiting", condition=models.Q(relayed_at=None)),
+            models.Index(
+                fields=["bulk", "position"], name="sagas_event_to_number", condition=models.Q(log_position=None)
+            ),
             models.Index(fields=["key", "position"], name="sagas_event_of_key"),
         ]
 
@@ -71,6 +77,27 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} #{self.position}"
+
+
+class Follower(models.Model):
+    """Who follows the event log, and how far it has come."""
+
+    #: Of a subscription.
+    name = models.CharField(primary_key=True, max_length=100)
+    #: Position in the log up to which every event is owed to it.
+    position = models.BigIntegerField()
+    began_at = models.DateTimeField()
+    #: While it is set, the position stands still and nothing of what is owed is done.
+    paused_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[models.Manager["Follower"]] = LockableQuerySet["Follower"].as_manager()
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def status(self) -> str:
+        return "following" if self.paused_at is None else "paused"
 
 
 class Run(models.Model):
@@ -219,6 +246,8 @@ class Delivery(models.Model):
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     subscription = models.CharField(max_length=100)
     key = models.CharField(max_length=100)
+    #: As its event, or owed to a follower that catches up: nobody sits and waits for it.
+    bulk = models.BooleanField(default=False, db_default=False)
     status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
     lost = models.PositiveSmallIntegerField(default=0, help_text="Tries begun again after the last left no trace.")
@@ -314,6 +343,9 @@ class Intervention(models.Model):
     delivery = models.ForeignKey(
         Delivery, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions"
     )
+    follower = models.ForeignKey(
+        Follower, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions"
+    )
     action = models.CharField(max_length=10, choices=Action.choices)
     reason = models.TextField()
     #: Name of the user, or of who typed the command.
@@ -333,8 +365,10 @@ class Intervention(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(run=None, delivery__isnull=False) | models.Q(run__isnull=False, delivery=None),
-                name="sagas_intervention_in_a_run_or_a_delivery",
+                condition=models.Q(run__isnull=False, delivery=None, follower=None)
+                | models.Q(run=None, delivery__isnull=False, follower=None)
+                | models.Q(run=None, delivery=None, follower__isnull=False),
+                name="sagas_intervention_has_one_subject",
             ),
             models.CheckConstraint(
                 condition=models.Q(status="pending", done_at=None)

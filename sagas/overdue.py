@@ -20,7 +20,7 @@ _SWEPT_AFTER = timedelta(minutes=2)
 
 
 def _events(look: Look) -> Iterator[Breach]:
-    waiting = Event.objects.filter(relayed_at=None, occurred_at__lt=look.now - _RELAYED_AFTER)
+    waiting = Event.objects.filter(log_position=None, occurred_at__lt=look.now - _RELAYED_AFTER)
     known = set(known_types())
     for row in _grouped(waiting, "type", "occurred_at").annotate(first=Min("position")):
         why = "does the relay run?" if row["type"] in known else "this code does not know the type."

@@ -1,6 +1,5 @@
-"""The relay: takes new events from the outbox, in order, and turns them into runs and deliveries."""
+"""The relay: takes new events from the outbox into the log, in order, and turns them into runs and deliveries."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -9,12 +8,12 @@ from itertools import groupby
 import structlog
 from django.db import IntegrityError, OperationalError, connection, transaction
 
-from . import registry
+from . import followers, registry
 from .attempts import message_of
-from .bulk import array, insert_for_each
-from .deliveries import DeliveryWakeUp, wake_ups_for
+from .bulk import array, insert_for_each, update_all
+from .deliveries import DeliveryWakeUp, is_busy, wake_ups_for
 from .events import known_types
-from .models import Delivery, Event
+from .models import Delivery, Event, Follower
 from .plans import WakeUp, resend_after
 from .starting import start
 from .subscriptions import Start, Subscription
@@ -22,21 +21,27 @@ from .transitions import DeliveryStatus
 
 logger = structlog.get_logger(__name__)
 
-#: Name of the lock that one relay at a time holds ("rela" in ASCII): deliveries of a key must be written in order.
-_LOCK = 0x72656C61
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Relayed:
-    """What one turn did, and the messages to send now that it is committed."""
+    """What one turn did, and the messages to send now that it is committed.
+
+    Attributes:
+        events: how many are new in the log.
+        more: there is something left for the next turn.
+    """
 
     events: int = 0
+    more: bool = False
     wake_ups: list[WakeUp] = field(default_factory=list)
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
 def relay(*, now: datetime, limit: int) -> Relayed:
-    """Take at most `limit` events that somebody reacts to; write their runs and deliveries in bulk.
+    """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
+
+    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code) is owed
+    a portion of the log first; once it is at the head, it gets what is new.
 
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
@@ -44,90 +49,102 @@ def relay(*, now: datetime, limit: int) -> Relayed:
     Events of a type this process does not know are left to one that does (rolling deploy).
 
     Transaction: opens one.
-    Idempotent: by event; `relayed_at` is stamped in the same transaction.
+    Idempotent: by event; its place in the log is given in the same transaction.
     """
     with transaction.atomic():
-        if not _is_the_only_one():
+        if not followers.lock_the_log(wait=False):
             return Relayed()
-        events = _waiting(limit)
-        if not events:
-            return Relayed()
-        relayed = Relayed(events=len(events))
-        for subscription, wanted in _by_subscription(events):
-            if isinstance(subscription, Start):
-                _start(subscription, wanted, relayed, now)
-            else:
-                for _, alike in groupby(wanted, key=lambda event: event.bulk):
-                    _owe(subscription, list(alike), relayed, now)
-        _stamp([event.position for event in events], now)
+        relayed = Relayed()
+        head, known = followers.of_subscriptions(now)
+        behind = [follower for follower in known if follower.paused_at is None and follower.position < head]
+        for follower in behind:
+            _catch_up(follower, head, relayed, now=now, limit=limit)
+        update_all(behind, ("position",))
+        live = [follower for follower in known if follower.paused_at is None and follower.position >= head]
+        new = _waiting(limit)
+        relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
+        if new:
+            _react(live, new, relayed, now)
+            _number([position for position, _ in new], head, live, now)
     return relayed
 
 
-def pass_over(*, now: datetime, limit: int) -> int:
-    """Stamp at most `limit` events of known types that nobody reacts to; return how many.
+def _waiting(limit: int) -> list[tuple[int, str]]:
+    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
 
-    Apart from `relay`, and behind it: nobody waits for this.
-
-    Transaction: a single statement, after one that looks.
-    Idempotent: by event.
+    An event with an earlier one of its key among the others waits for that: order per key is kept.
     """
-    unheard = Event.objects.filter(relayed_at=None, type__in=set(known_types()) - _heard())
-    # Not in one statement: in the middle of a burst, statistics of the table as it was make that one quadratic.
-    oldest = list(unheard.order_by("bulk", "position").values_list("position", flat=True)[:limit])
-    if oldest:
-        _stamp(oldest, now)
-    return len(oldest)
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING, {"types": array(known_types()), "limit": limit})
+        return list(cursor.fetchall())
 
 
-def _heard() -> set[str]:
-    """Return the types of events that this process knows and somebody reacts to."""
-    return {subscription.event.type for subscription in registry.subscriptions()} & set(known_types())
-
-
-def _waiting(limit: int) -> list[Event]:
-    """Lock what is to be relayed: first what somebody waits for, then the bulk, each in order.
-
-    Behind an event of the bulk, later ones of its key wait in any case: order per key is kept.
-    """
-    # Written out: Django would take longer to put it together than the database to answer.
-    return list(Event.objects.raw(_WAITING, {"types": sorted(_heard()), "limit": limit}))
-
-
+#: The question for earlier ones is only asked while there are both. Scalar subqueries, in the order of the index of
+#: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
 _WAITING = """
-    SELECT waiting.* FROM sagas_event AS waiting
-    WHERE waiting.relayed_at IS NULL AND waiting.type = ANY(%(types)s) AND (waiting.bulk OR NOT EXISTS (
-        SELECT 1 FROM sagas_event AS earlier
-        WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.bulk
-            AND earlier.relayed_at IS NULL AND earlier.type = ANY(%(types)s)
-    ))
-    ORDER BY waiting.bulk, waiting.position LIMIT %(limit)s FOR NO KEY UPDATE OF waiting SKIP LOCKED
+    SELECT position, type FROM sagas_event AS waiting
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND (
+        (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
+            = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
+        OR (SELECT earlier.position FROM sagas_event AS earlier
+            WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.log_position IS NULL
+                AND earlier.bulk <> waiting.bulk AND earlier.type = ANY(%(types)s::text[]) LIMIT 1) IS NULL)
+    ORDER BY bulk, position LIMIT %(limit)s
     """
 
 
-def _stamp(positions: Sequence[int], now: datetime) -> None:
+def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: datetime) -> None:
+    """Append events to the log, in the order in which they were written; who was at its end stays there."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE sagas_event SET relayed_at = %s WHERE position = ANY(%s::bigint[]) AND relayed_at IS NULL",
-            [now, array(positions)],
+            "WITH moved AS (UPDATE sagas_follower SET position = %s WHERE name = ANY(%s::text[]))"
+            " UPDATE sagas_event AS stored SET log_position = %s + new.number, relayed_at = %s"
+            " FROM unnest(%s::bigint[]) WITH ORDINALITY AS new (position, number)"
+            " WHERE stored.position = new.position",
+            [
+                head + len(positions),
+                array(follower.name for follower in live),
+                head,
+                now,
+                array(sorted(positions)),
+            ],
         )
 
 
-def _is_the_only_one() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        (locked,) = cursor.fetchone() or (False,)
-        return bool(locked)
+def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Relayed, now: datetime) -> None:
+    """Write the runs and deliveries of new events."""
+    listening = [subscription for follower in live if (subscription := registry.subscription(follower.name))]
+    heard = {subscription.event.type for subscription in listening}
+    found = Event.objects.in_bulk([position for position, event_type in new if event_type in heard])
+    for subscription in listening:
+        wanted = [found[position] for position, event_type in new if event_type == subscription.event.type]
+        for bulk, alike in groupby(wanted, key=lambda event: event.bulk):
+            _begin(subscription, list(alike), relayed, now, bulk=bulk)
 
 
-def _by_subscription(events: Sequence[Event]) -> list[tuple[Subscription, list[Event]]]:
-    wanted: dict[str, list[Event]] = defaultdict(list)
-    for event in events:
-        for subscription in registry.reactions_to(event.type):
-            wanted[subscription.name].append(event)
-    return [(one, wanted[one.name]) for one in registry.subscriptions() if one.name in wanted]
+def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
+    """Owe a follower the next portion of the log, unless it still has enough to do; nobody sits and waits for it."""
+    subscription = registry.subscription(follower.name)
+    if subscription is None or is_busy(follower.name, limit):
+        return
+    end = min(head, follower.position + limit)
+    portion = Event.objects.filter(
+        log_position__gt=follower.position, log_position__lte=end, type=subscription.event.type
+    )
+    _begin(subscription, list(portion.order_by("log_position")), relayed, now, bulk=True)
+    follower.position, relayed.more = end, True
 
 
-def _start(subscription: Start, events: list[Event], relayed: Relayed, now: datetime) -> None:
+def _begin(subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, bulk: bool) -> None:
+    if not events:
+        return
+    if isinstance(subscription, Start):
+        _start(subscription, events, relayed, now, bulk=bulk)
+    else:
+        _owe(subscription, events, relayed, now, bulk=bulk)
+
+
+def _start(subscription: Start, events: Sequence[Event], relayed: Relayed, now: datetime, *, bulk: bool) -> None:
     """Start runs in bulk; where that fails, one by one, so that an unreadable event parks alone."""
     try:
         with transaction.atomic():
@@ -137,22 +154,29 @@ def _start(subscription: Start, events: list[Event], relayed: Relayed, now: date
     except Exception as error:  # one bad event must not hold up the others
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
-            _owe(subscription, events, relayed, now, parked=f"{type(error).__name__}: {message_of(error)}")
+            parked = f"{type(error).__name__}: {message_of(error)}"
+            _owe(subscription, events, relayed, now, bulk=bulk, parked=parked)
             return
     else:
         relayed.wake_ups.extend(started.wake_ups)
         if started.waiting:
-            _owe(subscription, started.waiting, relayed, now)
+            _owe(subscription, started.waiting, relayed, now, bulk=bulk)
         return
     for event in events:
-        _start(subscription, [event], relayed, now)
+        _start(subscription, [event], relayed, now, bulk=bulk)
 
 
 def _owe(
-    subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, parked: str = ""
+    subscription: Subscription,
+    events: Sequence[Event],
+    relayed: Relayed,
+    now: datetime,
+    *,
+    bulk: bool,
+    parked: str = "",
 ) -> None:
     """Write deliveries that do not stand already (an event may be relayed again by hand), in one statement."""
-    template = Delivery(subscription=subscription.name, due_at=now + resend_after(0))
+    template = Delivery(subscription=subscription.name, bulk=bulk, due_at=now + resend_after(0))
     if parked:
         template.status, template.due_at, template.error = DeliveryStatus.PARKED, None, parked
     owed = insert_for_each(
@@ -162,4 +186,4 @@ def _owe(
         {"event_id": "new.event", "key": "new.key"},
     )
     if not parked:
-        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, bulk=events[0].bulk))
+        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, bulk=bulk))

@@ -1,13 +1,16 @@
 """Questions about the journal, for whoever shows it to people."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from django.db.models import Count, Prefetch, QuerySet, Sum
+from django.db.models import Count, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
-from .models import Attempt, Delivery, Event, Finding, Intervention, Reconciliation, Run, StepRun
+from . import followers as log
+from . import registry
+from .models import Attempt, Delivery, Event, Finding, Follower, Intervention, Reconciliation, Run, StepRun
 from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
 
 __all__ = [
@@ -20,12 +23,14 @@ __all__ = [
     "Finding",
     "Intervention",
     "Journal",
+    "Lag",
     "Run",
     "RunStatus",
     "StepRun",
     "StepStatus",
     "attention",
     "findings",
+    "followers",
     "journal",
     "keys_needing_attention",
     "lag_seconds",
@@ -37,6 +42,44 @@ __all__ = [
     "runs",
     "waiting_for_the_relay",
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lag:
+    """How far a follower of the log is behind its end.
+
+    Attributes:
+        events: of the log that have yet to be owed to it.
+        waiting: deliveries owed and not made.
+        parked: deliveries that wait for a person.
+        seconds: age of the oldest event that is not done, parked ones aside; 0 if there is none.
+        paused_at: since when it stands still.
+        is_known: this code has it; otherwise nobody takes it on.
+    """
+
+    name: str
+    events: int
+    waiting: int
+    parked: int
+    seconds: float
+    paused_at: datetime | None
+    is_known: bool
+
+    @property
+    def status(self) -> str:
+        if self.paused_at is not None:
+            return "paused"
+        if not self.is_known:
+            return "unknown"
+        return "catching up" if self.events else "following"
+
+    @property
+    def told(self) -> str:
+        """The figures, for people."""
+        parts = [f"{self.events:,} events to come"] if self.events else []
+        parts += [f"{self.waiting:,} deliveries wait"] if self.waiting else []
+        parts += [f"the oldest for {self.seconds:,.0f} s"] if parts else ["nothing waits"]
+        return ", ".join([*parts, f"{self.parked:,} parked"] if self.parked else parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +123,38 @@ def lag_seconds(*, now: datetime) -> float:
     """Return how long the oldest event has been waiting for the relay; 0 when none is."""
     # In the order of the index of what waits, `>=` and not `=`: otherwise the planner, whose statistics may be those of
     # a burst that is over, walks through all there ever was, by position, to find one that waits.
-    waiting = Event.objects.filter(relayed_at=None).order_by("bulk", "position").values_list("occurred_at", flat=True)
+    waiting = Event.objects.filter(log_position=None).order_by("bulk", "position").values_list("occurred_at", flat=True)
     oldest = [moment for moment in (waiting.first(), waiting.filter(bulk__gte=True).first()) if moment is not None]
     return max([0.0, *((now - moment).total_seconds() for moment in oldest)])
+
+
+def followers(*, now: datetime) -> list[Lag]:
+    """Return how far each follower of the log is, by name; five queries."""
+    end = log.head()
+    to_come = Event.objects.filter(log_position__gt=OuterRef("position")).order_by("log_position")
+    rows = Follower.objects.annotate(oldest=Subquery(to_come.values("occurred_at")[:1])).order_by("name")
+    open_ = Delivery.objects.filter(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.PARKED))
+    waits = ~Q(status=DeliveryStatus.PARKED)
+    counted = open_.order_by().values("subscription").annotate(
+        waiting=Count("pk", filter=waits), stopped=Count("pk", filter=~waits), first=Min("event_id", filter=waits)
+    )  # fmt: skip
+    owed: dict[str, dict[str, Any]] = {row["subscription"]: {**row} for row in counted}
+    oldest = Event.objects.in_bulk([row["first"] for row in owed.values() if row["first"] is not None])
+    return [_lag(row, owed.get(row.name, {}), oldest, end, now) for row in rows]
+
+
+def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: int, now: datetime) -> Lag:
+    moments = [row.oldest] if row.oldest is not None else []
+    moments += [events[owed["first"]].occurred_at] if owed.get("first") else []
+    return Lag(
+        name=row.name,
+        events=max(0, end - row.position),
+        waiting=owed.get("waiting", 0),
+        parked=owed.get("stopped", 0),
+        seconds=max(0.0, (now - min(moments)).total_seconds()) if moments else 0.0,
+        paused_at=row.paused_at,
+        is_known=registry.subscription(row.name) is not None,
+    )
 
 
 def parked() -> int:
@@ -106,7 +178,7 @@ def runs(keys: Collection[str]) -> dict[str, list[Run]]:
 
 def waiting_for_the_relay(keys: Collection[str]) -> set[str]:
     """Return those keys of which the relay has yet to take an event; one statement."""
-    return set(Event.objects.filter(key__in=keys, relayed_at=None).values_list("key", flat=True))
+    return set(Event.objects.filter(key__in=keys, log_position=None).values_list("key", flat=True))
 
 
 def owed(subscription: str, keys: Collection[str]) -> set[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -24,6 +25,13 @@ class Received(Generic[E]):
     now: datetime
 
 
+class Begin(StrEnum):
+    """Which events a subscription gets that the shop did not have before."""
+
+    NOW = "now"  #: those written from its first deploy on
+    BEGINNING = "beginning"  #: all there ever were
+
+
 @dataclass(frozen=True)
 class Subscription:
     """A named reaction to an event type.
@@ -42,6 +50,7 @@ class Subscription:
     outside: bool = False
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None
+    begin: Begin = Begin.NOW
 
     @property
     def task(self) -> str:

@@ -23,7 +23,6 @@ from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
 from .reconciliation import reconcile as reconcile_once
-from .relay import pass_over
 from .relay import relay as relay_once
 from .sweep import sweep as sweep_once
 
@@ -35,8 +34,6 @@ _RELAY_SECONDS = 5.0
 _RELAY_BATCHES = 5
 #: Most seconds one message works on a batch of interventions; well below Celery's limit, which kills.
 _BATCH_SECONDS = 10.0
-#: Most events of those nobody reacts to that are stamped at once: what a second of load leaves.
-_PASSED_OVER = 5000
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
@@ -209,15 +206,12 @@ def relay() -> None:
         _wait_for_room()
         relayed = relay_once(now=clock.now(), limit=limit)
         send(relayed.wake_ups, relayed.deliveries)
-        if relayed.events:
+        if relayed.wake_ups or relayed.deliveries:
             _busy_until = time.monotonic() + _BUSY_SECONDS
         # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
-        due, is_last = time.monotonic() - _swept_at > _SWEEP_SECONDS, relayed.events < limit or time.monotonic() > until
-        if due:
+        if time.monotonic() - _swept_at > _SWEEP_SECONDS:
             sweep()
-        if due or is_last:
-            pass_over(now=clock.now(), limit=_PASSED_OVER)
-        if is_last:
+        if not relayed.more or time.monotonic() > until:
             return
 
 

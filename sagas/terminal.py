@@ -15,8 +15,8 @@ from django.core.management.base import CommandError
 from django.db.models import Count
 
 from . import clock, interventions, registry, tasks, workqueue
-from .interventions import Action, NotNow
-from .models import Delivery, Intervention, Run, StepRun
+from .interventions import Action, NotNow, Subject
+from .models import Delivery, Follower, Intervention, Run, StepRun
 from .progressbar import progress
 from .transitions import OPEN_RUNS, DeliveryStatus
 from .workqueue import Facts, Filter
@@ -31,12 +31,14 @@ class Wish:
     Attributes:
         run: id, key, or what people call the key; empty if a filter or a delivery is meant.
         delivery: number of a parked delivery.
+        subscription: name of a follower of the log.
         meant: all that match; None if one is meant.
     """
 
     action: Action
     run: str
     delivery: int | None
+    subscription: str | None
     meant: Filter | None
     reason: str
     by: str
@@ -92,7 +94,12 @@ def obey(wish: Wish, say: Say) -> int:
         raise CommandError(str(refused)) from None
 
 
-def _subject(wish: Wish) -> Run | Delivery:
+def _subject(wish: Wish) -> Subject:
+    if wish.subscription is not None:
+        follower = Follower.objects.filter(name=wish.subscription).first()
+        if follower is None:
+            raise CommandError(f"Nobody called {wish.subscription!r} follows the log; `manage.py sagas followers`.")
+        return follower
     if wish.delivery is None:
         return find_run(wish.run)
     delivery = Delivery.objects.filter(pk=wish.delivery).first()
@@ -101,7 +108,7 @@ def _subject(wish: Wish) -> Run | Delivery:
     return delivery
 
 
-def _one(wish: Wish, subject: Run | Delivery, result: Any, say: Say) -> int:
+def _one(wish: Wish, subject: Subject, result: Any, say: Say) -> int:
     _refuse_what_does_not_apply(wish.action, subject)
     batch = _ask(wish, [subject], result)
     tasks.work_on_interventions(batch)
@@ -111,13 +118,14 @@ def _one(wish: Wish, subject: Run | Delivery, result: Any, say: Say) -> int:
         say(f"{wish.action} of {title} is written down: a worker is at it at this moment, the sweep does it next.")
     elif asked.status == Intervention.Status.DONE:
         subject.refresh_from_db()
-        say(f"Done: {wish.action} {asked.step} of {title}. It is {subject.status.replace('_', ' ')} now.")
+        what = f"{asked.step} of {title}" if asked.step else title
+        say(f"Done: {wish.action} {what}. It is {subject.status.replace('_', ' ')} now.")
     else:
         say(f"Refused: {asked.outcome}")
     return int(asked.status == Intervention.Status.REFUSED)
 
 
-def _refuse_what_does_not_apply(action: Action, subject: Run | Delivery) -> None:
+def _refuse_what_does_not_apply(action: Action, subject: Subject) -> None:
     """Say so before anything is written down; a stale look is still refused as it is done."""
     if isinstance(subject, Run):
         row = StepRun.objects.filter(run=subject, place=subject.place).first()
@@ -125,7 +133,7 @@ def _refuse_what_does_not_apply(action: Action, subject: Run | Delivery) -> None
     else:
         allowed = interventions.possible(subject, now=clock.now())
     if action not in allowed:
-        kind = "run" if isinstance(subject, Run) else "delivery"
+        kind = type(subject).__name__.lower()
         instead = f" What does: {', '.join(allowed)}." if allowed else ""
         raise CommandError(f"{action} does not apply: the {kind} is {subject.status.replace('_', ' ')}.{instead}")
 
@@ -161,7 +169,7 @@ def _subjects(meant: Filter) -> Iterator[Run | Delivery]:
     return chain(meant.runs().order_by("pk").iterator(), meant.deliveries().order_by("pk").iterator())
 
 
-def _ask(wish: Wish, subjects: Sequence[Run | Delivery] | Iterator[Run | Delivery], result: Any) -> UUID:
+def _ask(wish: Wish, subjects: Sequence[Subject] | Iterator[Subject], result: Any) -> UUID:
     skips = wish.action == Action.SKIP
     return interventions.ask(
         subjects,

@@ -5,7 +5,7 @@ A GET changes nothing. `InterventionAdmin` hangs them in.
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, cast
@@ -24,11 +24,12 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from . import clock, interventions, selectors, tasks, workqueue
 from .ids import new_id
-from .interventions import MEANS, MEANS_FOR_DELIVERY, Action, NotNow
-from .models import Delivery, Intervention, Run
+from .interventions import KINDS, Action, NotNow, Subject
+from .models import Intervention, Run
 from .workqueue import WAITING, Facts, Filter, Group
 
 _A_PAGE = 50
+#: What waits in the queue.
 _KINDS = {"run": "Runs", "delivery": "Parked deliveries"}
 #: Rows behind a bar that has not moved for this long want a hint.
 _SLOW_SECONDS = 20
@@ -82,7 +83,7 @@ def form_url(action: str, **more: Any) -> str:
 
 
 def _means(action: Action, kind: str) -> str:
-    return (MEANS_FOR_DELIVERY if kind == "delivery" else MEANS).get(action, "")
+    return KINDS[kind].get(action, "")
 
 
 def _context(request: HttpRequest, **more: Any) -> dict[str, Any]:
@@ -202,10 +203,10 @@ class Chosen:
         return cls(picks=tuple(pick for text in query.getlist("pick") if (pick := _pick(text)) is not None))
 
     def kinds(self, action: Action) -> set[str]:
-        picked = {"run", "delivery"} if self.meant is not None else {kind for kind, _, _ in self.picks}
-        return picked if action in MEANS_FOR_DELIVERY else picked & {"run"}
+        picked = set(_KINDS) if self.meant is not None else {kind for kind, _, _ in self.picks}
+        return {kind for kind in picked if action in KINDS[kind]}
 
-    def subjects(self, kinds: set[str]) -> Iterator[Run | Delivery]:
+    def subjects(self, kinds: set[str]) -> Iterator[Subject]:
         if self.meant is None:
             return iter(workqueue.fetch([(kind, ref) for kind, ref, _ in self.picks if kind in kinds]))
         runs = self.meant.runs().only("epoch", "place", "status").order_by("pk").iterator()
@@ -215,8 +216,9 @@ class Chosen:
     def groups(self, kinds: set[str]) -> list[Group]:
         return [] if self.meant is None else workqueue.groups(self.meant, kinds)
 
-    def as_seen(self) -> dict[UUID | int, str]:
-        return {UUID(ref) if kind == "run" else int(ref): seen for kind, ref, seen in self.picks}
+    def as_seen(self) -> dict[UUID | int | str, str]:
+        keys: dict[str, Callable[[str], UUID | int | str]] = {"run": UUID, "delivery": int, "follower": str}
+        return {keys[kind](ref): seen for kind, ref, seen in self.picks}
 
     def hidden(self, shown: list[Facts]) -> list[tuple[str, str]]:
         """Return the fields that make the form mean the same, as it is seen now."""
@@ -233,6 +235,8 @@ def _pick(text: str) -> tuple[str, str, str] | None:
             return kind, str(UUID(ref)), seen.replace("\x00", "")
         if kind == "delivery" and ref.isascii() and 0 < len(ref) < 19:
             return kind, str(int(ref)), seen.replace("\x00", "")
+        if kind == "follower" and ref and "\x00" not in ref:
+            return kind, ref, seen.replace("\x00", "")
     return None
 
 
@@ -293,7 +297,7 @@ def _wish(request: HttpRequest, query: QueryDict) -> _Wish:
         raise Http404 from None
     chosen = Chosen.of(query)
     kinds = chosen.kinds(action)
-    allowed = {kind for kind in _KINDS if may_change(request, kind)}
+    allowed = {kind for kind in KINDS if may_change(request, kind)}
     # A filter means what one may change of it; what was picked by hand is refused as a whole.
     kinds = kinds & allowed if chosen.meant is not None else kinds
     if not allowed or not kinds <= allowed or (chosen.meant is not None and not kinds):
@@ -324,7 +328,7 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
         "sagas/intervene.html",
         _context(
             request,
-            title=f"{action.label} “{one.step or one.process}” of {one.title}" if one else f"{action.label} {count:,}",
+            title=_title(action, one) if one else f"{action.label} {count:,}",
             action=action,
             means=_meanings(action, {one.kind} if one else kinds),
             form=form,
@@ -347,10 +351,16 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
     )
 
 
+def _title(action: Action, one: Facts) -> str:
+    if one.kind == "follower":
+        return f"{action.label} “{one.process}”"
+    return f"{action.label} “{one.step or one.process}” of {one.title}"
+
+
 def _meanings(action: Action, kinds: set[str]) -> list[tuple[str, str]]:
     """Return what will happen; where it differs by kind, with the name of each."""
-    told = {kind: _means(action, kind) for kind in _KINDS if kind in kinds}
-    return [(_KINDS[kind] if len(told) > 1 else "", text) for kind, text in told.items()]
+    told = {kind: _means(action, kind) for kind in KINDS if kind in kinds}
+    return [(_KINDS.get(kind, "") if len(told) > 1 else "", text) for kind, text in told.items()]
 
 
 def _example(run: Run, step: str) -> str:

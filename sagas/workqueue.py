@@ -4,6 +4,7 @@ A further kind joins `_lines`, `groups`, `fetch` and `facts`; the pages and the 
 the reconciliation stand beside the list: no run is behind them to act on.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -15,12 +16,12 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce
 
 from . import interventions, registry
-from .interventions import Action
-from .models import Attempt, Delivery, Run, StepRun
+from .interventions import Action, Subject
+from .models import Attempt, Delivery, Follower, Run, StepRun
 from .registry import Named
 from .transitions import OPEN_RUNS, DeliveryStatus, RunStatus
 
-Kind = Literal["run", "delivery"]
+Kind = Literal["run", "delivery", "follower"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class Facts:
     """What a person wants to know of one before they decide.
 
     Attributes:
-        pk: of the run or delivery.
+        pk: of the run, delivery or follower.
         process: its saga or subscription.
         since: when it came to stand still; of one that does not, when it began.
         named: what people call its key, if they call it anything.
@@ -150,7 +151,7 @@ def _group(kind: Kind, row: Sequence[Any]) -> Group:
 
 def page(
     meant: Filter, *, offset: int = 0, limit: int = 50, kinds: Iterable[str] = ("run", "delivery")
-) -> list[Run | Delivery]:
+) -> list[Subject]:
     """Return some of those that are meant, who waits longest first; three queries."""
     lines = _lines(meant, kinds)
     if not lines:
@@ -176,29 +177,30 @@ def _lines(meant: Filter, kinds: Iterable[str]) -> list[QuerySet[Any, Any]]:
     ]
 
 
-def fetch(refs: Sequence[tuple[str, str]]) -> list[Run | Delivery]:
-    """Return these runs and deliveries in this order, as far as there are such; two queries."""
-    runs = Run.objects.in_bulk([UUID(ref) for kind, ref in refs if kind == "run"])
-    owed = Delivery.objects.select_related("event").in_bulk([int(ref) for kind, ref in refs if kind == "delivery"])
-    found: list[Run | Delivery | None] = [
-        runs.get(UUID(ref)) if kind == "run" else owed.get(int(ref)) for kind, ref in refs
-    ]
-    return [subject for subject in found if subject is not None]
+def fetch(refs: Sequence[tuple[str, str]]) -> list[Subject]:
+    """Return these runs, deliveries and followers in this order, as far as there are such; a query a kind."""
+    named: dict[str, list[str]] = defaultdict(list)
+    for kind, ref in refs:
+        named[kind].append(ref)
+    found: dict[tuple[str, str], Subject] = {}
+    if "run" in named:
+        found |= {("run", str(run.pk)): run for run in Run.objects.filter(pk__in=named["run"])}
+    if "delivery" in named:
+        owed = Delivery.objects.select_related("event").filter(pk__in=named["delivery"])
+        found |= {("delivery", str(delivery.pk)): delivery for delivery in owed}
+    if "follower" in named:
+        found |= {("follower", row.pk): row for row in Follower.objects.filter(pk__in=named["follower"])}
+    return [found[ref] for ref in refs if ref in found]
 
 
-def facts(subjects: Sequence[Run | Delivery], *, now: datetime) -> list[Facts]:
+def facts(subjects: Sequence[Subject], *, now: datetime) -> list[Facts]:
     """Return what is known of each; three queries and what the project needs to name the keys."""
     runs = [subject for subject in subjects if isinstance(subject, Run)]
     owed = [subject for subject in subjects if isinstance(subject, Delivery)]
     here = {row.run_id: row for row in StepRun.objects.filter(run__in=runs, place=F("run__place"))}
     last = _last_tries(list(here.values()), owed)
-    names = registry.named({subject.key for subject in subjects})
-    return [
-        _of_run(subject, here.get(subject.pk), last, names.get(subject.key), now)
-        if isinstance(subject, Run)
-        else _of_delivery(subject, last.get((None, subject.pk)), names.get(subject.key), now)
-        for subject in subjects
-    ]
+    names = registry.named({run.key for run in runs} | {delivery.key for delivery in owed})
+    return [_of(subject, here, last, names, now) for subject in subjects]
 
 
 _Tries = Mapping[tuple[int | None, int | None], Attempt]
@@ -208,6 +210,16 @@ def _last_tries(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> _Tries:
     tries = Attempt.objects.filter(Q(step__in=rows) | Q(delivery__in=owed))
     last = tries.defer("traceback").order_by("step", "delivery", "-pk").distinct("step", "delivery")
     return {(attempt.step_id, attempt.delivery_id): attempt for attempt in last}
+
+
+def _of(
+    subject: Subject, here: Mapping[UUID, StepRun], last: _Tries, names: Mapping[str, Named], now: datetime
+) -> Facts:
+    if isinstance(subject, Run):
+        return _of_run(subject, here.get(subject.pk), last, names.get(subject.key), now)
+    if isinstance(subject, Delivery):
+        return _of_delivery(subject, last.get((None, subject.pk)), names.get(subject.key), now)
+    return _of_follower(subject, now)
 
 
 def _of_run(run: Run, row: StepRun | None, last: _Tries, named: Named | None, now: datetime) -> Facts:
@@ -249,6 +261,25 @@ def _of_delivery(delivery: Delivery, failed: Attempt | None, named: Named | None
         named=named,
         seen=interventions.seen(delivery),
         actions=tuple(interventions.possible(delivery, now=now)),
+    )
+
+
+def _of_follower(follower: Follower, now: datetime) -> Facts:
+    return Facts(
+        kind="follower",
+        pk=follower.name,
+        process=follower.name,
+        status=follower.status,
+        step="",
+        error="",
+        error_kind="",
+        message="",
+        tries=0,
+        since=follower.paused_at or follower.began_at,
+        key=follower.name,
+        named=None,
+        seen=interventions.seen(follower),
+        actions=tuple(interventions.possible(follower, now=now)),
     )
 
 

@@ -13,7 +13,7 @@ from .. import deliveries, engine, interventions, undo
 from ..deliveries import DeliveryWakeUp
 from ..models import Event
 from ..plans import StepTask, WakeUp
-from ..relay import pass_over, relay
+from ..relay import relay
 from ..sweep import sweep
 from .clock import Clock
 
@@ -186,7 +186,7 @@ class Broker:
         """Take new events on, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
         relayed = relay(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
         self.send(relayed.wake_ups, relayed.deliveries)
-        return relayed.events + pass_over(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
+        return relayed.events
 
     def sweep(self) -> None:
         """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
@@ -206,7 +206,7 @@ def drive(*, now: Clock = timezone.now) -> None:
     while True:
         broker.relay()
         broker.sweep()
-        if not broker.messages and not Event.objects.filter(relayed_at=None).exists():
+        if not broker.messages and not Event.objects.filter(log_position=None).exists():
             return
         while broker.messages:
             # Chains first: a test reads what steps did before what others made of it.

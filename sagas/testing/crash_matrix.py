@@ -328,7 +328,7 @@ class _Trial:
 
 
 def _is_to_relay() -> bool:
-    return Event.objects.filter(relayed_at=None, type__in=known_types()).exists()
+    return Event.objects.filter(log_position=None, type__in=known_types()).exists()
 
 
 def _next_due() -> datetime | None:

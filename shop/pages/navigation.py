@@ -64,6 +64,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Findings", "balance", "sagas.finding"),
                 _item("Runs", "route", "sagas.run"),
                 _item("Events", "history", "sagas.event"),
+                _item("Followers of the log", "dynamic_feed", "sagas.follower"),
                 _item("Deliveries", "outbox", "sagas.delivery"),
                 _item("Interventions", "history_edu", "sagas.intervention"),
                 _item("Task results", "task_alt", "django_celery_results.taskresult"),

@@ -104,7 +104,7 @@ def anything_left() -> bool:
     """Say whether something is still to be done, at the price of three questions."""
     return (
         _open_runs().exists()
-        or Event.objects.filter(relayed_at=None).exists()
+        or Event.objects.filter(log_position=None).exists()
         or Delivery.objects.exclude(status="done").exists()
     )
 
@@ -112,7 +112,7 @@ def anything_left() -> bool:
 def left_over() -> list[str]:
     """Say what has not ended; empty once all is quiet."""
     found = [f"{run} is {run.status}: {run.attention or run.failure or ''}" for run in _open_runs()]
-    found += [f"event {event} was not relayed" for event in Event.objects.filter(relayed_at=None)]
+    found += [f"event {event} was not relayed" for event in Event.objects.filter(log_position=None)]
     found += [
         f"delivery of {owed.event} to {owed.subscription} is {owed.status}: {owed.error}"
         for owed in Delivery.objects.exclude(status="done").select_related("event")

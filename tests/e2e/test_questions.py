@@ -144,11 +144,11 @@ def test_the_same_event_is_delivered_twice(place: Place, processes: Processes) -
     processes.worker()
     processes.beat()
     wait_for(lambda: len(processes.mails()) == 1)
-    Event.objects.update(relayed_at=None)
+    Event.objects.update(log_position=None)
     run = Run.objects.get()
     run.status, run.place = "running", 0  # as the message saw it when it was sent
     tasks.send(wake_ups_of([run]) * 2)
-    wait_for(lambda: not Event.objects.filter(relayed_at=None).exists())
+    wait_for(lambda: not Event.objects.filter(log_position=None).exists())
     second = place()
     wait_for(lambda: len(processes.mails()) == 2)
     assert Run.objects.filter(key=order.id).count() == 1

@@ -129,7 +129,7 @@ def test_an_order_placed_while_the_broker_hangs_costs_the_request_nothing(
     cost = json.loads(placed.stdout)
     assert cost["hangs"]
     assert cost["seconds"] < 1
-    assert (Order.objects.count(), Event.objects.filter(relayed_at=None).count()) == (10, 10)
+    assert (Order.objects.count(), Event.objects.filter(log_position=None).count()) == (10, 10)
     processes.worker()
     processes.beat()
     wait_for(lambda: all_are("confirmed") and all_completed(10), why=state)

@@ -59,7 +59,7 @@ def test_two_beats_and_two_relays_do_nothing_twice(place: Place, processes: Proc
     assert set(Delivery.objects.values_list("attempts", flat=True)) == {1}
     assert set(FakeCharge.objects.values_list("calls", flat=True)) == {1}
     assert set(StepRun.objects.exclude(status="skipped").values_list("attempts", flat=True)) == {1}
-    assert not Event.objects.filter(relayed_at=None).exclude(type="notifications.notification_sent").exists()
+    assert not Event.objects.filter(log_position=None).exclude(type="notifications.notification_sent").exists()
 
 
 def test_the_child_of_a_worker_is_killed_while_it_waits_for_the_payment_provider(

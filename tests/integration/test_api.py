@@ -521,7 +521,7 @@ def test_placing_does_not_wait_for_a_broker_that_is_down(
     )
     assert answer["statuses"] == [201] * 20
     assert answer["slowest"] < 1.0
-    assert Event.objects.filter(relayed_at=None).count() == 21
+    assert Event.objects.filter(log_position=None).count() == 21
 
 
 # Anything --------------------------------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def leave_a_run_open(shop: Shop) -> None:
 
 
 def leave_an_event(shop: Shop) -> None:
-    Event.objects.filter(type="orders.order_placed").update(relayed_at=None)
+    Event.objects.filter(type="orders.order_placed").update(log_position=None)
 
 
 def park_a_delivery(shop: Shop) -> None:

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection, connections
+from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
@@ -251,7 +252,7 @@ def test_an_order_that_disagrees_with_its_run_is_found(confirmed: Order, place: 
 
 def test_an_order_that_nothing_will_ever_start_is_found_after_a_minute(place: Place) -> None:
     order = place()
-    Event.objects.update(relayed_at=timezone.now())
+    Event.objects.update(log_position=F("position"))
     turn(after=timedelta(seconds=50))
     assert found() == {}
     turn(after=timedelta(seconds=70))
@@ -259,7 +260,7 @@ def test_an_order_that_nothing_will_ever_start_is_found_after_a_minute(place: Pl
         ("process", str(order.id)): f"Order {order.number} is pending, but it has no process and nothing that would "
         "start one."
     }
-    Event.objects.update(relayed_at=None)
+    Event.objects.update(log_position=None)
     drive()
     turn()
     assert found() == {}
@@ -289,7 +290,7 @@ def test_an_event_that_nobody_relays_is_found(place: Place) -> None:
 
 
 def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed: Order) -> None:
-    Event.objects.filter(type="orders.order_confirmed").update(type="orders.order_gilded", relayed_at=None)
+    Event.objects.filter(type="orders.order_confirmed").update(type="orders.order_gilded", log_position=None)
     turn(after=timedelta(seconds=31))
     assert facts("events-relayed", "orders.order_gilded")["known_type"] is False
     assert found()["events-relayed", "orders.order_gilded"].endswith("this code does not know the type.")

@@ -107,8 +107,8 @@ COPIES = (
        correlation_id, '', started_at, finished_at
        FROM sagas_run AS r, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
     """INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id, traceparent,
-       occurred_at, relayed_at) SELECT uuidv7(), type, version, aggregate, o.id, 100 + position, o.id, data,
-       correlation_id, '', occurred_at - interval '1 day', relayed_at
+       occurred_at, relayed_at, log_position) SELECT uuidv7(), type, version, aggregate, o.id, 100 + position, o.id,
+       data, correlation_id, '', occurred_at - interval '1 day', relayed_at, 1000000 + row_number() OVER ()
        FROM sagas_event AS e, orders_order AS o
        WHERE o.number LIKE 'H%%' AND e.type = 'notifications.notification_queued' LIMIT %s""",
     """INSERT INTO sagas_delivery (event_id, subscription, key, status, attempts, lost, resent, error)

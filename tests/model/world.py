@@ -154,7 +154,7 @@ class World:
     def _all_is_done(self) -> bool:
         return not (
             Run.objects.filter(status__in=OPEN_RUNS).exists()
-            or Event.objects.filter(relayed_at=None).exists()
+            or Event.objects.filter(log_position=None).exists()
             or Delivery.objects.exclude(status=DeliveryStatus.DONE).exists()
         )
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import diagrams, registry, selectors, terminal
+from ... import clock, diagrams, registry, selectors, terminal
 from ...checks import check_definitions
 from ...errors import UnknownSagaError
 from ...in_flight import faults_in_flight, how_many
-from ...interventions import MEANS, MEANS_FOR_DELIVERY, Action
+from ...interventions import MEANS, MEANS_FOR_DELIVERY, MEANS_FOR_FOLLOWER, Action
 from ...models import Run
 from ...transitions import OPEN_RUNS, RunStatus
 from ...workqueue import WAITING, Facts
@@ -22,7 +22,8 @@ class Command(BaseCommand):
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
-        "person, and retry, skip, undo, cancel, pause or resume. Exit 1 if something was refused."
+        "person, and how far subscriptions are; retry, skip, undo, cancel, pause or resume. Exit 1 if something was "
+        "refused."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -42,6 +43,8 @@ class Command(BaseCommand):
         check.add_argument("--json", action="store_true")
         findings = actions.add_parser("findings", help="what does not balance in the books")
         findings.add_argument("--json", action="store_true")
+        following = actions.add_parser("followers", help="who follows the event log, and how far each is behind")
+        following.add_argument("--json", action="store_true")
         diagram = actions.add_parser("diagram", help="a saga as Mermaid")
         diagram.add_argument("saga")
         diagram.add_argument("--kind", choices=["sequence", "state"], help="only one of the two")
@@ -67,6 +70,8 @@ class Command(BaseCommand):
         if action in MEANS_FOR_DELIVERY:
             parser.add_argument("--delivery", type=int, help="a parked delivery by its number, instead of RUN")
             parser.add_argument("--parked", metavar="SUBSCRIPTION", help="all its parked deliveries, instead of RUN")
+        if action in MEANS_FOR_FOLLOWER:
+            parser.add_argument("--subscription", metavar="NAME", help="a subscription, instead of RUN")
         parser.add_argument("--yes", action="store_true", help="do not ask whether all are meant")
 
     def handle(self, *_: Any, action: str, **options: Any) -> None:
@@ -83,10 +88,11 @@ class Command(BaseCommand):
         all: bool,  # noqa: A002 - named as it is typed
         delivery: int | None = None,
         parked: str | None = None,
+        subscription: str | None = None,
         **options: Any,
     ) -> None:
-        if sum((bool(run), all, delivery is not None, parked is not None)) != 1:
-            raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_OR_DELIVERIES.get(action, '')}.")
+        if sum((bool(run), all, delivery is not None, parked is not None, subscription is not None)) != 1:
+            raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_OR.get(action, '')}.")
         narrowing = {name: options[name] for name in ("status", "saga", "step", "error")}
         meant = terminal.filter_of_runs(**narrowing) if all else None
         if parked is not None:
@@ -97,6 +103,7 @@ class Command(BaseCommand):
             action=action,
             run=run,
             delivery=delivery,
+            subscription=subscription,
             meant=meant,
             reason=options["reason"],
             by=options["by"],
@@ -191,6 +198,16 @@ class Command(BaseCommand):
     def _write_finding(self, finding: dict[str, Any]) -> None:
         self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
 
+    def _followers(self, json: bool, **_: Any) -> None:  # noqa: FBT001
+        found = selectors.followers(now=clock.now())
+        if json:
+            self._write_json([asdict(lag) for lag in found])
+            return
+        for lag in found:
+            self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+        if not found:
+            self.stdout.write("Nobody follows the log yet; `manage.py migrate` has the subscriptions begin.")
+
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
             definition = registry.saga(saga)
@@ -204,7 +221,8 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(value, indent=2, default=str))
 
 
-_OR_DELIVERIES = dict.fromkeys(MEANS_FOR_DELIVERY, ", --delivery or --parked")
+_OR = dict.fromkeys(MEANS_FOR_DELIVERY, ", --delivery or --parked")
+_OR |= dict.fromkeys(MEANS_FOR_FOLLOWER, ", or --subscription")
 
 
 def _known(subscription: str) -> str:

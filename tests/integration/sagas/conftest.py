@@ -11,8 +11,8 @@ from django.db import transaction
 from sagas import interventions, outbox, registry
 from sagas.definition import Call, Pivot, Result, Saga, Step
 from sagas.events import DomainEvent, IntegrationEvent
-from sagas.interventions import Worked
-from sagas.models import Delivery, Event, Run
+from sagas.interventions import Subject, Worked
+from sagas.models import Event, Run
 from sagas.retry import Retry
 from sagas.subscriptions import Received, Subscription, starts
 from sagas.testing import MovableClock
@@ -125,7 +125,7 @@ def emit(event: DomainEvent, clock: MovableClock) -> Event:
 
 
 def intervene(
-    subject: Run | Delivery, action: str, clock: MovableClock, *, as_seen: str | None = None, result: Any = None
+    subject: Subject, action: str, clock: MovableClock, *, as_seen: str | None = None, result: Any = None
 ) -> Worked:
     """Do what a person with a reason does at a button."""
     batch = interventions.ask(

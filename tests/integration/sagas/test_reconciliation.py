@@ -112,7 +112,7 @@ def test_a_broken_check_is_a_finding_and_does_not_stop_the_others(turn: Turn, wa
         if how == "raises":
             raise RuntimeError("no such column")
         if how == "breaks its transaction":
-            Event.objects.update(relayed_at=None)
+            Event.objects.update(log_position=None)
         return [Breach(key="k", message="m", facts={"nan": float("nan")})]
 
     fine = Check(name="other", look=lambda look: [Breach(key="k", message="m", facts={})])
