@@ -94,9 +94,9 @@ def _limits() -> Iterator[str]:
 def _strangers() -> Iterator[str]:
     """Only its own context, whose name is its queue's, can follow what becomes of an event without a contract."""
     for subscription in registry.subscriptions():
-        event = subscription.event
-        if not issubclass(event, IntegrationEvent) and subscription.queue != event.type.partition(".")[0]:
-            yield f"subscription {subscription.name!r} reacts to {event.type}, a domain event of another context"
+        for event in subscription.events.values():
+            if not issubclass(event, IntegrationEvent) and subscription.queue != event.type.partition(".")[0]:
+                yield f"subscription {subscription.name!r} reacts to {event.type}, a domain event of another context"
 
 
 def _hard_limit() -> float:

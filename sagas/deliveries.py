@@ -275,8 +275,9 @@ def _cause(event: Event) -> Cause:
 def _received(subscription: Subscription, delivery: Delivery, now: datetime) -> Received[Any]:
     event = delivery.event
     return Received(
-        event=subscription.event.read(event.data, version=event.version),
+        event=subscription.events[event.type].read(event.data, version=event.version),
         event_id=event.id,
+        stored=event,
         idempotency_key=f"{event.id}:{subscription.name}",
         attempt=delivery.attempts,
         now=now,

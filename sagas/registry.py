@@ -118,7 +118,7 @@ def subscriptions() -> list[Subscription]:
 
 
 def reactions_to(event_type: str) -> list[Subscription]:
-    return [subscription for subscription in _subscriptions.values() if subscription.event.type == event_type]
+    return [subscription for subscription in _subscriptions.values() if event_type in subscription.events]
 
 
 def register_checks(checks: Iterable[Check], walks: Iterable[Walk] = ()) -> None:

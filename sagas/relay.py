@@ -114,10 +114,10 @@ def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: 
 def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Relayed, now: datetime) -> None:
     """Write the runs and deliveries of new events."""
     listening = [subscription for follower in live if (subscription := registry.subscription(follower.name))]
-    heard = {subscription.event.type for subscription in listening}
+    heard = {event_type for subscription in listening for event_type in subscription.events}
     found = Event.objects.in_bulk([position for position, event_type in new if event_type in heard])
     for subscription in listening:
-        wanted = [found[position] for position, event_type in new if event_type == subscription.event.type]
+        wanted = [found[position] for position, event_type in new if event_type in subscription.events]
         for bulk, alike in groupby(wanted, key=lambda event: event.bulk):
             _begin(subscription, list(alike), relayed, now, bulk=bulk)
 
@@ -129,7 +129,7 @@ def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime,
         return
     end = min(head, follower.position + limit)
     portion = Event.objects.filter(
-        log_position__gt=follower.position, log_position__lte=end, type=subscription.event.type
+        log_position__gt=follower.position, log_position__lte=end, type__in=subscription.events
     )
     _begin(subscription, list(portion.order_by("log_position")), relayed, now, bulk=True)
     follower.position, relayed.more = end, True

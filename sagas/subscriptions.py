@@ -4,22 +4,32 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from .definition import Saga, task_name
 from .events import DomainEvent
 from .retry import PATIENT, Retry
 
+if TYPE_CHECKING:
+    from .models import Event
+
 E = TypeVar("E", bound=DomainEvent)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Received(Generic[E]):
-    """What a reaction is called with; `idempotency_key` is the same in every try."""
+    """What a reaction is called with.
+
+    Attributes:
+        event: what happened, as today's code reads it.
+        stored: the row of the log, for who passes it on as it was written.
+        idempotency_key: is the same in every try.
+    """
 
     event: E
     event_id: UUID
+    stored: "Event"
     idempotency_key: str
     attempt: int
     now: datetime
@@ -34,7 +44,7 @@ class Begin(StrEnum):
 
 @dataclass(frozen=True)
 class Subscription:
-    """A named reaction to an event type.
+    """A named reaction to an event type, or to several: then in the order in which they happened to a key.
 
     *Inside* (the default) the reaction commits together with its delivery, exactly once. *Outside* it runs in no
     transaction and at least once: it must be idempotent by a key of its own.
@@ -42,7 +52,7 @@ class Subscription:
 
     name: str
     _: KW_ONLY
-    event: type[DomainEvent]
+    event: type[DomainEvent] | tuple[type[DomainEvent], ...]
     queue: str
     react: Callable[[Received[Any]], None]
     #: The reaction to many at once: returns the ids of the events it surely reacted to; the others are made alone.
@@ -51,6 +61,11 @@ class Subscription:
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None
     begin: Begin = Begin.NOW
+
+    @property
+    def events(self) -> dict[str, type[DomainEvent]]:
+        """What it reacts to, by type."""
+        return {event.type: event for event in (self.event if isinstance(self.event, tuple) else (self.event,))}
 
     @property
     def task(self) -> str:

@@ -213,13 +213,14 @@ def test_messages_are_sent_together_once(place: Place, mailoutbox: list[Any]) ->
     (subscription,) = SUBSCRIPTIONS
     received = [
         Received(
-            event=subscription.event.read(event.data, version=event.version),
+            event=subscription.events[event.type].read(event.data, version=event.version),
             event_id=event.id,
+            stored=event,
             idempotency_key="k",
             attempt=1,
             now=timezone.now(),
         )
-        for event in Event.objects.filter(type=subscription.event.type)
+        for event in Event.objects.filter(type__in=subscription.events)
     ]
     assert subscription.many is not None
     for _ in range(2):

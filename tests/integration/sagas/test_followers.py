@@ -297,3 +297,20 @@ def test_positions_have_no_gaps_and_keep_the_order_of_a_transaction(saga: object
 
 def _nothing(_: Any) -> None:
     pass
+
+
+# Several types -------------------------------------------------------------------------------------------------------
+
+
+def test_a_subscription_to_several_types_gets_them_in_the_order_of_their_key(saga: object, clock: MovableClock) -> None:
+    got: list[str] = []
+
+    def note(received: Received[Any]) -> None:
+        got.append(f"{type(received.event).__name__} {received.event.name} {received.stored.log_position}")
+
+    registry.register([Subscription("both", event=(Told, Asked), queue="sagas", react=note)])
+    for event in (Asked(name="k"), Told(name="k"), Asked(name="j"), Told(name="k")):
+        emit(event, clock)
+    with code_without("start-test"):
+        drive(now=clock)
+    assert got == ["Asked k 1", "Asked j 3", "Told k 2", "Told k 4"]
