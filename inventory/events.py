@@ -47,6 +47,30 @@ class StockReleased(_StockEvent):
     example: ClassVar[Data] = _STOCK
 
 
+class _Refused(IntegrationEvent):
+    aggregate: ClassVar[str] = "reservation"
+    example: ClassVar[Data] = {"order_id": _STOCK["order_id"], "reason": "LAMP is out of stock: 2 wanted, 1 available."}
+
+    order_id: UUID
+    reason: str
+
+    @property
+    def subject_id(self) -> str:
+        return str(self.order_id)
+
+
+class StockRefused(_Refused):
+    """An order gets no stock, and why, as the customer reads it."""
+
+    type: ClassVar[str] = "inventory.stock_refused"
+
+
+class ShipmentRefused(_Refused):
+    """No parcel leaves for an order, and why, as the customer reads it; its stock is still held."""
+
+    type: ClassVar[str] = "inventory.shipment_refused"
+
+
 class ShipmentBooked(_StockEvent):
     """The parcel left."""
 

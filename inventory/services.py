@@ -13,7 +13,7 @@ from sagas import outbox
 from sagas.bulk import array, insert_all
 
 from .errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
-from .events import Held, ShipmentBooked, StockReleased, StockReserved
+from .events import Held, ShipmentBooked, ShipmentRefused, StockRefused, StockReleased, StockReserved
 from .models import Parcel, Reservation, StockItem
 
 
@@ -180,6 +180,22 @@ def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, 
         insert_all(list(parcels.values()))
         outbox.emit(*(_booked(parcel, held[order_id]) for order_id, parcel in parcels.items()), now=now)
     return parcels
+
+
+def refuse(*, order_id: UUID, reason: str, now: datetime) -> None:
+    """Tell that an order gets no stock, and why, as the customer reads it.
+
+    Transaction: opens one.
+    Idempotent: no; the caller tells it once.
+    """
+    with transaction.atomic():
+        outbox.emit(StockRefused(order_id=order_id, reason=reason), now=now)
+
+
+def refuse_shipment(*, order_id: UUID, reason: str, now: datetime) -> None:
+    """As `refuse`, of the parcel; what is held stays held until it is released."""
+    with transaction.atomic():
+        outbox.emit(ShipmentRefused(order_id=order_id, reason=reason), now=now)
 
 
 def receive(quantities: Mapping[str, int]) -> None:

@@ -53,6 +53,32 @@ class PaymentRefunded(_PaymentEvent):
     example: ClassVar[Data] = _PAYMENT
 
 
+class _OrderEvent(IntegrationEvent):
+    aggregate: ClassVar[str] = "order_payment"
+
+    order_id: UUID
+
+    @property
+    def subject_id(self) -> str:
+        return str(self.order_id)
+
+
+class PaymentFailed(_OrderEvent):
+    """An order will not be paid for, and why, as the customer reads it; a charge may be left to be given back."""
+
+    type: ClassVar[str] = "payments.payment_failed"
+    example: ClassVar[Data] = {"order_id": _MONEY["order_id"], "reason": "Your card was declined."}
+
+    reason: str
+
+
+class PaymentReleased(_OrderEvent):
+    """Nothing is charged or kept back for an order any more, and nothing will be."""
+
+    type: ClassVar[str] = "payments.payment_released"
+    example: ClassVar[Data] = {"order_id": _MONEY["order_id"]}
+
+
 class _CreditEvent(IntegrationEvent):
     aggregate: ClassVar[str] = "credit_hold"
 

@@ -14,7 +14,15 @@ from sagas.bulk import insert_all, update_all
 from sagas.errors import TransactionRefusedError
 
 from .errors import CardDeclined, CreditHeldAlready, CreditHoldEnded, CreditLimitExceeded, NoCredit, PaidAlready
-from .events import CreditHeld, CreditReleased, PaymentCaptured, PaymentDeclined, PaymentRefunded
+from .events import (
+    CreditHeld,
+    CreditReleased,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentReleased,
+)
 from .gateway import Charge, ChargeOrder, Gateway
 from .gateways.fake import FakeGateway
 from .models import CreditAccount, CreditHold, Payment
@@ -276,6 +284,26 @@ def _repeat(hold: CreditHold, key: str) -> CreditHold:
     if hold.status == CreditHold.Status.RELEASED:
         raise CreditHoldEnded(hold.order_id)
     return hold
+
+
+def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
+    """Tell that an order will not be paid for, and why, as the customer reads it.
+
+    Transaction: opens one.
+    Idempotent: no; the caller tells it once.
+    """
+    with transaction.atomic():
+        outbox.emit(PaymentFailed(order_id=order_id, reason=reason), now=now)
+
+
+def tell_released(*, order_id: UUID, now: datetime) -> None:
+    """Tell that nothing is charged or kept back for an order any more.
+
+    Transaction: opens one.
+    Idempotent: no; who hears it twice finds nothing left to do.
+    """
+    with transaction.atomic():
+        outbox.emit(PaymentReleased(order_id=order_id), now=now)
 
 
 def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> CreditAccount:

@@ -42,7 +42,7 @@ _STEP_LABELS = {
     "undoing": "warning",
     "undone": "warning",
 }
-_DELIVERY_LABELS = {"pending": "info", "running": "info", "done": "success", "parked": "danger"}
+_DELIVERY_LABELS = {"pending": "info", "running": "info", "done": "success", "parked": "danger", "failed": "warning"}
 _INTERVENTION_LABELS = {"Pending": "info", "Done": "success", "Refused": "danger"}
 
 

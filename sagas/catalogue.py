@@ -30,7 +30,7 @@ class Contract:
 
     @property
     def readers(self) -> list[Subscription]:
-        return registry.reactions_to(self.event.type)
+        return registry.readers_of(self.event.type)
 
     def complaints(self) -> Iterator[Complaint]:
         return judge(self.event, self.committed, readers=[reader.name for reader in self.readers])

@@ -13,6 +13,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from . import registry
 from .attempts import check_constraints, failed_try, message_of
 from .bulk import update_all
+from .definition import Failure
 from .errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
 from .events import Cause, caused_by, caused_by_each
 from .ids import new_id
@@ -212,16 +213,14 @@ def _one(pk: int, clock: Callable[[], datetime]) -> list[Delivery]:
         if not subscription.outside:
             _begin(delivery, started_at)
             error = _react(subscription, delivery, started_at)
-            _settle(delivery, subscription, error, started_at, clock())
-            return [delivery] if error is None else []
+            return [delivery] if _settle(delivery, subscription, error, started_at, clock()) else []
         _lease(delivery, subscription, started_at)
         delivery.save(update_fields=_FIELDS)
     error = _react(subscription, delivery, started_at)
     with transaction.atomic():
         held = Delivery.objects.locked().filter(pk=pk, lease_token=delivery.lease_token).exists()
-        if held:
-            _settle(delivery, subscription, error, started_at, clock())
-    return [delivery] if held and error is None else []
+        settled = held and _settle(delivery, subscription, error, started_at, clock())
+    return [delivery] if settled else []
 
 
 def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
@@ -311,11 +310,12 @@ def _note_done(delivery: Delivery, now: datetime) -> None:
 
 def _settle(
     delivery: Delivery, subscription: Subscription, error: Exception | None, started_at: datetime, now: datetime
-) -> None:
+) -> bool:
+    """Write down what came of a try; say whether the delivery is over."""
     if error is None:
         _note_done(delivery, now)
         delivery.save(update_fields=_FIELDS)
-        return
+        return True
     delivery.resent, delivery.lease_token = 0, None
     lost, delivery.lost = delivery.lost, 0
     kind = kind_of(error, outside=subscription.outside)
@@ -327,8 +327,25 @@ def _settle(
     delivery.due_at = delivery.retry_at = None if pause is None else now + pause
     delivery.status = DeliveryStatus.PENDING if again else DeliveryStatus.PARKED
     delivery.error = f"{type(error).__name__}: {message_of(error)}"
+    if not again and subscription.gave_up is not None:
+        _follow_up(delivery, subscription, error, kind, now)
     delivery.save(update_fields=_FIELDS)
     failed_try(error, of=delivery, kind=kind, started_at=started_at, failed_at=now, retry_at=delivery.retry_at)
+    return delivery.status == DeliveryStatus.FAILED
+
+
+def _follow_up(delivery: Delivery, subscription: Subscription, error: Exception, kind: Kind, now: datetime) -> None:
+    """Have happen what follows from giving up, which ends the delivery; where this fails too, it is parked."""
+    assert subscription.gave_up is not None  # noqa: S101 - asked by the caller
+    failure = Failure(step=subscription.name, kind=kind, error=type(error).__name__, message=message_of(error))
+    try:
+        with transaction.atomic(), caused_by(_cause(delivery.event)):
+            subscription.gave_up(_received(subscription, delivery, now), failure)
+    except Exception as raised:  # as any other reaction's
+        logger.exception("follow_up_failed", subscription=subscription.name, delivery=delivery.pk)
+        delivery.error += f"; and then {type(raised).__name__}: {message_of(raised)}"
+    else:
+        delivery.status, delivery.finished_at = DeliveryStatus.FAILED, now
 
 
 _FIELDS = (

@@ -12,6 +12,7 @@ from .subscriptions import Start, Subscription
 
 _sagas: dict[str, Saga[Any]] = {}
 _subscriptions: dict[str, Subscription] = {}
+_dormant: list[Subscription] = []
 _checks: dict[str, Check] = {}
 _walks: dict[str, Walk] = {}
 
@@ -40,39 +41,55 @@ class KeyNames:
 _key_names = KeyNames(named=lambda _: {}, key_of=lambda _: None)
 
 
-def register(subscriptions: Iterable[Subscription]) -> None:
+def register(
+    subscriptions: Iterable[Subscription],
+    *,
+    sagas: Iterable[Saga[Any]] = (),
+    dormant: Iterable[Subscription] = (),
+) -> None:
     """Make subscriptions, and the sagas they start, known.
+
+    Args:
+        sagas: whose runs go on, though nothing starts new ones.
+        dormant: reactions of this code that are switched off: what they read is a contract all the same.
 
     Raises:
         DefinitionError: two of them share a name.
     """
+    for one in sagas:
+        _know(one)
+    _dormant.extend(dormant)
     for subscription in subscriptions:
         if subscription.name in _subscriptions:
             raise DefinitionError(f"two subscriptions are called {subscription.name!r}")
         _subscriptions[subscription.name] = subscription
         if isinstance(subscription, Start):
-            known = _sagas.setdefault(subscription.saga.name, subscription.saga)
-            if known is not subscription.saga:
-                raise DefinitionError(f"two sagas are called {known.name!r}")
+            _know(subscription.saga)
+
+
+def _know(saga: Saga[Any]) -> None:
+    known = _sagas.setdefault(saga.name, saga)
+    if known is not saga:
+        raise DefinitionError(f"two sagas are called {known.name!r}")
 
 
 @contextmanager
-def only(subscriptions: Iterable[Subscription]) -> Iterator[None]:
-    """Know these subscriptions and the sagas they start, and nothing else, inside.
+def only(subscriptions: Iterable[Subscription], *, sagas: Iterable[Saga[Any]] = ()) -> Iterator[None]:
+    """Know these subscriptions, the sagas they start and these sagas, and nothing else, inside.
 
     Raises:
         DefinitionError: two of them share a name.
     """
-    sagas, known = dict(_sagas), dict(_subscriptions)
+    former, known = dict(_sagas), dict(_subscriptions)
     _sagas.clear()
     _subscriptions.clear()
     try:
-        register(subscriptions)
+        register(subscriptions, sagas=sagas)
         yield
     finally:
         _sagas.clear()
         _subscriptions.clear()
-        _sagas.update(sagas)
+        _sagas.update(former)
         _subscriptions.update(known)
 
 
@@ -119,6 +136,12 @@ def subscriptions() -> list[Subscription]:
 
 def reactions_to(event_type: str) -> list[Subscription]:
     return [subscription for subscription in _subscriptions.values() if event_type in subscription.events]
+
+
+def readers_of(event_type: str) -> list[Subscription]:
+    """Return all that reads events of a type, switched on or off; those of one name once."""
+    readers = {subscription.name: subscription for subscription in (*_dormant, *_subscriptions.values())}
+    return [subscription for subscription in readers.values() if event_type in subscription.events]
 
 
 def register_checks(checks: Iterable[Check], walks: Iterable[Walk] = ()) -> None:

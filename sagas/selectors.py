@@ -4,14 +4,17 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Count, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from . import followers as log
 from . import registry
+from .events import DomainEvent
 from .models import Attempt, Delivery, Event, Finding, Follower, Intervention, Reconciliation, Run, StepRun
 from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+
+E = TypeVar("E", bound=DomainEvent)
 
 __all__ = [
     "LIVE_RUNS",
@@ -29,6 +32,7 @@ __all__ = [
     "StepRun",
     "StepStatus",
     "attention",
+    "choreographed",
     "findings",
     "followers",
     "journal",
@@ -40,6 +44,7 @@ __all__ = [
     "parked",
     "reconciled_seconds_ago",
     "runs",
+    "told",
     "waiting_for_the_relay",
 ]
 
@@ -176,6 +181,31 @@ def runs(keys: Collection[str]) -> dict[str, list[Run]]:
     return dict(found)
 
 
+def choreographed(subscriptions: Collection[str], keys: Collection[str]) -> dict[str, bool]:
+    """Return those keys that some of these subscriptions have reacted to or will, and whether that is still to come.
+
+    To come is what is owed, parked or not, and what is in the log behind one of them that is paused or late. Two
+    statements.
+    """
+    open_ = Q(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.PARKED))
+    owed = Delivery.objects.filter(event__key__in=keys, subscription__in=subscriptions)
+    found = {
+        key: bool(left)
+        for key, left in owed.values("key").annotate(left=Count("pk", filter=open_)).values_list("key", "left")
+    }
+    known = set(subscriptions) & set(registry.subscription_names())
+    slowest = Follower.objects.filter(name__in=known).order_by("position").values("position")[:1]
+    to_come = Event.objects.filter(key__in=keys, log_position__gt=Subquery(slowest))
+    return found | dict.fromkeys(to_come.values_list("key", flat=True), True)
+
+
+def told(keys: Collection[str], event: type[E]) -> dict[str, E]:
+    """Return the newest event of a type that each of these keys has, as today's code reads it; one statement."""
+    newest = Event.objects.filter(key__in=keys, type=event.type).order_by("key", "-position").distinct("key")
+    found = newest.values_list("key", "data", "version")
+    return {key: event.read(data, version=version) for key, data, version in found}
+
+
 def waiting_for_the_relay(keys: Collection[str]) -> set[str]:
     """Return those keys of which the relay has yet to take an event; one statement."""
     return set(Event.objects.filter(key__in=keys, log_position=None).values_list("key", flat=True))
@@ -183,7 +213,9 @@ def waiting_for_the_relay(keys: Collection[str]) -> set[str]:
 
 def owed(subscription: str, keys: Collection[str]) -> set[str]:
     """Return those keys of which something is owed to a subscription, parked or not; one statement."""
-    waiting = Delivery.objects.filter(subscription=subscription, key__in=keys).exclude(status=DeliveryStatus.DONE)
+    waiting = Delivery.objects.filter(subscription=subscription, key__in=keys).exclude(
+        status__in=(DeliveryStatus.DONE, DeliveryStatus.FAILED)
+    )
     return set(waiting.values_list("key", flat=True))
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
-from .definition import Saga, task_name
+from .definition import Failure, Saga, task_name
 from .events import DomainEvent
 from .retry import PATIENT, Retry
 
@@ -48,6 +48,9 @@ class Subscription:
 
     *Inside* (the default) the reaction commits together with its delivery, exactly once. *Outside* it runs in no
     transaction and at least once: it must be idempotent by a key of its own.
+
+    A reaction that gives up (rejected, or out of tries) is parked for a person, and the later events of its key behind
+    it; unless `gave_up` writes down, in the transaction that ends the delivery, what follows from that.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Subscription:
     react: Callable[[Received[Any]], None]
     #: The reaction to many at once: returns the ids of the events it surely reacted to; the others are made alone.
     many: Callable[[Sequence[Received[Any]]], Collection[UUID]] | None = None
+    gave_up: Callable[[Received[Any], Failure], None] | None = None
     outside: bool = False
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None

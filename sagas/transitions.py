@@ -28,6 +28,7 @@ class DeliveryStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     PARKED = "parked"  #: a dead letter: out of tries, waits for a person
+    FAILED = "failed"  #: gave up, and what follows from that is written down
     SKIPPED = "skipped"  #: a person decided that it is not made
 
 
@@ -69,4 +70,4 @@ OPEN_RUNS = (*LIVE_RUNS, *STOPPED_RUNS)
 #: Steps that took effect or may have: what an undo must cover (rule 5).
 MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
 #: Deliveries that hold up nobody.
-SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED)
+SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED, DeliveryStatus.FAILED)

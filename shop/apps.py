@@ -14,9 +14,9 @@ class ShopConfig(AppConfig):
         from .keys import KEY_NAMES
         from .reconciliation.checks import CHECKS
         from .reconciliation.walks import WALKS
-        from .wiring import WIRING
+        from .wiring import DORMANT, SAGAS, WIRING
 
-        registry.register(WIRING)
+        registry.register(WIRING, sagas=SAGAS, dormant=DORMANT)
         registry.name_keys(KEY_NAMES)
         registry.register_checks((*overdue.CHECKS, *CHECKS), WALKS)
         tasks.register_tasks()

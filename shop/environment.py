@@ -37,6 +37,14 @@ def flag(name: str, *, default: bool) -> bool:
     return found in _ON
 
 
+def listed(name: str, known: Sequence[str], *, default: str) -> tuple[str, ...]:
+    """Return some of the known words, in the order in which they are written, separated by commas."""
+    found = tuple(word.strip() for word in env.str(name, default=default).split(","))
+    if set(found) - set(known) or len(set(found)) < len(found):
+        refuse(name, f"{' or '.join(known)}, or several separated by commas, is needed, not {','.join(found)!r}")
+    return found
+
+
 def number(name: str, *, default: float, least: float) -> float:
     """Return a finite number that is at least `least`."""
     found = env.str(name, default=str(default))

@@ -138,6 +138,8 @@ UNFOLD = navigation.UNFOLD
 # The shop --------------------------------------------------------------------------------------------------------
 
 API_TOKEN = env.str("API_TOKEN", default="")
+#: Who coordinates an order. The first way begins new orders; a second one finishes what it began before the change.
+SHOP_COORDINATION = environment.listed("SHOP_COORDINATION", ("saga", "choreography"), default="saga")
 CURRENCY = environment.matching("CURRENCY", "[A-Z]{3}", "an ISO 4217 code such as GBP", default="GBP")
 
 #: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise, one a message.

@@ -15,7 +15,7 @@ from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
 from payments.selectors import INVOICE
-from sagas.definition import Call, Pivot, Result, Saga, Step
+from sagas.definition import Call, Failure, Pivot, Result, Saga, Step
 from sagas.errors import Kind as Failed
 from sagas.retry import PATIENT, Retry
 from shop.money import formatted
@@ -140,7 +140,7 @@ def notify_customers(calls: OrderCalls) -> Results:
 
 
 def reject_order(call: OrderCall) -> Result:
-    reason = _reason(call)
+    reason = reason_of(call.failure)
     decide = orders.cancel if _was_called_off(call) else orders.reject
     decide(order_id=call.input.order_id, reason=reason, now=call.now)
     return {"reason": reason}
@@ -148,7 +148,7 @@ def reject_order(call: OrderCall) -> Result:
 
 def tell_customer(call: OrderCall) -> Result:
     kind = Kind.ORDER_CANCELLED if _was_called_off(call) else Kind.ORDER_REJECTED
-    return _tell(call, _message(call, kind, reason=_reason(call)))
+    return _tell(call, _message(call, kind, reason=reason_of(call.failure)))
 
 
 def _payment(call: OrderCall) -> payments.PaymentRequest:
@@ -194,9 +194,8 @@ def _was_called_off(call: OrderCall) -> bool:
     return call.failure is not None and call.failure.kind == Failed.CANCELLED
 
 
-def _reason(call: OrderCall) -> str:
+def reason_of(failure: Failure | None) -> str:
     """Say why, as the customer reads it: the words of the business or a person, never those of a broken machine."""
-    failure = call.failure
     if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
         return failure.message
     return "Something on our side did not work; please try again later."

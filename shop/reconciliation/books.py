@@ -14,6 +14,7 @@ from sagas import selectors as sagas
 from sagas.reconciliation import Look
 from sagas.selectors import OPEN_RUNS
 from shop.money import formatted
+from shop.processes.fulfil_order_by_events import fulfil_order_by_events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,9 @@ class Books:
     messages: list[Any] = field(default_factory=list)
     #: Oldest first.
     runs: list[sagas.Run] = field(default_factory=list)
+    #: The contexts do it among themselves; whether they are still at it.
+    choreographed: bool = False
+    is_choreographed_now: bool = False
     #: The relay has yet to take one of its events.
     waits_for_the_relay: bool = False
     #: Something is owed to the subscription that sends messages.
@@ -48,8 +52,14 @@ class Books:
 
     @property
     def under_way(self) -> bool:
-        """It has a run that is not over: running, turning back, paused, or in front of a person."""
+        """It is not over: it runs, turns back, is paused or in front of a person, or some context has yet to react."""
+        if self.choreographed:
+            return self.is_choreographed_now or self.waits_for_the_relay
         return any(run.status in OPEN_RUNS for run in self.runs)
+
+    @property
+    def has_a_process(self) -> bool:
+        return bool(self.runs) or self.choreographed
 
     @property
     def total_minor(self) -> int:
@@ -96,11 +106,13 @@ class Books:
 
 
 def books(look: Look) -> list[Books]:
-    """Return the books of all orders of a turn; ten statements, however many they are."""
+    """Return the books of all orders of a turn; ten statements, however many they are, twelve where one has no run."""
     ids = [order_id for key in look.keys if (order_id := as_uuid(key)) is not None]
     keys = [str(order_id) for order_id in ids]
     found, balances, credit = orders.by_id(ids), payments.balances(ids), payments.credit_held(ids)
     goods, messages, runs = inventory.goods(ids), notifications.of_orders(ids), sagas.runs(keys)
+    without = [key for key in keys if key not in runs]
+    choreographed = sagas.choreographed([one.name for one in fulfil_order_by_events], without) if without else {}
     waiting, owed = sagas.waiting_for_the_relay(keys), sagas.owed("send-notification", keys)
     return [
         Books(
@@ -111,6 +123,8 @@ def books(look: Look) -> list[Books]:
             goods=goods.get(order_id, Goods()),
             messages=messages.get(order_id, []),
             runs=runs.get(str(order_id), []),
+            choreographed=str(order_id) in choreographed,
+            is_choreographed_now=choreographed.get(str(order_id), False),
             waits_for_the_relay=str(order_id) in waiting,
             message_is_owed=str(order_id) in owed,
         )

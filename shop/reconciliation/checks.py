@@ -128,9 +128,11 @@ def process(order: Books, now: datetime) -> Breach | None:
     wrong = ""
     if not order.under_way and over and order.status not in _DECIDED[RunStatus(over[-1].status)]:
         wrong = f"its process is {over[-1].status}"
-    elif not order.runs and paid:
+    elif order.choreographed and order.status == "pending" and not order.under_way:
+        wrong = "the contexts are done with it"
+    elif not order.has_a_process and paid:
         wrong = "it was paid for and has no process"
-    elif not order.runs and _waits_too_long(order, now):
+    elif not order.has_a_process and _waits_too_long(order, now):
         wrong = "it has no process and nothing that would start one"
     if not wrong:
         return None

@@ -23,10 +23,11 @@ from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
 from sagas import engine, interventions, registry, tasks
 from sagas.interventions import Action
-from sagas.models import Delivery, Event, Finding, Reconciliation, Run
+from sagas.models import Delivery, Event, Finding, Follower, Reconciliation, Run
 from sagas.reconciliation import Reconciled, reconcile
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive
+from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
@@ -430,19 +431,20 @@ def watched(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator
     watched.close()
 
 
-@pytest.mark.parametrize(
-    ("method", "more", "ends", "states"),
-    [
-        ("tok_visa", {}, "confirmed", 8),
-        ("tok_chargeDeclined", {}, "rejected", 7),
-        ("tok_flaky", {}, "confirmed", 8),
-        ("tok_lostReply", {}, "confirmed", 8),
-        ("tok_down", {}, "rejected", 7),
-        ("tok_visa", {"lines": (("LAMP", 101),)}, "rejected", 5),
-        ("invoice", {}, "confirmed", 7),
-        ("invoice", {"lines": (("LAMP", 2),)}, "rejected", 6),
-    ],
-)
+#: How it is ordered, how it ends, and how many states are seen at least.
+ORDERS: list[tuple[str, dict[str, Any], str, int]] = [
+    ("tok_visa", {}, "confirmed", 8),
+    ("tok_chargeDeclined", {}, "rejected", 7),
+    ("tok_flaky", {}, "confirmed", 8),
+    ("tok_lostReply", {}, "confirmed", 8),
+    ("tok_down", {}, "rejected", 7),
+    ("tok_visa", {"lines": (("LAMP", 101),)}, "rejected", 5),
+    ("invoice", {}, "confirmed", 7),
+    ("invoice", {"lines": (("LAMP", 2),)}, "rejected", 6),
+]
+
+
+@pytest.mark.parametrize(("method", "more", "ends", "states"), ORDERS)
 def test_no_state_an_order_passes_through_is_a_breach(
     watched: Watched, place: Place, method: str, more: dict[str, Any], ends: str, states: int
 ) -> None:
@@ -456,6 +458,45 @@ def test_no_state_an_order_passes_through_is_a_breach(
     assert watched.said == []
     assert not Finding.objects.exists()
     assert len(watched.states) >= states, watched.states
+
+
+@pytest.mark.parametrize(("method", "more", "ends", "_"), ORDERS)
+def test_no_state_of_a_choreographed_order_is_a_breach(
+    watched: Watched, place: Place, method: str, more: dict[str, Any], ends: str, _: int
+) -> None:
+    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    with registry.only(wiring("choreography"), sagas=SAGAS):
+        order = place(method, now=watched.clock(), **more)
+        for _minute in range(8):
+            drive(now=watched.clock)
+            watched.clock.move(seconds=60)
+    order.refresh_from_db()
+    assert order.status == ends
+    assert watched.said == []
+    assert not Finding.objects.exists()
+
+
+def test_a_choreographed_order_that_nobody_goes_on_with_is_found(place: Place) -> None:
+    with registry.only(wiring("choreography"), sagas=SAGAS):
+        order = place()
+        relay(now=timezone.now(), limit=500)
+        turn()
+        assert found() == {}
+        Delivery.objects.update(status="skipped")
+        turn()
+        assert found() == {
+            ("process", str(order.id)): f"Order {order.number} is pending, but the contexts are done with it."
+        }
+
+
+def test_an_order_that_waits_while_the_saga_may_not_start_is_no_breach(place: Place) -> None:
+    place()
+    drive()
+    Follower.objects.filter(name="start-fulfil-order").update(paused_at=timezone.now())
+    place()
+    drive()
+    turn(after=timedelta(minutes=9))
+    assert found() == {}
 
 
 def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watched, place: Place) -> None:

@@ -4,13 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
+from sagas import outbox, registry
+from sagas.definition import Failure
 from sagas.deliveries import deliver
 from sagas.errors import Rejected, Retryable
 from sagas.models import Attempt, Delivery, Event
 from sagas.relay import relay
+from sagas.retry import Retry
+from sagas.subscriptions import Received, Subscription
 from sagas.testing import MovableClock, drive, run_delivery
 
-from .conftest import Script, intervene
+from .conftest import Asked, Script, Told, intervene
 
 Tell = Callable[[str, int], Event]
 
@@ -92,3 +96,78 @@ def test_a_doubled_delivery_message_finds_nothing_to_do(tell: Tell, script: Scri
     for _ in range(3):
         run_delivery(wake_up, now=clock)
     assert script.did == ["told k 1"]
+
+
+# What follows on giving up -------------------------------------------------------------------------------------------
+
+
+def with_follow_up(react: Callable[..., None], gave_up: Callable[..., None], *, outside: bool = False) -> None:
+    registry.register(
+        [
+            Subscription(
+                "tries", event=Told, queue="sagas", react=react, gave_up=gave_up, outside=outside,
+                retry=Retry(attempts=2, base_seconds=10, cap_seconds=10),
+            )
+        ]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize(
+    ("error", "kind", "tries"), [(Rejected("no"), "rejected", 1), (Retryable("busy"), "retryable", 2)]
+)
+def test_what_gives_up_has_something_follow_once_and_holds_up_nobody(
+    tell: Tell, clock: MovableClock, error: Exception, kind: str, tries: int, outside: bool
+) -> None:
+    did: list[str] = []
+
+    def react(received: Received[Told]) -> None:
+        did.append(f"try {received.event.number}")
+        if received.event.number == 1:
+            raise error
+
+    def gave_up(received: Received[Told], failure: Failure) -> None:
+        did.append(f"gave up {received.event.number}: {failure.kind}, {failure.message}")
+
+    with_follow_up(react, gave_up, outside=outside)
+    tell("k", 1)
+    tell("k", 2)
+    for _ in range(3):
+        drive(now=clock)
+        clock.move(seconds=31)
+    assert did == ["try 1"] * tries + [f"gave up 1: {kind}, {error}", "try 2"]
+    first = Delivery.objects.get(subscription="tries", event__data__number=1)
+    assert (first.status, first.finished_at is not None, first.tries.count()) == ("failed", True, tries)
+    assert first.error == f"{type(error).__name__}: {error}"
+
+
+def test_what_follows_is_undone_with_its_events_where_it_fails_and_the_delivery_parked(
+    tell: Tell, clock: MovableClock
+) -> None:
+    def react(_: Received[Told]) -> None:
+        raise Rejected("no")
+
+    def gave_up(received: Received[Told], _: Failure) -> None:
+        outbox.emit(Asked(name="never"), now=received.now)
+        raise ZeroDivisionError("oh")
+
+    with_follow_up(react, gave_up)
+    tell("k", 1)
+    drive(now=clock)
+    parked = Delivery.objects.get(subscription="tries")
+    assert (parked.status, parked.error) == ("parked", "Rejected: no; and then ZeroDivisionError: oh")
+    assert not Event.objects.filter(key="never").exists()
+
+
+def test_what_follows_tells_where_it_came_from(tell: Tell, clock: MovableClock) -> None:
+    def react(_: Received[Told]) -> None:
+        raise Rejected("no")
+
+    def gave_up(received: Received[Told], _: Failure) -> None:
+        outbox.emit(Asked(name="k"), now=received.now)
+
+    with_follow_up(react, gave_up)
+    cause = tell("k", 1)
+    drive(now=clock)
+    told = Event.objects.get(type=Asked.type)
+    assert (told.causation_id, told.correlation_id) == (cause.id, cause.correlation_id)
