@@ -5,12 +5,32 @@ from uuid import UUID
 
 from django.conf import settings
 
+from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, StockReleased, StockReserved
 from notifications import services as notifications
 from notifications.events import NotificationQueued
+from orders.events import OrderConfirmed, OrderPlaced, OrderRejected
+from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentReleased
 from sagas.subscriptions import Received, Subscription, starts
 
-from .processes import fulfil_order_by_events as by_events
 from .processes.fulfil_order import fulfil_order
+from .processes.fulfil_order_by_events import (
+    capture,
+    confirm,
+    does,
+    give_up_payment,
+    hold,
+    notify,
+    parcel,
+    reason_told,
+    refuse_shipment,
+    refuse_stock,
+    reject,
+    releases_payment,
+    reserve,
+    ship,
+    tell,
+    undoes,
+)
 
 
 def send_notification(received: Received[NotificationQueued]) -> None:
@@ -23,15 +43,34 @@ def send_notifications(received: Sequence[Received[NotificationQueued]]) -> set[
 
 
 #: Who begins an order, by the first of `SHOP_COORDINATION`; both have the same place in the log.
-_BEGINS = {"saga": starts(fulfil_order), "choreography": by_events.BEGINS}
-#: Who goes on with it. The saga's runs know by themselves.
-_GOES_ON = {"saga": (), "choreography": by_events.GOES_ON}
-
-
-def wiring(*coordination: str) -> tuple[Subscription, ...]:
-    """Return what reacts to what: the first way begins new orders, the others finish what they began."""
-    return (_BEGINS[coordination[0]], *(one for way in coordination for one in _GOES_ON[way]), *_ALWAYS)
-
+_BEGINS = {
+    # orders.order_placed →
+    "saga": starts(fulfil_order),
+    "choreography": does(reserve, on=OrderPlaced, name=f"start-{fulfil_order.name}", gave_up=refuse_stock),
+}
+#: Who goes on with it.
+_GOES_ON: dict[str, tuple[Subscription, ...]] = {
+    "saga": (),  # the runs know by themselves
+    "choreography": (
+        # inventory.stock_reserved →
+        does(hold, on=StockReserved, gave_up=give_up_payment),
+        does(capture, on=StockReserved, gave_up=give_up_payment),
+        # payments.payment_captured, payments.credit_held →
+        does(ship, on=(PaymentCaptured, CreditHeld), gave_up=refuse_shipment),
+        # inventory.shipment_booked →
+        does(confirm, on=ShipmentBooked),
+        # orders.order_confirmed →
+        does(notify, on=OrderConfirmed, results=parcel),
+        # And back: payments.payment_failed, inventory.shipment_refused →
+        releases_payment(on=(PaymentFailed, ShipmentRefused)),
+        # payments.payment_released →
+        undoes(reserve, on=PaymentReleased),
+        # inventory.stock_released, inventory.stock_refused →
+        does(reject, on=(StockRefused, StockReleased), why=reason_told),
+        # orders.order_rejected →
+        does(tell, on=OrderRejected, why=reason_told),
+    ),
+}
 
 _ALWAYS = (
     # notifications.notification_queued →
@@ -45,8 +84,16 @@ _ALWAYS = (
     ),
 )
 
+
+def wiring(*coordination: str) -> tuple[Subscription, ...]:
+    """Return what reacts to what: the first way begins new orders, the others finish what they began."""
+    return (_BEGINS[coordination[0]], *(one for way in coordination for one in _GOES_ON[way]), *_ALWAYS)
+
+
 #: Runs of these go on even where nothing starts new ones.
 SAGAS = (fulfil_order,)
 WIRING = wiring(*settings.SHOP_COORDINATION)
 #: Switched off, and yet what it reads is a contract.
 DORMANT = wiring("choreography")
+#: All reactions an order has by choreography: it has a process while one of them has something to do.
+CHOREOGRAPHY = tuple(one.name for one in (_BEGINS["choreography"], *_GOES_ON["choreography"]))

@@ -1,8 +1,8 @@
 """The same process as reactions only: nobody conducts it; what one context tells is what the next one begins on.
 
 The steps are those of the saga, and so are the keys of their effects. What the saga's engine does by itself is written
-down here: who begins on what, what follows when a step gives up, and the way back, event by event. docs/coordination.md
-lays the two side by side.
+down in `shop/wiring.py`, with what stands here: who begins on what, what follows when a step gives up, and the way back,
+event by event. docs/coordination.md lays the two side by side.
 
 An order that has a run is the saga's: it is left alone, so that the setting can be changed while orders are under way.
 """
@@ -12,10 +12,10 @@ from typing import Any
 from uuid import UUID
 
 from inventory import services as inventory
-from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, StockReleased, StockReserved
-from orders.events import OrderConfirmed, OrderPlaced, OrderRejected
+from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, StockReserved
+from orders.events import OrderPlaced, OrderRejected
 from payments import services as payments
-from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentReleased
+from payments.events import PaymentFailed
 from sagas import selectors
 from sagas.definition import Call, Failure, Step
 from sagas.errors import Kind
@@ -23,6 +23,9 @@ from sagas.events import DomainEvent
 from sagas.subscriptions import Received, Subscription
 
 from .fulfil_order import fulfil_order, reason_of
+
+reserve, hold, capture, ship, confirm, notify = fulfil_order.steps
+reject, tell = fulfil_order.undone
 
 Events = type[DomainEvent] | tuple[type[DomainEvent], ...]
 #: Keys → what earlier steps handed on, by key.
@@ -88,6 +91,25 @@ def undoes(step: Step, *, on: Events) -> Subscription:
     )
 
 
+def releases_payment(*, on: Events) -> Subscription:
+    """Give back what was charged or kept back, however the order was to be paid, and tell that it is."""
+
+    def react(received: Received[Any]) -> None:
+        _undo(received, hold, capture)
+        if received.event.key not in selectors.runs([received.event.key]):
+            payments.tell_released(order_id=received.event.order_id, now=received.now)
+
+    return Subscription(
+        "then-release-payment",
+        event=on,
+        queue=capture.queue,
+        react=react,
+        outside=True,
+        retry=capture.undo_retry,
+        lease=capture.lease,
+    )
+
+
 def _undo(received: Received[Any], *steps: Step) -> None:
     """Undo those of the steps that the order is meant for."""
     for step in steps:
@@ -139,13 +161,6 @@ def refuse_shipment(received: Received[Any], failure: Failure) -> None:
     inventory.refuse_shipment(order_id=received.event.order_id, reason=reason_of(failure), now=received.now)
 
 
-def release_payment(received: Received[Any]) -> None:
-    """Give back what was charged or kept back, however the order was to be paid, and tell that it is."""
-    _undo(received, _hold, _capture)
-    if received.event.key not in selectors.runs([received.event.key]):
-        payments.tell_released(order_id=received.event.order_id, now=received.now)
-
-
 def reason_told(received: Received[Any]) -> str:
     """Return why it failed, as it was told first."""
     if isinstance(received.event, StockRefused | OrderRejected):
@@ -159,35 +174,4 @@ def reason_told(received: Received[Any]) -> str:
 
 def parcel(keys: Collection[str]) -> dict[str, dict[str, Any]]:
     booked = selectors.told(keys, ShipmentBooked)
-    return {key: {_ship.name: {"tracking_number": event.tracking_number}} for key, event in booked.items()}
-
-
-_reserve, _hold, _capture, _ship, _confirm, _notify = fulfil_order.steps
-_reject, _tell = fulfil_order.undone
-
-#: In the place of the saga's: whichever is wired, each order is begun once.
-BEGINS = does(_reserve, on=OrderPlaced, name=f"start-{fulfil_order.name}", gave_up=refuse_stock)
-
-GOES_ON = (
-    # Forward.
-    does(_hold, on=StockReserved, gave_up=give_up_payment),
-    does(_capture, on=StockReserved, gave_up=give_up_payment),
-    does(_ship, on=(PaymentCaptured, CreditHeld), gave_up=refuse_shipment),
-    does(_confirm, on=ShipmentBooked),
-    does(_notify, on=OrderConfirmed, results=parcel),
-    # And back.
-    Subscription(
-        "then-release-payment",
-        event=(PaymentFailed, ShipmentRefused),
-        queue=_capture.queue,
-        react=release_payment,
-        outside=True,
-        retry=_capture.undo_retry,
-        lease=_capture.lease,
-    ),
-    undoes(_reserve, on=PaymentReleased),
-    does(_reject, on=(StockRefused, StockReleased), why=reason_told),
-    does(_tell, on=OrderRejected, why=reason_told),
-)
-
-fulfil_order_by_events = (BEGINS, *GOES_ON)
+    return {key: {ship.name: {"tracking_number": event.tracking_number}} for key, event in booked.items()}

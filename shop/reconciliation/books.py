@@ -14,7 +14,7 @@ from sagas import selectors as sagas
 from sagas.reconciliation import Look
 from sagas.selectors import OPEN_RUNS
 from shop.money import formatted
-from shop.processes.fulfil_order_by_events import fulfil_order_by_events
+from shop.wiring import CHOREOGRAPHY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ def books(look: Look) -> list[Books]:
     found, balances, credit = orders.by_id(ids), payments.balances(ids), payments.credit_held(ids)
     goods, messages, runs = inventory.goods(ids), notifications.of_orders(ids), sagas.runs(keys)
     without = [key for key in keys if key not in runs]
-    choreographed = sagas.choreographed([one.name for one in fulfil_order_by_events], without) if without else {}
+    choreographed = sagas.choreographed(CHOREOGRAPHY, without) if without else {}
     waiting, owed = sagas.waiting_for_the_relay(keys), sagas.owed("send-notification", keys)
     return [
         Books(

@@ -21,7 +21,7 @@ _NOT_OURS = (
 
 def main() -> int:
     chosen = turned.read(sys.argv[1:])
-    _prepare_environment()
+    _prepare_environment(chosen.coordination)
     lock = own_folder(embedded.var())
     embedded.ensure()
 
@@ -34,7 +34,7 @@ def main() -> int:
         return Run(chosen, embedded.var()).run()
 
 
-def _prepare_environment() -> None:
+def _prepare_environment(coordination: str) -> None:
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     for name, value in turned.HURRIED.items():
@@ -51,6 +51,7 @@ def _prepare_environment() -> None:
         "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "DJANGO_SETTINGS_MODULE": "shop.settings",
+        "SHOP_COORDINATION": coordination,
     }
     # A service manager's stop and a closed terminal are stops like Ctrl-C, which a shell's `&` would have ignored.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

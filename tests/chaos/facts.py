@@ -19,8 +19,11 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from sagas.models import Delivery, Event, Run, StepRun
+from shop.wiring import CHOREOGRAPHY
 
 T = TypeVar("T")
+#: A reaction that gave up with something following from it is over as well.
+_OVER = ("done", "failed")
 #: A killed PostgreSQL is back within seconds; these last for half a minute.
 _TRIES = 300
 _NOBODY = UUID(int=0)
@@ -63,6 +66,8 @@ class OrderFacts:
     parcels: list[tuple[str, datetime]] = field(default_factory=list)
     #: (status, failure)
     runs: list[tuple[str, dict[str, Any] | None]] = field(default_factory=list)
+    #: (subscription, status, error) of each reaction of its choreography
+    reactions: list[tuple[str, str, str]] = field(default_factory=list)
     #: (kind, status)
     notifications: list[tuple[str, str]] = field(default_factory=list)
     mails: list[Mail] = field(default_factory=list)
@@ -105,7 +110,7 @@ def anything_left() -> bool:
     return (
         _open_runs().exists()
         or Event.objects.filter(log_position=None).exists()
-        or Delivery.objects.exclude(status="done").exists()
+        or Delivery.objects.exclude(status__in=_OVER).exists()
     )
 
 
@@ -115,7 +120,7 @@ def left_over() -> list[str]:
     found += [f"event {event} was not relayed" for event in Event.objects.filter(log_position=None)]
     found += [
         f"delivery of {owed.event} to {owed.subscription} is {owed.status}: {owed.error}"
-        for owed in Delivery.objects.exclude(status="done").select_related("event")
+        for owed in Delivery.objects.exclude(status__in=_OVER).select_related("event")
     ]
     found += [
         f"step {step.name} of {step.run}, which is {step.run.status}, is {step.status}"
@@ -157,7 +162,13 @@ def read(mail_folder: Path) -> Facts:
         "charges",
         FakeCharge.objects.all(),
         lambda row: (row.status, row.amount_minor),
-        lambda row: run_keys.get(row.key.partition(":")[0]),
+        lambda row: run_keys.get(row.key.partition(":")[0], _order_of(row.key)),
+    )
+    gather(
+        "reactions",
+        Delivery.objects.filter(subscription__in=CHOREOGRAPHY),
+        lambda row: (row.subscription, row.status, row.error),
+        lambda row: UUID(row.key),
     )
     gather("payments", Payment.objects.all(), lambda row: (row.status, row.amount_minor, row.made_at), own)
     gather("holds", CreditHold.objects.all(), lambda row: (row.status, row.amount_minor, row.held_at), own)
@@ -177,6 +188,12 @@ def read(mail_folder: Path) -> Facts:
         strays=strays,
         left_over=left_over(),
     )
+
+
+def _order_of(key: str) -> UUID | None:
+    """Return the order in a key of the choreography, `order id:step`."""
+    order_id, _, _ = key.partition(":")
+    return UUID(order_id) if len(order_id) == 36 else None
 
 
 def _orders() -> Iterator[OrderFacts]:

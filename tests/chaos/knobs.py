@@ -23,6 +23,7 @@ class Knobs:
         rate: orders asked for a second.
         fault_every: mean seconds between two faults.
         settle: most seconds between the last answer and the last order's end.
+        coordination: of an order, as the shop's setting of that name says.
     """
 
     orders: int
@@ -30,6 +31,7 @@ class Knobs:
     fault_every: float
     seed: int
     settle: float
+    coordination: str = "saga"
 
     @property
     def flow_seconds(self) -> float:
@@ -47,6 +49,7 @@ def read(arguments: Sequence[str]) -> Knobs:
         ("seed", "which orders and faults; drawn and printed if not given"),
     ):
         parser.add_argument(f"--{name}", type=float, default=_from_environment(parser, name), help=what)
+    parser.add_argument("--coordination", choices=["saga", "choreography"], default="saga", help="of an order")
     given = parser.parse_args(arguments)
     # What two cores of their own should bear, restarts included; docs/chaos.md says what happens above that.
     usual: dict[str, float] = {"orders": 8000, "rate": 20, "fault_every": 4}
@@ -62,6 +65,7 @@ def read(arguments: Sequence[str]) -> Knobs:
         fault_every=chosen["fault_every"],
         seed=int(chosen["seed"]),
         settle=chosen["settle"],
+        coordination=given.coordination,
     )
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from statistics import median
 
 from orders.models import Order
-from sagas.models import Run, StepRun
+from sagas.models import Delivery, Event, StepRun
 
 from .asking import CONFIRMED, Ask
 from .faults import Fault
@@ -37,8 +37,12 @@ def recoveries(faults: Sequence[Fault], asked: Sequence[Ask]) -> list[Recovered]
     """Return the kinds of fault in the order of their names, then all of them together."""
     # Progress is what a fault could have held up: new orders, new runs, or steps.
     placed = sorted(Order.objects.values_list("placed_at", flat=True))
-    started = sorted(Run.objects.values_list("started_at", flat=True))
-    finished = StepRun.objects.filter(status__in=["done", "undone"]).values_list("finished_at", flat=True)
+    taken = Event.objects.filter(type="orders.order_placed").values_list("relayed_at", flat=True)
+    started = sorted(moment for moment in taken if moment is not None)
+    finished = [
+        *StepRun.objects.filter(status__in=["done", "undone"]).values_list("finished_at", flat=True),
+        *Delivery.objects.filter(status__in=["done", "failed"]).values_list("finished_at", flat=True),
+    ]
     done = sorted(moment for moment in finished if moment is not None)
     progress = {"web": placed, "relay": started, "beat": started}
     # Orders whose own provider keeps them waiting say nothing of a fault.

@@ -57,7 +57,10 @@ def _what_happened(report: Report) -> str:
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(report.statuses.items()))
     ends = [f"{one.name} ({', '.join(map(str, one.own_ends))})" for one in report.processes if one.own_ends]
     lines = (
-        f"[bold]Chaos[/]: {knobs.orders} orders at {knobs.rate:g} a second, {report.faults} faults, SEED={knobs.seed}",
+        (
+            f"[bold]Chaos[/]: {knobs.orders} orders at {knobs.rate:g} a second, by {knobs.coordination},"
+            f" {report.faults} faults, SEED={knobs.seed}"
+        ),
         f"Shorter than in production: {report.settings}",
         f"Orders: {statuses}; asked for {report.flow_seconds:.0f} s, all ended {report.settle_seconds:.1f} s later",
         (

@@ -85,16 +85,31 @@ def _ended(ask: Ask, order: OrderFacts) -> Iterator[str]:
         yield f"is {order.status}"
     elif outcome not in ask.outcomes and not (order.status == "rejected" and "*" in ask.outcomes):
         yield f"became {outcome} ({order.reason}) and should be {' or '.join(sorted(ask.outcomes))}"
+    if order.reactions:
+        yield from _ended_among_themselves(order)
+        return
     expected = "completed" if order.status == "confirmed" else "compensated"
     if [status for status, _ in order.runs] != [expected]:
         yield f"is {order.status}, its runs are {order.runs}"
+
+
+def _ended_among_themselves(order: OrderFacts) -> Iterator[str]:
+    if order.runs:
+        yield f"was choreographed, and has runs: {order.runs}"
+    gave_up = [name for name, status, _ in order.reactions if status == "failed"]
+    if len(gave_up) != (order.status == "rejected"):
+        yield f"is {order.status}, {gave_up} gave up"
+    if [name for name, *_ in order.reactions].count("start-fulfil-order") != 1:
+        yield f"was begun by {order.reactions}"
 
 
 def _outcome(order: OrderFacts) -> str:
     """Return `confirmed`, or the name of the error it was rejected for."""
     if order.status == "confirmed":
         return CONFIRMED
-    return ", ".join(failure["error"] for _, failure in order.runs if failure) or order.status
+    failed = [failure["error"] for _, failure in order.runs if failure]
+    failed += [error.partition(":")[0] for _, status, error in order.reactions if status == "failed"]
+    return ", ".join(failed) or order.status
 
 
 def _charged(_: Ask, order: OrderFacts) -> Iterator[str]:

@@ -8,8 +8,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
+from sagas import registry
 from sagas.relay import relay
 from sagas.testing import Broker
+from shop.wiring import SAGAS, wiring
 
 Place = Callable[..., Order]
 
@@ -33,6 +35,19 @@ TOGETHER = {
     "orders.confirm_order": 12,
     "notifications.notify_customer": 12,
     "notifications.send_notification": 16,
+}
+
+
+#: The same order by choreography: each reaction is a delivery, and the relay comes round after each.
+CHOREOGRAPHED = {
+    "relay": 55,
+    "inventory.start_fulfil_order": 18,
+    "payments.then_hold_credit": 11,
+    "payments.then_capture_payment": 25,
+    "inventory.then_book_shipment": 20,
+    "orders.then_confirm_order": 16,
+    "notifications.then_notify_customer": 19,
+    "notifications.send_notification": 15,
 }
 
 
@@ -67,3 +82,11 @@ def test_a_batch_costs_as_many_statements_for_a_hundred_orders_as_for_two(place:
         for _ in range(count):
             place(lines=(("MUG", 1),))
         assert cost() == TOGETHER
+
+
+def test_a_choreographed_order_costs_so_many_statements(place: Place) -> None:
+    with registry.only(wiring("choreography"), sagas=SAGAS):
+        place()
+        cost()
+        place()
+        assert cost() == CHOREOGRAPHED
