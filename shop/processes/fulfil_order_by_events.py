@@ -1,8 +1,8 @@
 """The same process as reactions only: nobody conducts it; what one context tells is what the next one begins on.
 
 The steps are those of the saga, and so are the keys of their effects. What the saga's engine does by itself is written
-down in `shop/wiring.py`, with what stands here: who begins on what, what follows when a step gives up, and the way back,
-event by event. docs/coordination.md lays the two side by side.
+down in `shop/wiring.py`, with what stands here: who begins on what, what follows when a step gives up, the way back.
+docs/coordination.md lays the two side by side.
 
 An order that has a run is the saga's: it is left alone, so that the setting can be changed while orders are under way.
 """
