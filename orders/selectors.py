@@ -16,6 +16,7 @@ __all__ = [
     "ids_after",
     "numbered",
     "numbers",
+    "of_customer",
     "order",
     "orders",
     "pending",
@@ -40,6 +41,13 @@ def numbers(order_ids: Collection[UUID]) -> dict[UUID, str]:
 def numbered(number: str) -> UUID | None:
     """Return the id of the order people call so."""
     return Order.objects.filter(number=number).values_list("id", flat=True).first()
+
+
+def of_customer(email: str, *, since: datetime | None = None, limit: int) -> list[Order]:
+    """Return the newest orders of a customer, without their lines."""
+    mine = Order.objects.filter(customer_email__in={email, email.lower()})
+    mine = mine if since is None else mine.filter(placed_at__gt=since)
+    return list(mine.order_by("-id")[:limit])
 
 
 def products(skus: Iterable[str]) -> dict[str, Product]:

@@ -291,7 +291,14 @@ class FollowerAdmin(ActAdmin):
     search_help_text = "A whole name."
     ordering = ("name",)
     inlines = (InterventionInline,)
-    fields = ("name", ("state", "paused_at"), ("events", "waiting"), ("parked", "seconds"), ("position", "began_at"))
+    fields = (
+        "name",
+        ("state", "paused_at"),
+        "error",
+        ("events", "waiting"),
+        ("parked", "seconds"),
+        ("position", "began_at"),
+    )
     readonly_fields = ("state", "events", "waiting", "parked", "seconds")
 
     def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
@@ -304,7 +311,10 @@ class FollowerAdmin(ActAdmin):
             follower.lag = next((lag for lag in lags if lag.name == follower.name), None)
         return follower
 
-    @labelled("status", {"following": "success", "catching up": "info", "paused": "warning", "unknown": "danger"})
+    @labelled(
+        "status",
+        {"following": "success", "catching up": "info", "paused": "warning", "unknown": "danger", "stopped": "danger"},
+    )
     def state(self, follower: Any) -> str:
         return str(follower.lag.status)
 

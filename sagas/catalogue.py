@@ -141,7 +141,7 @@ def _section(contract: Contract) -> Iterator[str]:
     yield ""
     told = [f"Of one {event.aggregate.replace('_', ' ')}, in order by `key`", f"compatibility: {event.compatibility}"]
     if event.replaces is not None:
-        left = _readers(registry.reactions_to(event.replaces.type))
+        left = _readers(registry.readers_of(event.replaces.type))
         told.append(f"takes the place of `{event.replaces.type}`, whose readers are {left}")
     yield "; ".join(told) + "."
     yield ""

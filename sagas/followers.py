@@ -51,7 +51,7 @@ def of_subscriptions(now: datetime) -> tuple[int, list[Follower]]:
 
 
 def begin(*, now: datetime) -> None:
-    """Write followers of subscriptions that are new, at the end of the log or its beginning, as they want it.
+    """Write followers of what is new: subscriptions at the end of the log or its beginning, read models at that.
 
     Transaction: opens one.
     Idempotent: by name.
@@ -65,4 +65,7 @@ def begin(*, now: datetime) -> None:
                 for one in registry.subscriptions()
             ),
             ignore_conflicts=True,
+        )
+        Follower.objects.bulk_create(
+            (Follower(name=one.name, position=0, began_at=now) for one in registry.read_models()), ignore_conflicts=True
         )

@@ -82,11 +82,15 @@ class Event(models.Model):
 class Follower(models.Model):
     """Who follows the event log, and how far it has come."""
 
-    #: Of a subscription.
+    #: Of a subscription, or of a read model.
     name = models.CharField(primary_key=True, max_length=100)
-    #: Position in the log up to which every event is owed to it.
+    #: Position in the log up to which every event is owed to it, or is in it.
     position = models.BigIntegerField()
     began_at = models.DateTimeField()
+    #: When a read model last took something in.
+    moved_at = models.DateTimeField(null=True, blank=True)
+    #: Why a read model stopped in front of the next event.
+    error = models.TextField(blank=True, default="", db_default="")
     #: While it is set, the position stands still and nothing of what is owed is done.
     paused_at = models.DateTimeField(null=True, blank=True)
 

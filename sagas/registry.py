@@ -3,16 +3,20 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .definition import Saga
 from .errors import DefinitionError, UnknownSagaError
 from .reconciliation import Check, Walk
 from .subscriptions import Start, Subscription
 
+if TYPE_CHECKING:
+    from .readmodels import ReadModel
+
 _sagas: dict[str, Saga[Any]] = {}
 _subscriptions: dict[str, Subscription] = {}
 _dormant: list[Subscription] = []
+_read_models: dict[str, "ReadModel"] = {}
 _checks: dict[str, Check] = {}
 _walks: dict[str, Walk] = {}
 
@@ -142,6 +146,26 @@ def readers_of(event_type: str) -> list[Subscription]:
     """Return all that reads events of a type, switched on or off; those of one name once."""
     readers = {subscription.name: subscription for subscription in (*_dormant, *_subscriptions.values())}
     return [subscription for subscription in readers.values() if event_type in subscription.events]
+
+
+def register_read_models(models: "Iterable[ReadModel]") -> None:
+    """Make read models known.
+
+    Raises:
+        DefinitionError: two of them, or one and a subscription, share a name.
+    """
+    for model in models:
+        if model.name in _read_models or model.name in _subscriptions:
+            raise DefinitionError(f"two followers of the log are called {model.name!r}")
+        _read_models[model.name] = model
+
+
+def read_models() -> "list[ReadModel]":
+    return list(_read_models.values())
+
+
+def read_model(name: str) -> "ReadModel | None":
+    return _read_models.get(name)
 
 
 def register_checks(checks: Iterable[Check], walks: Iterable[Walk] = ()) -> None:

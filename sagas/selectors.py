@@ -60,6 +60,7 @@ class Lag:
         seconds: age of the oldest event that is not done, parked ones aside; 0 if there is none.
         paused_at: since when it stands still.
         is_known: this code has it; otherwise nobody takes it on.
+        error: why a read model stopped in front of the next event.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Lag:
     seconds: float
     paused_at: datetime | None
     is_known: bool
+    error: str = ""
 
     @property
     def status(self) -> str:
@@ -76,6 +78,8 @@ class Lag:
             return "paused"
         if not self.is_known:
             return "unknown"
+        if self.error:
+            return "stopped"
         return "catching up" if self.events else "following"
 
     @property
@@ -84,7 +88,8 @@ class Lag:
         parts = [f"{self.events:,} events to come"] if self.events else []
         parts += [f"{self.waiting:,} deliveries wait"] if self.waiting else []
         parts += [f"the oldest for {self.seconds:,.0f} s"] if parts else ["nothing waits"]
-        return ", ".join([*parts, f"{self.parked:,} parked"] if self.parked else parts)
+        parts += [f"{self.parked:,} parked"] if self.parked else []
+        return ", ".join([*parts, self.error] if self.error else parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +163,8 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
         parked=owed.get("stopped", 0),
         seconds=max(0.0, (now - min(moments)).total_seconds()) if moments else 0.0,
         paused_at=row.paused_at,
-        is_known=registry.subscription(row.name) is not None,
+        is_known=registry.subscription(row.name) is not None or registry.read_model(row.name.split(":")[0]) is not None,
+        error=row.error,
     )
 
 

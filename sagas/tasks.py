@@ -18,7 +18,7 @@ from celery.exceptions import Ignore
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
-from . import clock, deliveries, engine, interventions, registry, selectors, undo
+from . import clock, deliveries, engine, interventions, readmodels, registry, selectors, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
@@ -37,6 +37,8 @@ _BATCH_SECONDS = 10.0
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
 _swept_at = 0.0
+#: Most seconds one message works on read models that are behind.
+_FOLLOW_SECONDS = 5.0
 #: Most seconds one message of the reconciliation works on a backlog.
 _RECONCILE_SECONDS = 5.0
 _RELAY_QUEUE = "relay"
@@ -285,6 +287,15 @@ def sweep() -> None:
         all_of_them.callback(work_on_interventions)
         all_of_them.callback(lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)))
         all_of_them.callback(lambda: send(sweep_once(now=now, limit=limit)))
+
+
+@shared_task(name="sagas.follow", store_errors_even_if_ignored=False)
+def follow() -> None:
+    """Take read models on until they are at the end of the log, or the next beat takes over."""
+    until = time.monotonic() + _FOLLOW_SECONDS
+    while readmodels.follow(now=clock.now()):
+        if time.monotonic() > until:
+            return
 
 
 # On the queue of the error callbacks: a turn that takes long holds up neither relay nor sweep, and it goes on, to say

@@ -35,6 +35,7 @@ from sagas import clock, workpages
 from sagas import selectors as sagas
 from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 
+from .models import CustomerOrder, SalesOfDay
 from .money import formatted
 from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
 from .pages.order_page import Line, Shown, ago, poll_ms
@@ -353,6 +354,41 @@ def _is_uuid(text: str) -> bool:
 
 for _model in (TaskResult, GroupResult, User, Group):
     admin.site.unregister(_model)
+
+
+@admin.register(SalesOfDay)
+class SalesOfDayAdmin(InspectAdmin):
+    """What was sold, by day and product; about a second behind."""
+
+    list_display = ("day", "sku", "name", "orders", "quantity", "total")
+    list_display_links = ("day", "sku")
+    search_fields = ("sku",)
+    search_help_text = "A whole SKU."
+    list_filter = ("day",)
+    ordering = ("-day", "sku")
+
+    @admin.display(description="total")
+    def total(self, row: SalesOfDay) -> str:
+        return formatted(row.total_minor, row.currency)
+
+
+@admin.register(CustomerOrder)
+class CustomerOrderAdmin(InspectAdmin):
+    """Orders as their customers see them; about a second behind."""
+
+    list_display = ("number", "customer_email", "state", "contents", "total", "paid", "tracking_number", "told_at")
+    list_display_links = ("number",)
+    search_fields = ("number", "customer_email", "order_id")
+    search_help_text = "A whole number, e-mail or id."
+    ordering = ("-placed_at",)
+
+    @labelled("status", {name.lower(): colour for name, colour in _STATUS_COLOURS.items()})
+    def state(self, row: CustomerOrder) -> str:
+        return row.status
+
+    @admin.display(description="total")
+    def total(self, row: CustomerOrder) -> str:
+        return formatted(row.total_minor, row.currency)
 
 
 @admin.register(TaskResult)

@@ -14,9 +14,10 @@ class ShopConfig(AppConfig):
         from .keys import KEY_NAMES
         from .reconciliation.checks import CHECKS
         from .reconciliation.walks import WALKS
-        from .wiring import DORMANT, SAGAS, WIRING
+        from .wiring import DORMANT, READ_MODELS, SAGAS, WIRING
 
         registry.register(WIRING, sagas=SAGAS, dormant=DORMANT)
+        registry.register_read_models(READ_MODELS)
         registry.name_keys(KEY_NAMES)
         registry.register_checks((*overdue.CHECKS, *CHECKS), WALKS)
         tasks.register_tasks()

@@ -22,6 +22,13 @@ def url(name: str, schemes: Sequence[str], example: str) -> str:
     return found
 
 
+def redis_of(broker_url: str) -> str:
+    """Return how a plain client calls the Redis that is the broker; empty if it is none."""
+    if not broker_url.startswith("redis"):
+        return ""
+    return broker_url.replace("redis+socket:", "unix:", 1).replace("virtual_host=", "db=", 1)
+
+
 def required(name: str) -> str:
     try:
         found: str = env.str(name)

@@ -202,6 +202,13 @@ if CELERY_BROKER_URL.startswith("redis"):
 #: other way round.
 SAGAS_BULK_PRIORITY, SAGAS_ALONE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
 
+#: Where the customers' feed lives, a Redis: the broker's, unless told otherwise. Empty, it is read from the database.
+FEED_REDIS_URL = (
+    environment.url("FEED_REDIS_URL", ("redis", "rediss", "unix"), "redis://host:6379/1")
+    if "FEED_REDIS_URL" in env
+    else environment.redis_of(CELERY_BROKER_URL)
+)
+
 # A queue for each context, one for the engine, one for its relay; a worker without `-Q` serves them all.
 # Each has a routing key of its own: with the default one a message would land in all of them.
 CELERY_TASK_QUEUES = [

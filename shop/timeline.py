@@ -307,7 +307,7 @@ def _attempt(title: str, attempt: Attempt) -> Entry:
 
 
 def _delivery(delivery: Delivery, event: Event) -> Iterator[Entry]:
-    title, waits = words(delivery.subscription), _is_retried(delivery)
+    title, waits = _called(delivery.subscription), _is_retried(delivery)
     yield Entry(
         # Not tried yet, it is owed since the relay took the event on.
         at=delivery.started_at or event.relayed_at or event.occurred_at,
@@ -338,7 +338,7 @@ def _delivery_detail(delivery: Delivery) -> str:
     if _is_retried(delivery):
         policy = None if subscription is None else subscription.retry
         return f"Failed {_times(delivery.attempts)}{_of(policy)}; it will be tried again."
-    if delivery.status == DeliveryStatus.PARKED:
+    if delivery.status in (DeliveryStatus.PARKED, DeliveryStatus.FAILED):
         return f"Gave up after {_tries(delivery.attempts)}: {_error(delivery)}"
     return f"at try {delivery.attempts}" if delivery.attempts > 1 else ""
 
@@ -362,7 +362,13 @@ def _standing(order_id: UUID, journal: Journal) -> Standing:
         run_id=None if run is None else run.id,
         run_status="" if run is None else run.status,
         step="" if row is None else row.name,
-        sentence=" ".join([_sentence(run, row), *(_gave_up(delivery) for delivery in parked), *_still(under_way, run)]),
+        sentence=" ".join(
+            [
+                _sentence(run, row) if run is not None or not owed else _among_themselves(order, under_way, parked),
+                *(_gave_up(delivery) for delivery in parked),
+                *_still(under_way, run),
+            ]
+        ).strip(),
         reason=_reason(run, parked),
         next_try_at=row.held_until if row is not None and _waits(row) else min(tries, default=None),
         live=unstarted or bool(under_way) or (run is not None and run.status in sagas.LIVE_RUNS),
@@ -398,6 +404,30 @@ def _sentence(run: Run | None, row: StepRun | None) -> str:
     }[RunStatus(run.status)]
 
 
+def _among_themselves(order: orders.Order, under_way: list[Delivery], parked: list[Delivery]) -> str:
+    """Say where an order stands that no run conducts: the contexts react to each other's events."""
+    if under_way:
+        return _next_reaction(under_way[0])
+    if parked:
+        return ""  # which follows
+    return {
+        "pending": "What comes next begins in a moment.",
+        "confirmed": "Everything is done.",
+        "rejected": f"It could not be fulfilled: {_ended(order.reason)} All that had been done for it is undone.",
+    }.get(order.status, f"It was called off: {_ended(order.reason)}")
+
+
+def _next_reaction(delivery: Delivery) -> str:
+    title = f"“{_called(delivery.subscription)}”"
+    if not _is_retried(delivery):
+        return f"{title} is under way." if delivery.status == DeliveryStatus.RUNNING else f"{title} is next."
+    return f"{title} did not work {_times(delivery.attempts)}: {_ended(_error(delivery))} It will be tried again."
+
+
+def _called(subscription: str) -> str:
+    return words(subscription.removeprefix("then-"))
+
+
 def _now(row: StepRun | None) -> str:
     if row is None:
         return ""
@@ -411,7 +441,7 @@ def _now(row: StepRun | None) -> str:
 
 def _gave_up(delivery: Delivery) -> str:
     tries = _tries(delivery.attempts)
-    return f"“{words(delivery.subscription)}” gave up after {tries} and needs a person: {_ended(_error(delivery))}"
+    return f"“{_called(delivery.subscription)}” gave up after {tries} and needs a person: {_ended(_error(delivery))}"
 
 
 def _error(delivery: Delivery) -> str:

@@ -31,6 +31,9 @@ from .processes.fulfil_order_by_events import (
     tell,
     undoes,
 )
+from .readmodels.feed import feed
+from .readmodels.order_list import order_list
+from .readmodels.sales import sales
 
 
 def send_notification(received: Received[NotificationQueued]) -> None:
@@ -95,5 +98,7 @@ SAGAS = (fulfil_order,)
 WIRING = wiring(*settings.SHOP_COORDINATION)
 #: Switched off, and yet what it reads is a contract.
 DORMANT = wiring("choreography")
+#: What follows the log to answer questions.
+READ_MODELS = (sales, order_list, feed)
 #: All reactions an order has by choreography: it has a process while one of them has something to do.
 CHOREOGRAPHY = tuple(one.name for one in (_BEGINS["choreography"], *_GOES_ON["choreography"]))

@@ -1,14 +1,14 @@
 """The HTTP API; its OpenAPI page is /api/docs. What it refuses, it refuses as a problem document: `problems.py`."""
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from ninja import NinjaAPI, Status
+from ninja import NinjaAPI, Query, Status
 from ninja.security import HttpBearer
 
 from orders import selectors as catalogue
@@ -18,11 +18,20 @@ from orders.selectors import Order
 from sagas import clock
 from shop.importing.placing import KEY_PREFIX
 from shop.money import formatted
+from shop.readmodels import feed, order_list
 from shop.timeline import story
 
 from . import health as shop_health
 from .problems import MEDIA_TYPE, Refused, StrictJson, handle_errors, problem
-from .schemas import HealthOut, IdempotencyKey, OrderIn, OrderOut, OrderStoryOut
+from .schemas import (
+    CustomerOrderOut,
+    FeedEntryOut,
+    HealthOut,
+    IdempotencyKey,
+    OrderIn,
+    OrderOut,
+    OrderStoryOut,
+)
 
 logger = structlog.get_logger(__name__)
 
@@ -178,6 +187,35 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
         "run": run if standing.run_id else None,
         "timeline": timeline,
     }
+
+
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@api.get(
+    "/customers/{email}/orders",
+    operation_id="list_orders_of_customer",
+    response=list[CustomerOrderOut],
+    tags=["customers"],
+    summary="List a customer's orders",
+    openapi_extra=_problems(s401="The token is missing or wrong.", s422="The limit is not 1 to 100."),
+)
+def list_orders_of_customer(request: HttpRequest, email: str, limit: Limit = 20) -> Any:  # noqa: ARG001
+    """Return the newest orders of a customer, as a read model keeps them: about a second behind."""
+    return order_list.of_customer(email, limit=limit)
+
+
+@api.get(
+    "/customers/{email}/feed",
+    operation_id="get_feed_of_customer",
+    response=list[FeedEntryOut],
+    tags=["customers"],
+    summary="See what happened to a customer's orders",
+    openapi_extra=_problems(s401="The token is missing or wrong.", s422="The limit is not 1 to 100."),
+)
+def get_feed_of_customer(request: HttpRequest, email: str, limit: Limit = 20) -> Any:  # noqa: ARG001
+    """Return the newest entries first. What was ordered is there at once; what became of it, about a second later."""
+    return feed.of_customer(email, limit=limit)
 
 
 @api.get(

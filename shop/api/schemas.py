@@ -123,6 +123,33 @@ class OrderStoryOut(OrderOut):
     timeline: list[EntryOut]
 
 
+class CustomerOrderOut(_Told):
+    """An order as its customer's page shows it; up to some seconds old."""
+
+    order_id: UUID
+    number: str
+    status: str
+    reason: str
+    currency: str
+    total_minor: int
+    contents: str
+    placed_at: datetime
+    decided_at: datetime | None
+    paid: bool
+    tracking_number: str
+    told_at: datetime | None
+
+
+class FeedEntryOut(_Told):
+    """One thing that happened to an order of a customer; further words may come."""
+
+    order_id: UUID
+    number: str
+    what: str = Field(examples=["placed", "confirmed", "rejected", "cancelled", "shipped", "refunded"])
+    note: str
+    at: datetime = Field(validation_alias="moment")
+
+
 class HealthOut(BaseModel):
     status: str
     database: bool

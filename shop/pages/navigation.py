@@ -59,6 +59,11 @@ UNFOLD: dict[str, Any] = {
             ),
             _group("Messages", _item("Messages", "mail", "notifications.notification")),
             _group(
+                "Figures",
+                _item("Sales by day", "bar_chart", "shop.salesofday"),
+                _item("As customers see them", "visibility", "shop.customerorder"),
+            ),
+            _group(
                 "Processes",
                 _item("Work queue", "front_hand", "sagas.run") | {"link": reverse_lazy("admin:sagas_queue")},
                 _item("Findings", "balance", "sagas.finding"),

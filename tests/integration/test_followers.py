@@ -12,6 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
+from sagas import registry
 from sagas.models import Follower, Intervention, Run
 from sagas.relay import relay
 from sagas.testing import drive
@@ -103,9 +104,9 @@ def test_who_may_only_look_has_no_buttons_and_is_refused(place: Place) -> None:
 def test_a_terminal_shows_them_and_pauses_one(place: Place) -> None:
     place()
     drive()
-    assert [line.split() for line in sagas("followers").splitlines()] == [
-        [name, "following", "nothing", "waits"] for name in NAMES
-    ]
+    shown = [line.split() for line in sagas("followers").splitlines()]
+    assert [line for line in shown if line[0] in NAMES] == [[name, "following", "nothing", "waits"] for name in NAMES]
+    assert {line[0] for line in shown} - set(NAMES) == {model.name for model in registry.read_models()}
     said = sagas("pause", "--subscription", "send-notification", "--reason", "the mail server moves", "--by", "ada")
     assert said == "Done: pause send-notification. It is paused now.\n"
     told = {each["name"]: each for each in json.loads(sagas("followers", "--json"))}

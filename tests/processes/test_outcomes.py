@@ -16,7 +16,9 @@ from payments.services import open_credit
 from sagas import registry
 from sagas.errors import Rejected, Retryable
 from sagas.models import Delivery, Event, Run
+from sagas.relay import relay
 from sagas.testing import MovableClock, drive
+from shop.timeline import standing, timeline
 from shop.wiring import SAGAS, wiring
 
 Place = Callable[..., Order]
@@ -249,6 +251,36 @@ def test_orders_of_the_choreography_are_finished_when_the_setting_changes_back(
     assert {outcome(order)["order"][0] for order in (first, second)} == {"confirmed"}
     assert list(Run.objects.values_list("key", flat=True)) == [str(second.id)]
     assert sorted(FakeCharge.objects.values_list("status", flat=True)) == ["charged", "charged"]
+
+
+def test_the_page_of_a_choreographed_order_says_where_it_stands_and_why(
+    place: Place, clock: MovableClock, choreography: None
+) -> None:
+    said = []
+    order = place("tok_flaky", now=clock())
+    said.append(standing(order.id).sentence)
+    relay(now=clock(), limit=500)
+    said.append(standing(order.id).sentence)
+    clock.move(minutes=1)
+    drive(now=clock)
+    said.append(standing(order.id).sentence)
+    assert standing(order.id).live
+    for _ in range(5):
+        clock.move(minutes=1)
+        drive(now=clock)
+    said.append(standing(order.id).sentence)
+    assert not standing(order.id).live
+    declined = place("tok_chargeDeclined", now=clock())
+    drive(now=clock)
+    said.append(standing(declined.id).sentence)
+    assert said == [
+        "The order is saved; its process starts in a moment.",
+        "“Start fulfil order” is next.",
+        "“Capture payment” did not work once: The payment provider is busy (503). It will be tried again.",
+        "Everything is done.",
+        "It could not be fulfilled: Your card was declined. All that had been done for it is undone.",
+    ]
+    assert ("Capture payment", "failed") in {(entry.title, entry.status) for entry in timeline(declined.id)}
 
 
 def test_money_that_cannot_be_given_back_waits_for_a_person_before_the_customer_is_told(

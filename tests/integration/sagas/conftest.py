@@ -93,6 +93,7 @@ def saga(script: Script, transactional_db: None, monkeypatch: pytest.MonkeyPatch
     )  # fmt: skip
     monkeypatch.setattr(registry, "_sagas", {})
     monkeypatch.setattr(registry, "_subscriptions", {})
+    monkeypatch.setattr(registry, "_read_models", {})
     registry.register(
         (
             starts(saga),

@@ -3,8 +3,9 @@
 from typing import Any, ClassVar
 
 import pytest
+from django.db import transaction
 
-from sagas import registry
+from sagas import outbox, registry
 from sagas.definition import Call, Pivot, Result, Saga, Step
 from sagas.events import Data
 from sagas.models import Delivery, Event, Run
@@ -99,3 +100,48 @@ def test_what_cannot_be_lifted_parks_alone(seen: list[str], script: Script, cloc
             clock.move(hours=1)
     assert dict(Delivery.objects.values_list("key", "status")) == {"k": "parked", "other": "done"}
     assert "KeyError" in Delivery.objects.get(key="k").error
+
+
+# A breaking change: a second type beside the first ------------------------------------------------------------------
+
+
+class ToldInGross(Told):
+    """Counts in dozens, which who reads `Told` would take for pieces: a breaking change."""
+
+    type: ClassVar[str] = "tests.told_in_gross"
+    replaces = Told
+
+
+def test_a_second_type_runs_beside_the_first_until_its_last_reader_has_moved(
+    transactional_db: None, clock: MovableClock
+) -> None:
+    seen: list[tuple[str, str, int]] = []
+
+    def reader(name: str, event: type[Told]) -> Subscription:
+        def react(received: Received[Told]) -> None:
+            seen.append((name, received.event.type, received.event.number))
+
+        return Subscription(name, event=event, queue="sagas", react=react)
+
+    def publish(number: int) -> None:
+        with transaction.atomic():
+            outbox.emit(Told(name="k", number=12 * number), ToldInGross(name="k", number=number), now=clock())
+
+    with registry.only([reader("early", Told), reader("late", Told)]):
+        emit(Told(name="k", number=12), clock)
+        drive(now=clock)
+    with registry.only([reader("early", ToldInGross), reader("late", Told)]):
+        publish(2)
+        drive(now=clock)
+        assert [one.name for one in registry.readers_of(Told.type)] == ["late"]
+    with registry.only([reader("early", ToldInGross), reader("late", ToldInGross)]):
+        assert registry.readers_of(Told.type) == []
+        emit(ToldInGross(name="k", number=3), clock)
+        drive(now=clock)
+    # Each reader got each of the three facts once, in their order, whenever it moved.
+    assert [each[1:] for each in seen if each[0] == "early"] == [
+        ("tests.told", 12), ("tests.told_in_gross", 2), ("tests.told_in_gross", 3)
+    ]  # fmt: skip
+    assert [each[1:] for each in seen if each[0] == "late"] == [
+        ("tests.told", 12), ("tests.told", 24), ("tests.told_in_gross", 3)
+    ]  # fmt: skip

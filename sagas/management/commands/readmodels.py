@@ -1,0 +1,61 @@
+"""`manage.py readmodels`: how far read models are, and building one anew from the log while the old one serves."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ... import clock, readmodels, registry, selectors
+from ...progressbar import progress
+
+
+class Command(BaseCommand):
+    """Prints; what it does stands in `sagas.readmodels`."""
+
+    help = "List the read models, or rebuild one from the event log while the old one serves."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+        actions.add_parser("list", help="the read models, and how far each is behind")
+        rebuild = actions.add_parser(
+            "rebuild", help="build NAME anew from the log, compare it with the old one, let it take its place"
+        )
+        rebuild.add_argument("name", choices=[model.name for model in registry.read_models()])
+        rebuild.add_argument("--compare", action="store_true", help="only compare: the old one stays")
+        rebuild.add_argument("--anew", action="store_true", help="forget a rebuild that was begun and stopped")
+        rebuild.add_argument("--portion", type=int, default=readmodels.PORTION, help="events of one transaction")
+
+    def handle(self, *_: Any, action: str, **options: Any) -> None:
+        if action == "list":
+            self._list()
+        else:
+            self._rebuild(**options)
+
+    def _list(self) -> None:
+        known = {model.name for model in registry.read_models()}
+        for lag in selectors.followers(now=clock.now()):
+            if lag.name.split(":")[0] in known:
+                self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+
+    def _rebuild(self, name: str, *, compare: bool, anew: bool, portion: int, **_: Any) -> None:
+        model = registry.read_model(name)
+        if model is None or portion < 1:
+            raise CommandError("--portion is a number of events, 1 at least.")
+        if anew:
+            readmodels.drop_rebuild(model)
+        done, total = readmodels.begin_rebuild(model, now=clock.now())
+        if done:
+            self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")
+        try:
+            with progress(f"Rebuild of {name}", total, self.stdout.write) as show:
+                while (position := readmodels.rebuild(model, now=clock.now(), limit=portion)) is not None:
+                    show(position, f"{position:,} events")
+            found = readmodels.finish_rebuild(model, now=clock.now(), swap=not compare)
+        except readmodels.RebuildStoppedError as stopped:
+            raise CommandError(str(stopped)) from None
+        for table, (only_old, only_new) in found.differences.items():
+            same = not (only_old or only_new)
+            said = "the same" if same else f"{only_old:,} only in the old copy, {only_new:,} only in the new one"
+            self.stdout.write(f"{table}: {said}")
+        took = "has taken the place of the old one" if found.swapped else "was compared, the old one stays"
+        self.stdout.write(f"{name}, rebuilt from {found.position:,} events, {took}.")

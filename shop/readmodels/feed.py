@@ -1,0 +1,213 @@
+"""A customer's feed in Redis: what happened to their orders, newest first.
+
+It is behind the log by about a second. Whoever reads it sees their own order at once all the same: the orders that are
+newer than the feed are read from the database and laid on top. So it also works while Redis is away or was emptied.
+
+Keys, `g` being the generation that serves: `feed` → hash of `g`; `feed:g` → hash of `position` and `as_of`; and
+`feed:g:e-mail` → sorted set of entries by time in milliseconds. An entry is the same text whoever writes it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import structlog
+from django.conf import settings
+from redis import Redis
+from redis.exceptions import RedisError
+
+from inventory.events import ShipmentBooked
+from orders import selectors as orders
+from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
+from payments.events import PaymentRefunded
+from sagas import selectors
+from sagas.readmodels import Difference, ReadModel, Recorded
+
+logger = structlog.get_logger(__name__)
+
+#: Entries kept of a customer.
+LENGTH = 100
+#: An order may become visible so much later than its moment says.
+_LATE = timedelta(minutes=1)
+_ROOT = "feed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a feed; `at` in milliseconds since 1970, UTC."""
+
+    order_id: str
+    number: str
+    what: str
+    note: str
+    at: int
+
+    @property
+    def moment(self) -> datetime:
+        return datetime.fromtimestamp(self.at / 1000, UTC)
+
+
+def _redis() -> Any:
+    """Return a client; an answer that takes longer than a second is none.
+
+    Raises:
+        RedisError: there is none for a shop whose broker is no Redis, and that has set no FEED_REDIS_URL.
+    """
+    if not settings.FEED_REDIS_URL:
+        raise RedisError("FEED_REDIS_URL is not set")
+    return _client(settings.FEED_REDIS_URL)
+
+
+@cache
+def _client(url: str) -> Any:
+    return Redis.from_url(url, decode_responses=True, socket_timeout=1, socket_connect_timeout=1)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def of_customer(email: str, *, limit: int = 20) -> list[Entry]:
+    """Return what happened to a customer's orders, newest first, with what they ordered a moment ago.
+
+    One question to Redis and one statement, which reads the orders that are newer than the feed.
+    """
+    found, as_of = _kept(email.lower(), limit)
+    since = None if as_of is None else as_of - _LATE
+    fresh = [
+        _entry(str(order.id), order.number, "placed", _amount(order.total_minor, order.currency), order.placed_at)
+        for order in orders.of_customer(email, since=since, limit=limit)
+    ]
+    merged = {(entry.order_id, entry.what): entry for entry in (*fresh, *found)}
+    return sorted(merged.values(), key=lambda entry: entry.at, reverse=True)[:limit]
+
+
+def _kept(email: str, limit: int) -> tuple[list[Entry], datetime | None]:
+    try:
+        generation = _serving()
+        if generation is None:
+            return [], None
+        pipe = _redis().pipeline(transaction=False)
+        pipe.hget(f"{_ROOT}:{generation}", "as_of")
+        pipe.zrevrange(f"{_ROOT}:{generation}:{email}", 0, limit - 1)
+        as_of, texts = pipe.execute()
+    except (RedisError, OSError) as error:
+        logger.warning("feed_away", error=str(error))
+        return [], None
+    kept = [Entry(**json.loads(text)) for text in texts]
+    return kept, None if as_of is None else datetime.fromtimestamp(int(as_of) / 1000, UTC)
+
+
+def _serving() -> str | None:
+    found: str | None = _redis().get(_ROOT)
+    return found
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> Entry:
+    return Entry(order_id=order_id, number=number, what=what, note=note, at=int(at.timestamp() * 1000))
+
+
+def _amount(minor: int, currency: str) -> str:
+    return f"{minor / 100:.2f} {currency}"
+
+
+def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
+    """Return the entries of events, each with the customer whose it is."""
+    placed = selectors.told([each.key for each in events], OrderPlaced)
+    return [
+        (order.customer_email.lower(), _entry(each.key, order.number, *_said(each.event), each.occurred_at))
+        for each in events
+        if (order := placed.get(each.key)) is not None
+    ]
+
+
+def _said(event: Any) -> tuple[str, str]:
+    match event:
+        case OrderPlaced():
+            return "placed", _amount(event.total_minor, event.currency)
+        case OrderConfirmed():
+            return "confirmed", ""
+        case OrderRejected():
+            return "rejected", event.reason
+        case OrderCancelled():
+            return "cancelled", event.reason
+        case ShipmentBooked():
+            return "shipped", event.tracking_number
+        case PaymentRefunded():
+            return "refunded", _amount(event.amount_minor, event.currency)
+    raise TypeError(f"nothing is said of {type(event).__name__}")
+
+
+class FeedStore:
+    """Where the feed lives; an entry written twice is one entry."""
+
+    def position(self, *, shadow: bool) -> int:
+        generation = self._of(shadow=shadow)
+        return int(_redis().hget(f"{_ROOT}:{generation}", "position") or 0) if generation else 0
+
+    def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
+        """Write all of it or nothing (MULTI), and how far that is."""
+        generation = self._of(shadow=shadow) or self._first()
+        pipe = _redis().pipeline(transaction=True)
+        keys = set()
+        for email, entry in _entries(events):
+            keys.add(key := f"{_ROOT}:{generation}:{email}")
+            pipe.zadd(key, {json.dumps(asdict(entry)): entry.at})
+        for key in keys:
+            pipe.zremrangebyrank(key, 0, -LENGTH - 1)
+        mark: dict[str, Any] = {"position": position}
+        if events:
+            mark["as_of"] = int(events[-1].occurred_at.timestamp() * 1000)
+        pipe.hset(f"{_ROOT}:{generation}", mapping=mark)
+        pipe.execute()
+
+    def begin(self) -> None:
+        """Have an empty next generation, unless it was begun."""
+        if self._of(shadow=True) is None:
+            _redis().set(f"{_ROOT}:shadow", int(_serving() or 0) + 1)
+
+    def compare(self) -> Difference:
+        old, new = self._all(shadow=False), self._all(shadow=True)
+        return len(old - new), len(new - old)
+
+    def swap(self) -> None:
+        """Let the next generation serve, and remove the last one, which nobody reads any more."""
+        new, old = self._of(shadow=True), _serving()
+        if new is None:
+            return
+        pipe = _redis().pipeline(transaction=True)
+        pipe.set(_ROOT, new)
+        pipe.delete(f"{_ROOT}:shadow")
+        pipe.execute()
+        for key in _redis().scan_iter(f"{_ROOT}:{old}:*", count=1000):
+            _redis().unlink(key)
+        _redis().unlink(f"{_ROOT}:{old}")
+
+    def _of(self, *, shadow: bool) -> str | None:
+        found: str | None = _redis().get(f"{_ROOT}:shadow" if shadow else _ROOT)
+        return found
+
+    def _first(self) -> str:
+        """Return the generation that serves from now on, in a Redis that knows of none."""
+        _redis().set(_ROOT, 1, nx=True)
+        return str(_serving())
+
+    def _all(self, *, shadow: bool) -> set[tuple[str, str]]:
+        prefix = f"{_ROOT}:{self._of(shadow=shadow)}:"
+        return {
+            (key.removeprefix(prefix), text)
+            for key in _redis().scan_iter(f"{prefix}*", count=1000)
+            for text in _redis().zrange(key, 0, -1)
+        }
+
+
+feed = ReadModel(
+    "customer-feed",
+    events=(OrderPlaced, OrderConfirmed, OrderRejected, OrderCancelled, ShipmentBooked, PaymentRefunded),
+    store=FeedStore(),
+)

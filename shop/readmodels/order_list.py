@@ -1,0 +1,119 @@
+"""A customer's orders in rows that need no join: what was ordered, where it stands, where its parcel is."""
+
+from collections.abc import Sequence
+from functools import singledispatch
+from typing import Any
+from uuid import UUID
+
+from inventory.events import ShipmentBooked
+from notifications.events import NotificationSent
+from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
+from payments.events import CreditHeld, CreditReleased, PaymentCaptured, PaymentRefunded
+from sagas.bulk import insert_all, update_all
+from sagas.readmodels import ReadModel, Recorded
+
+from ..models import CustomerOrder
+
+_CHANGING = ("status", "reason", "decided_at", "paid", "tracking_number", "told_at")
+
+
+def apply(events: Sequence[Recorded]) -> None:
+    """Write what these events say into the rows of their orders: three statements, however many they are."""
+    new: dict[UUID, CustomerOrder] = {}
+    for each in events:
+        if isinstance(each.event, OrderPlaced):
+            new[each.event.order_id] = _placed(each.event, each)
+    asked = {order_id for each in events if (order_id := _order_of(each)) not in new}
+    old = CustomerOrder.objects.in_bulk(list(asked))
+    for each in events:
+        row = new.get(_order_of(each)) or old.get(_order_of(each))
+        if row is not None:
+            _change(each.event, row, each)
+    insert_all(list(new.values()))
+    update_all(list(old.values()), _CHANGING)
+
+
+def of_customer(email: str, *, limit: int) -> list[CustomerOrder]:
+    """Return the newest orders of a customer; one statement."""
+    mine = CustomerOrder.objects.filter(customer_email__in={email, email.lower()})
+    return list(mine.order_by("-placed_at", "-number")[:limit])
+
+
+def _order_of(recorded: Recorded) -> UUID:
+    return UUID(recorded.key)
+
+
+def _placed(order: OrderPlaced, recorded: Recorded) -> CustomerOrder:
+    return CustomerOrder(
+        order_id=order.order_id,
+        number=order.number,
+        customer_email=order.customer_email,
+        status="pending",
+        reason="",
+        currency=order.currency,
+        total_minor=order.total_minor,
+        contents=", ".join(f"{line.quantity} x {line.name}" for line in order.lines),
+        placed_at=recorded.occurred_at,
+        tracking_number="",
+    )
+
+
+@singledispatch
+def _change(_event: Any, _row: CustomerOrder, _recorded: Recorded) -> None:
+    """Write what an event says into the row of its order."""
+
+
+@_change.register
+def _(_: OrderConfirmed, row: CustomerOrder, recorded: Recorded) -> None:
+    row.status, row.decided_at = "confirmed", recorded.occurred_at
+
+
+@_change.register
+def _(event: OrderRejected, row: CustomerOrder, recorded: Recorded) -> None:
+    row.status, row.reason, row.decided_at = "rejected", event.reason, recorded.occurred_at
+
+
+@_change.register
+def _(event: OrderCancelled, row: CustomerOrder, recorded: Recorded) -> None:
+    row.status, row.reason, row.decided_at = "cancelled", event.reason, recorded.occurred_at
+
+
+@_change.register(PaymentCaptured)
+@_change.register(CreditHeld)
+def _(_: Any, row: CustomerOrder, __: Recorded) -> None:
+    row.paid = True
+
+
+@_change.register(PaymentRefunded)
+@_change.register(CreditReleased)
+def _(_: Any, row: CustomerOrder, __: Recorded) -> None:
+    row.paid = False
+
+
+@_change.register
+def _(event: ShipmentBooked, row: CustomerOrder, _: Recorded) -> None:
+    row.tracking_number = event.tracking_number
+
+
+@_change.register
+def _(_: NotificationSent, row: CustomerOrder, recorded: Recorded) -> None:
+    row.told_at = recorded.occurred_at
+
+
+order_list = ReadModel(
+    "order-list",
+    events=(
+        OrderPlaced,
+        OrderConfirmed,
+        OrderRejected,
+        OrderCancelled,
+        PaymentCaptured,
+        PaymentRefunded,
+        CreditHeld,
+        CreditReleased,
+        ShipmentBooked,
+        NotificationSent,
+    ),
+    tables=(CustomerOrder,),
+    apply=apply,
+)

@@ -1,0 +1,46 @@
+"""Sales by day and product: what confirmed orders were about, by the day (UTC) on which they were confirmed."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import UTC, date
+
+from django.db import connection
+
+from orders.events import OrderConfirmed, OrderPlaced
+from sagas import selectors
+from sagas.bulk import array
+from sagas.readmodels import ReadModel, Recorded
+
+from ..models import SalesOfDay
+
+_ADD = f"""
+    INSERT INTO {SalesOfDay._meta.db_table} (day, sku, currency, name, orders, quantity, total_minor)
+    SELECT * FROM unnest(%s::date[], %s::text[], %s::text[], %s::text[], %s::int[], %s::bigint[], %s::bigint[])
+    ON CONFLICT (day, sku, currency) DO UPDATE SET name = EXCLUDED.name,
+        orders = {SalesOfDay._meta.db_table}.orders + EXCLUDED.orders,
+        quantity = {SalesOfDay._meta.db_table}.quantity + EXCLUDED.quantity,
+        total_minor = {SalesOfDay._meta.db_table}.total_minor + EXCLUDED.total_minor
+    """  # noqa: S608, SLF001 - a table's name
+
+
+def apply(events: Sequence[Recorded]) -> None:
+    """Add up what these events confirm: two statements, however many they are."""
+    placed = selectors.told([each.key for each in events], OrderPlaced)
+    sold: dict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
+    names: dict[str, str] = {}
+    for each in events:
+        order = placed[each.key]
+        day = each.occurred_at.astimezone(UTC).date()
+        for sku in {line.sku for line in order.lines}:
+            sold[day, sku, order.currency][0] += 1
+        for line in order.lines:
+            figures = sold[day, line.sku, order.currency]
+            figures[1] += line.quantity
+            figures[2] += line.quantity * line.unit_price_minor
+            names[line.sku] = line.name
+    rows = [(str(day), sku, currency, names[sku], *figures) for (day, sku, currency), figures in sorted(sold.items())]
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD, [array(column) for column in zip(*rows, strict=True)])
+
+
+sales = ReadModel("sales-by-day", events=(OrderConfirmed,), tables=(SalesOfDay,), apply=apply)
