@@ -29,6 +29,7 @@ __all__ = [
     "StepRun",
     "StepStatus",
     "attention",
+    "events_of",
     "findings",
     "followers",
     "journal",
@@ -100,6 +101,11 @@ def journal(key: str) -> Journal:
         runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps, asked)),
         events=tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries)),
     )
+
+
+def events_of(key: str) -> list[Event]:
+    """Return the events of a key in their order of writing; one statement."""
+    return list(Event.objects.filter(key=key).order_by("position"))
 
 
 def attention(keys: Collection[str]) -> dict[str, str]:
