@@ -171,7 +171,7 @@ def test_snapshots_are_measured_at_each_length_in_each_way() -> None:
 
 @pytest.mark.parametrize(
     ("gains", "expected"),
-    [([-1.0, -0.5, 0.5, 3.0], 75.0), ([-1.0, 2.0, -1.0, 1.0], 75.0), ([0.5, 1.0, 1.0, 1.0], 5.0), ([1.0, -1.0], None)],
+    [([-1.0, -0.5, 0.5, 3.0], 75.0), ([-1.0, 2.0, -1.0, 1.0], 300.0), ([0.5, 1.0, 1.0, 1.0], 5.0), ([1.0, -1.0], None)],
 )
 def test_a_snapshot_pays_from_the_length_behind_which_it_never_loses(
     gains: list[float], expected: float | None
