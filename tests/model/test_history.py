@@ -47,6 +47,8 @@ LINES = st.lists(
     max_size=3,
 )
 KEYS = st.sampled_from("ab")
+#: Milliseconds since whoever does something looked at the clock.
+LATE = st.sampled_from([0, 0, 7, 40])
 WHICH = st.integers(0, 1)
 EMAIL = "ada@example.com"
 
@@ -108,33 +110,54 @@ class Services(RuleBasedStateMachine):
         with self.on(placed):
             pass
 
-    @precondition(lambda self: self.orders)
-    @rule(which=WHICH, key=KEYS, late=st.sampled_from([0, 0, 7, 40]), what=st.sampled_from(sorted(
-        ["reserve", "release", "hold_credit", "release_credit", "capture", "capture", "ask", "refund", "book"]
-    )))  # fmt: skip
-    def work(self, which: int, key: str, late: int, what: str) -> None:
-        with self.on(self.orders[which % len(self.orders)], late) as order:
-            self._work(order, self.key(order, key), what)
+    # A rule for goods, money and credit each: some histories then have much of one of them.
 
-    def _work(self, order: Order, key: str, what: str) -> None:
-        now, total = self.now, order.total_minor
-        request = payments.PaymentRequest(
-            order_id=order.id, amount_minor=total, currency="GBP", method=order.payment_method, key=key
-        )
-        quantities = list(order.lines.values_list("sku", "quantity"))
-        does: dict[str, Callable[[], object]] = {
-            "reserve": lambda: inventory.reserve(order_id=order.id, quantities=quantities, key=key, now=now),
-            "release": lambda: inventory.release(order_id=order.id, key=key, now=now),
-            "hold_credit": lambda: payments.hold_credit(
-                order_id=order.id, customer_email=EMAIL, amount_minor=total, currency="GBP", key=key, now=now
-            ),
-            "release_credit": lambda: payments.release_credit(order_id=order.id, key=key, now=now),
-            "capture": lambda: payments.capture(request, now=now),
-            "ask": lambda: payments.find_capture(request, now=now),
-            "refund": lambda: payments.refund(request, now=now),
-            "book": lambda: inventory.book_shipment(order_id=order.id, now=now),
-        }
-        does[what]()
+    @precondition(lambda self: self.orders)
+    @rule(which=WHICH, key=KEYS, late=LATE, what=st.sampled_from(["reserve", "release", "book"]))
+    def goods(self, which: int, key: str, late: int, what: str) -> None:
+        with self.on(self.orders[which % len(self.orders)], late) as order:
+            if what == "reserve":
+                quantities = list(order.lines.values_list("sku", "quantity"))
+                inventory.reserve(order_id=order.id, quantities=quantities, key=self.key(order, key), now=self.now)
+            elif what == "release":
+                inventory.release(order_id=order.id, key=self.key(order, key), now=self.now)
+            else:
+                inventory.book_shipment(order_id=order.id, now=self.now)
+
+    @precondition(lambda self: self.orders)
+    @rule(
+        which=WHICH,
+        key=KEYS,
+        late=LATE,
+        does=st.sampled_from([payments.capture, payments.refund, payments.find_capture]),
+    )
+    def charge(self, which: int, key: str, late: int, does: Callable[..., object]) -> None:
+        with self.on(self.orders[which % len(self.orders)], late) as order:
+            request = payments.PaymentRequest(
+                order_id=order.id,
+                amount_minor=order.total_minor,
+                currency="GBP",
+                method=order.payment_method,
+                key=self.key(order, key),
+            )
+            does(request, now=self.now)
+
+    @precondition(lambda self: self.orders)
+    @rule(which=WHICH, key=KEYS, late=LATE, holds=st.booleans())
+    def credit(self, which: int, key: str, late: int, holds: bool) -> None:
+        with self.on(self.orders[which % len(self.orders)], late) as order:
+            key = self.key(order, key)
+            if holds:
+                payments.hold_credit(
+                    order_id=order.id,
+                    customer_email=EMAIL,
+                    amount_minor=order.total_minor,
+                    currency="GBP",
+                    key=key,
+                    now=self.now,
+                )
+            else:
+                payments.release_credit(order_id=order.id, key=key, now=self.now)
 
     @precondition(lambda self: self.orders)
     @rule(which=WHICH, late=st.sampled_from([0, 30]), what=st.sampled_from(["confirm", "reject", "cancel"]))
@@ -148,17 +171,18 @@ class Services(RuleBasedStateMachine):
                 orders.cancel(order_id=order.id, reason="Ordered twice.", now=self.now)
 
     @precondition(lambda self: self.orders)
-    @rule(which=WHICH, kind=st.sampled_from(list(Kind)), sends=st.booleans())
-    def tell(self, which: int, kind: Kind, sends: bool) -> None:
+    @rule(which=WHICH, kind=st.sampled_from(list(Kind)))
+    def tell(self, which: int, kind: Kind) -> None:
         with self.on(self.orders[which % len(self.orders)]) as order:
-            notifications.queue(
-                order_id=order.id,
-                kind=kind,
-                recipient=EMAIL,
-                context={"number": order.number, "name": "Ada", "total": "£1", "lines": [], "reason": "Sold out."},
-                now=self.now,
-            )
-            for message in Notification.objects.filter(order_id=order.id) if sends else ():
+            context = {"number": order.number, "name": "Ada", "total": "£1", "lines": [], "reason": "Sold out."}
+            notifications.queue(order_id=order.id, kind=kind, recipient=EMAIL, context=context, now=self.now)
+
+    @precondition(lambda self: self.orders)
+    @rule(which=WHICH, last=st.booleans())
+    def send(self, which: int, last: bool) -> None:
+        with self.on(self.orders[which % len(self.orders)]) as order:
+            queued = Notification.objects.filter(order_id=order.id).order_by("-id" if last else "id")[:1]
+            for message in queued:
                 notifications.send(notification_id=message.id, now=self.now)
 
 
