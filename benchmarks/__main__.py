@@ -22,7 +22,7 @@ _NOT_OURS = (
 
 def main() -> int:
     chosen = turned.read(sys.argv[1:])
-    _prepare_environment()
+    prepare_environment("bench")
     lock = hold_folder(embedded.var()) if chosen.resume else own_folder(embedded.var())
     embedded.ensure()
 
@@ -35,12 +35,13 @@ def main() -> int:
         return Run(chosen, embedded.var()).run()
 
 
-def _prepare_environment() -> None:
+def prepare_environment(folder: str) -> None:
+    """Set what the servers and processes of a measurement go by; they live in this folder of SHOP_VAR."""
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     os.environ |= {
         # A folder below the one that was named: what is in that one is not ours to remove.
-        "SHOP_VAR": str(embedded.var() / "bench"),
+        "SHOP_VAR": str(embedded.var() / folder),
         "API_TOKEN": secrets.token_hex(),
         "LOG_LEVEL": "WARNING",
         "PYTHONUNBUFFERED": "1",

@@ -1,5 +1,6 @@
 """The kinds of failure (rule 4): what a step raises decides what the engine does, never the text of the message."""
 
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -77,6 +78,16 @@ class TransactionRefusedError(Exception):
 
 class DefinitionError(Exception):
     """A saga or subscription is not well formed; found at start-up by the system checks."""
+
+
+class UnreadableEventError(Exception):
+    """A stored event that today's code cannot read: what came of it, and so of all behind it, cannot be told."""
+
+    def __init__(self, event_type: str, version: int, occurred_at: datetime) -> None:
+        super().__init__(
+            f"the event {event_type}, version {version}, of {occurred_at:%Y-%m-%d %H:%M:%S} UTC cannot be read"
+        )
+        self.event_type, self.version, self.occurred_at = event_type, version, occurred_at
 
 
 class KeyIsBusy(Retryable):

@@ -79,6 +79,30 @@ class Event(models.Model):
         return f"{self.type} #{self.position}"
 
 
+class Snapshot(models.Model):
+    """What a subject had become at one of its events: a cache, which may be deleted at any time."""
+
+    #: Name of the fold, and its fingerprint: a snapshot that another fold made is none.
+    fold = models.CharField(max_length=100)
+    fingerprint = models.CharField(max_length=16)
+    aggregate = models.CharField(max_length=50)
+    subject = models.CharField(max_length=100)
+    #: Of the last event in it.
+    sequence = models.PositiveIntegerField()
+    state = models.JSONField()
+    taken_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["fold", "aggregate", "subject"], name="sagas_one_snapshot_per_subject"),
+        ]
+
+    objects: ClassVar[models.Manager["Snapshot"]] = models.Manager()
+
+    def __str__(self) -> str:
+        return f"{self.fold} of {self.aggregate} {self.subject} at event {self.sequence}"
+
+
 class Follower(models.Model):
     """Who follows the event log, and how far it has come."""
 

@@ -33,6 +33,7 @@ __all__ = [
     "StepStatus",
     "attention",
     "choreographed",
+    "events_of",
     "findings",
     "followers",
     "journal",
@@ -110,6 +111,11 @@ def journal(key: str) -> Journal:
         runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps, asked)),
         events=tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries)),
     )
+
+
+def events_of(key: str) -> list[Event]:
+    """Return the events of a key in their order of writing; one statement."""
+    return list(Event.objects.filter(key=key).order_by("position"))
 
 
 def attention(keys: Collection[str]) -> dict[str, str]:

@@ -37,6 +37,7 @@ from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularI
 
 from .models import CustomerOrder, SalesOfDay
 from .money import formatted
+from .pages.history_page import as_of
 from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
 from .pages.order_page import Line, Shown, ago, poll_ms
 from .timeline import Standing, story
@@ -281,6 +282,7 @@ class OrderAdmin(ModelAdmin):
         return [
             path("prices/", wrap(never_cache(self.prices)), name="orders_order_prices"),
             path("<uuid:order_id>/story/", wrap(never_cache(self.story_view)), name="orders_order_story"),
+            path("<uuid:order_id>/as-of/", wrap(never_cache(self.as_of_view)), name="orders_order_as_of"),
             *super().get_urls(),
         ]
 
@@ -301,9 +303,26 @@ class OrderAdmin(ModelAdmin):
         """Return what changes on the page of an order, for the page to fetch."""
         return TemplateResponse(request, "shop/_story.html", self._story(request, str(order_id)))
 
-    def _story(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+    def as_of_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
+        """Show what an order was at a moment (`at`), and what changed until then (`since`)."""
+        self._may_look(request)
+        order = self.get_queryset(request).filter(pk=order_id).first()
+        if order is None:
+            raise Http404
+        context = self.admin_site.each_context(request) | {
+            "title": f"Order {order.number} as of a moment",
+            "opts": self.opts,
+            "original": order,
+            "page": as_of(order_id, request.GET, now=clock.now()),
+        }
+        return TemplateResponse(request, "shop/as_of.html", context)
+
+    def _may_look(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request) or request.method not in ("GET", "HEAD"):
             raise PermissionDenied
+
+    def _story(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        self._may_look(request)
         order = orders.order(UUID(object_id)) if _is_uuid(object_id) else None
         if order is None:
             raise Http404
@@ -316,7 +335,10 @@ class OrderAdmin(ModelAdmin):
             "standing": standing,
             "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
-            "links": _links(request, standing),
+            "links": [
+                ("As of any moment", reverse("admin:orders_order_as_of", args=[order.pk])),
+                *_links(request, standing),
+            ],
             "acts": _acts(request, order),
         }
 

@@ -4,6 +4,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from sagas.selectors import Event
+
+from .money import formatted
+
 EntryKind = Literal[
     "event", "step", "undo", "attempt", "run", "payment", "reservation", "notification", "delivery", "intervention"
 ]
@@ -38,3 +42,24 @@ def words(name: str) -> str:
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()
+
+
+def event_entry(event: Event) -> Entry:
+    return Entry(
+        at=event.occurred_at,
+        kind="event",
+        title=words(event.type.partition(".")[2] or event.type),
+        status="recorded" if event.relayed_at is None else "relayed",
+        detail=_gist(event.data),
+        data={"position": event.position, "id": str(event.id), "type": event.type, "data": event.data},
+    )
+
+
+def _gist(data: dict[str, Any]) -> str:
+    """Return what one wants to know of an event at a glance."""
+    if "reason" in data:
+        return str(data["reason"])
+    if "tracking_number" in data:
+        return f"tracking number {data['tracking_number']}"
+    amount = data.get("amount_minor", data.get("total_minor"))
+    return formatted(amount, data["currency"]) if isinstance(amount, int) and "currency" in data else ""

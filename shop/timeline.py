@@ -28,8 +28,7 @@ from sagas.selectors import (
 )  # fmt: skip
 
 from .effects import effects
-from .entries import Entry, EntryKind, seconds_between, words
-from .money import formatted
+from .entries import Entry, EntryKind, event_entry, seconds_between, words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
     starting = {run.event_id for run in journal.runs}
     ranked = [(_RANK[entry.kind], entry) for entry in effects(order_id)]
     for event in journal.events:
-        ranked.append((_FIRST if event.id in starting else _RANK["event"], _event(event)))
+        ranked.append((_FIRST if event.id in starting else _RANK["event"], event_entry(event)))
         for delivery in event.deliveries.all():
             ranked += [(_RANK[entry.kind], entry) for entry in _delivery(delivery, event)]
             ranked += [(_RANK["intervention"], _intervention(asked)) for asked in delivery.interventions.all()]
@@ -130,17 +129,6 @@ def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
 def _rank_of_step(entry: Entry) -> int:
     """Put what was not reached behind the try that ended it all."""
     return _NOT_REACHED if entry.status == StepStatus.SKIPPED else _RANK[entry.kind]
-
-
-def _event(event: Event) -> Entry:
-    return Entry(
-        at=event.occurred_at,
-        kind="event",
-        title=words(event.type.partition(".")[2] or event.type),
-        status="recorded" if event.relayed_at is None else "relayed",
-        detail=_gist(event.data),
-        data={"position": event.position, "id": str(event.id), "type": event.type, "data": event.data},
-    )
 
 
 def _run_started(run: Run) -> Entry:
@@ -520,13 +508,3 @@ def _listed(result: dict[str, Any] | None) -> list[str]:
     """Return what a step handed on, but for ids: they stand in the data."""
     shown = {name: value for name, value in (result or {}).items() if not name.endswith("_id")}
     return [f"{name.replace('_', ' ')}: {value}" for name, value in shown.items()]
-
-
-def _gist(data: dict[str, Any]) -> str:
-    """Return what one wants to know of an event at a glance."""
-    if "reason" in data:
-        return str(data["reason"])
-    if "tracking_number" in data:
-        return f"tracking number {data['tracking_number']}"
-    amount = data.get("amount_minor", data.get("total_minor"))
-    return formatted(amount, data["currency"]) if isinstance(amount, int) and "currency" in data else ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import document, ground, judging, table, targets
+from benchmarks import document, ground, judging, snapshots, table, targets
 from benchmarks.results import Book, Measured
 from orders.models import Order
 from tests.conftest import ROOT
@@ -154,3 +154,30 @@ def test_a_page_without_marks_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="has no place for the results"):
         document.write(two_rounds(), page)
     assert page.read_text() == "no place\n"
+
+
+@pytest.mark.usefixtures("transactional_db")
+def test_snapshots_are_measured_at_each_length_in_each_way() -> None:
+    measured = snapshots.measure(lengths=(5, 60), rounds=2, others=50)
+    assert [(one.kind, one.length, sorted(one.ms)) for one in measured] == [
+        ("stays small", 5, ["all", "snapshot"]),
+        ("stays small", 60, ["all", "rest", "snapshot"]),
+        ("grows with it", 5, ["all", "snapshot"]),
+        ("grows with it", 60, ["all", "rest", "snapshot"]),
+    ]
+    assert measured[1].bytes < measured[3].bytes
+    assert snapshots.table(measured).count("\n| ") == 5
+
+
+@pytest.mark.parametrize(
+    ("gains", "expected"),
+    [([-1.0, -0.5, 0.5, 3.0], 75.0), ([-1.0, 2.0, -1.0, 1.0], 300.0), ([0.5, 1.0, 1.0, 1.0], 5.0), ([1.0, -1.0], None)],
+)
+def test_a_snapshot_pays_from_the_length_behind_which_it_never_loses(
+    gains: list[float], expected: float | None
+) -> None:
+    measured = [
+        snapshots.Measured(kind="k", length=length, bytes=0, ms={"all": 5.0, "snapshot": 5.0 - gain})
+        for length, gain in zip((5, 50, 100, 500), gains, strict=False)
+    ]
+    assert snapshots.pays_from(measured, "k", "snapshot") == expected

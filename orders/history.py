@@ -1,0 +1,70 @@
+"""What an order has become: the fold of its events. Pure; the row holds the same and is quicker to find.
+
+Not in the events, for they are no state of the order: `idempotency_key` and `request_hash`, by which a caller's second
+request is known.
+"""
+
+from datetime import datetime
+
+from sagas.folds import Fold, State, when
+
+from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
+
+
+class OrderState(State):
+    """An order at some moment; `status` is empty until it is placed."""
+
+    number: str = ""
+    status: str = ""
+    #: Why it was rejected or cancelled, as the customer reads it.
+    reason: str = ""
+    customer_email: str = ""
+    customer_name: str = ""
+    payment_method: str = ""
+    currency: str = ""
+    total_minor: int = 0
+    lines: tuple[Line, ...] = ()
+    placed_at: datetime | None = None
+    decided_at: datetime | None = None
+
+    @property
+    def is_placed(self) -> bool:
+        return self.placed_at is not None
+
+
+def _placed(_: OrderState, event: OrderPlaced, at: datetime) -> OrderState:
+    return OrderState(
+        number=event.number,
+        status="pending",
+        customer_email=event.customer_email,
+        customer_name=event.customer_name,
+        payment_method=event.payment_method,
+        currency=event.currency,
+        total_minor=event.total_minor,
+        lines=event.lines,
+        placed_at=at,
+    )
+
+
+def _confirmed(order: OrderState, _: OrderConfirmed, at: datetime) -> OrderState:
+    return order.model_copy(update={"status": "confirmed", "decided_at": at})
+
+
+def _rejected(order: OrderState, event: OrderRejected, at: datetime) -> OrderState:
+    return order.model_copy(update={"status": "rejected", "reason": event.reason, "decided_at": at})
+
+
+def _cancelled(order: OrderState, event: OrderCancelled, at: datetime) -> OrderState:
+    return order.model_copy(update={"status": "cancelled", "reason": event.reason, "decided_at": at})
+
+
+ORDER = Fold(
+    name="order",
+    start=OrderState(),
+    rules=(
+        when(OrderPlaced, _placed),
+        when(OrderConfirmed, _confirmed),
+        when(OrderRejected, _rejected),
+        when(OrderCancelled, _cancelled),
+    ),
+)

@@ -1,0 +1,136 @@
+"""What was taken, given back and kept back for an order: the fold of its events. Pure.
+
+Not in the events: the `key` the provider knows a payment by, which is no state of the money; the method, which is the
+order's.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sagas.folds import Fold, State, when
+
+from .events import (
+    CreditHeld,
+    CreditReleased,
+    PaymentCaptured,
+    PaymentDeclined,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentReleased,
+)
+
+
+class PaymentState(State):
+    """One attempt to take money, and what became of it. Minor units."""
+
+    payment_id: UUID
+    status: str
+    amount_minor: int
+    currency: str
+    provider_reference: str = ""
+    reason: str = ""
+    made_at: datetime
+    refunded_at: datetime | None = None
+
+
+class CreditState(State):
+    """Credit that was kept back. Minor units."""
+
+    customer_email: str
+    amount_minor: int
+    currency: str
+    status: str = "held"
+    held_at: datetime
+    released_at: datetime | None = None
+
+
+class MoneyState(State):
+    """The money of an order at some moment, in the order in which it moved."""
+
+    payments: tuple[PaymentState, ...] = ()
+    credit: tuple[CreditState, ...] = ()
+    #: Why it is not paid for, and whether all is given back; in the events of a choreographed order only.
+    failed: str = ""
+    is_released: bool = False
+
+    @property
+    def kept_minor(self) -> Mapping[str, int]:
+        """What was taken and not given back, by currency; no currency in which nothing was taken."""
+        taken = [payment for payment in self.payments if payment.status != "declined"]
+        return {
+            currency: sum(each.amount_minor for each in taken if (each.currency, each.status) == (currency, "captured"))
+            for currency in dict.fromkeys(payment.currency for payment in taken)
+        }
+
+
+def _captured(money: MoneyState, event: PaymentCaptured, at: datetime) -> MoneyState:
+    return _with_payment(money, event, at, status="captured", provider_reference=event.provider_reference)
+
+
+def _declined(money: MoneyState, event: PaymentDeclined, at: datetime) -> MoneyState:
+    return _with_payment(money, event, at, status="declined", reason=event.reason)
+
+
+def _refunded(money: MoneyState, event: PaymentRefunded, at: datetime) -> MoneyState:
+    changed = tuple(
+        payment.model_copy(update={"status": "refunded", "refunded_at": at})
+        if payment.payment_id == event.payment_id
+        else payment
+        for payment in money.payments
+    )
+    return money.model_copy(update={"payments": changed})
+
+
+def _held(money: MoneyState, event: CreditHeld, at: datetime) -> MoneyState:
+    hold = CreditState(
+        customer_email=event.customer_email, amount_minor=event.amount_minor, currency=event.currency, held_at=at
+    )
+    return money.model_copy(update={"credit": (*money.credit, hold)})
+
+
+def _released(money: MoneyState, _: CreditReleased, at: datetime) -> MoneyState:
+    return money.model_copy(update={"credit": tuple(_all_released(money.credit, at))})
+
+
+def _all_released(credit: tuple[CreditState, ...], at: datetime) -> Iterator[CreditState]:
+    """End what is held: for an order credit is kept back once at a time."""
+    for hold in credit:
+        yield hold.model_copy(update={"status": "released", "released_at": at}) if hold.status == "held" else hold
+
+
+def _failed(money: MoneyState, event: PaymentFailed, _: datetime) -> MoneyState:
+    return money.model_copy(update={"failed": event.reason})
+
+
+def _all_given_back(money: MoneyState, _event: PaymentReleased, _at: datetime) -> MoneyState:
+    return money.model_copy(update={"is_released": True})
+
+
+def _with_payment(
+    money: MoneyState, event: PaymentCaptured | PaymentDeclined, at: datetime, **answer: Any
+) -> MoneyState:
+    payment = PaymentState(
+        payment_id=event.payment_id,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+        made_at=at,
+        **answer,
+    )
+    return money.model_copy(update={"payments": (*money.payments, payment)})
+
+
+MONEY = Fold(
+    name="money",
+    start=MoneyState(),
+    rules=(
+        when(PaymentCaptured, _captured),
+        when(PaymentDeclined, _declined),
+        when(PaymentRefunded, _refunded),
+        when(CreditHeld, _held),
+        when(CreditReleased, _released),
+        when(PaymentFailed, _failed),
+        when(PaymentReleased, _all_given_back),
+    ),
+)

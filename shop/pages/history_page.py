@@ -1,0 +1,306 @@
+"""The page of an order as of a moment: what it was then, and what had changed since an earlier one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from django import forms
+
+from inventory.history import GoodsState
+from notifications.history import ToldState
+from orders.history import OrderState
+from payments.history import MoneyState
+from sagas.errors import UnreadableEventError
+from shop.entries import Entry, event_entry, words
+from shop.history import History, Moment, Whole, history
+from shop.money import formatted
+
+from .order_form import methods
+from .order_page import span, tone
+
+#: What a state says, ready to print, by part and label.
+Facts = dict[tuple[str, str], str]
+_ORDER, _GOODS, _MONEY, _TOLD = "Order", "Goods", "Money", "Messages"
+
+
+class MomentField(forms.DateTimeField):
+    """A moment, UTC unless it says otherwise."""
+
+    default_error_messages = {"invalid": "A date and a time are needed, such as 2026-11-25 14:30."}
+
+    def to_python(self, value: Any) -> datetime | None:
+        try:
+            moment = super().to_python(value)
+            return None if moment is None else moment.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class MomentsForm(forms.Form):
+    """Two moments: without the later one it is now; without the earlier one, what the later one changed is shown."""
+
+    at = MomentField(required=False, label="As of")
+    since = MomentField(required=False, label="Compared with")
+
+    def clean(self) -> dict[str, Any]:
+        at, since = self.cleaned_data.get("at"), self.cleaned_data.get("since")
+        if at is not None and since is not None and since >= at:
+            self.add_error("since", "This moment has to be the earlier one.")
+        return self.cleaned_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """A field of the form, as the browser wants it."""
+
+    name: str
+    label: str
+    value: str
+    errors: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownMoment:
+    """One moment of the list: when, what happened, and where it can be looked at."""
+
+    at: datetime
+    clock: str
+    offset: str
+    entries: list[Entry]
+    url: str
+    #: Compares it with the moment that is shown; empty where it is not the earlier one.
+    since_url: str
+    is_shown: bool
+    is_since: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Something that was otherwise before; empty for what was not there."""
+
+    part: str
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsOf:
+    """All that the page shows.
+
+    Attributes:
+        note: what has to be said of the moment asked for; it may be all there is to say.
+        parts: what the order was, by part; empty if it was not yet.
+        compared: what the changes are counted from, for people; empty if nothing is compared.
+        back_url, on_url: one moment earlier and later; empty at the ends.
+    """
+
+    fields: list[Field]
+    note: str = ""
+    heading: str = ""
+    status: str = ""
+    tone: str = ""
+    parts: Mapping[str, list[tuple[str, str]]]
+    compared: str = ""
+    changes: list[Change]
+    moments: list[ShownMoment]
+    back_url: str = ""
+    on_url: str = ""
+
+
+def as_of(order_id: UUID, asked: Mapping[str, str], *, now: datetime) -> AsOf:
+    """Return the page for what was asked (`at`, `since`, both may be missing); one statement."""
+    form = MomentsForm(asked)
+    is_valid = form.is_valid()
+    try:
+        told = history(order_id)
+    except UnreadableEventError as unreadable:
+        note = f"Its history cannot be told: {unreadable}."
+        return AsOf(fields=_fields(form, asked), note=note, parts={}, changes=[], moments=[])
+    if not is_valid:
+        return AsOf(fields=_fields(form, asked), parts={}, changes=[], moments=list(_moments(told, None, None, None)))
+    return _page(form, asked, told, now)
+
+
+def _page(form: MomentsForm, asked: Mapping[str, str], told: History, now: datetime) -> AsOf:
+    at, since = form.cleaned_data["at"], form.cleaned_data["since"]
+    shown = told.moment(at or now)
+    # What was written by a clock that is a little ahead has happened all the same.
+    shown = told.moments[-1] if at is None and told.moments else shown
+    before, compared = _earlier(told, shown, since)
+    place = -1 if shown is None else told.moments.index(shown)
+    state = Whole() if shown is None else shown.state
+    return AsOf(
+        fields=_fields(form, asked),
+        note=_note(told, at, now),
+        heading=f"As of {_said(at)}" if at is not None else "Now",
+        status=words(state.order.status) if state.order.is_placed else "",
+        tone=tone(state.order.status),
+        parts=_parts(facts(state)),
+        compared=compared,
+        changes=changes(before, state) if compared else [],
+        moments=list(_moments(told, shown, at, since)),
+        back_url=_url(told.moments[place - 1].at, since) if place > 0 else "",
+        on_url=_url(told.moments[place + 1].at, since) if place + 1 < len(told.moments) else "",
+    )
+
+
+def _earlier(told: History, shown: Moment | None, since: datetime | None) -> tuple[Whole, str]:
+    """Return the state to compare with, and what it is, for people."""
+    if since is not None:
+        return told.as_of(since), f"since {_said(since)}"
+    if shown is None:
+        return Whole(), ""
+    place = told.moments.index(shown)
+    before = told.moments[place - 1].state if place else Whole()
+    return before, f"at {_said(shown.at)}"
+
+
+def _note(told: History, at: datetime | None, now: datetime) -> str:
+    if not told.moments:
+        return "No event of this order is kept: its history cannot be told."
+    if at is not None and at < told.moments[0].at:
+        return f"At this moment there was no such order: it was placed at {_said(told.moments[0].at)}."
+    return "This moment is still to come; below is what has happened so far." if at is not None and at > now else ""
+
+
+# What a state says ----------------------------------------------------------------------------------------------------
+
+
+def facts(state: Whole) -> Facts:
+    """Return what a state says, for people; nothing of an order that is not placed."""
+    told = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_told(state.told))
+    return {(part, label): value for part, label, value in told}
+
+
+def changes(before: Whole, after: Whole) -> list[Change]:
+    """Return what two states say differently, in the order of the page."""
+    was, became = facts(before), facts(after)
+    return [
+        Change(part=key[0], label=key[1], before=was.get(key, ""), after=became.get(key, ""))
+        for key in sorted({**was, **became}, key=lambda key: (_ORDER, _GOODS, _MONEY, _TOLD).index(key[0]))
+        if was.get(key) != became.get(key)
+    ]
+
+
+Told = Iterator[tuple[str, str, str]]
+
+
+def _order(order: OrderState) -> Told:
+    if order.placed_at is None:
+        return
+    yield _ORDER, "Status", words(order.status)
+    if order.reason:
+        yield _ORDER, "Reason", order.reason
+    yield _ORDER, "Placed", _said(order.placed_at)
+    if order.decided_at is not None:
+        yield _ORDER, "Decided", _said(order.decided_at)
+    yield _ORDER, "Customer", f"{order.customer_name}, {order.customer_email}"
+    yield _ORDER, "Payment", dict(methods()).get(order.payment_method, order.payment_method)
+    for line in order.lines:
+        each = formatted(line.unit_price_minor, order.currency)
+        yield _ORDER, f"{line.name} ({line.sku}) at {each}", f"{line.quantity:,}"
+    yield _ORDER, "Total", formatted(order.total_minor, order.currency)
+
+
+def _goods(goods: GoodsState) -> Told:
+    for sku in dict.fromkeys(pieces.sku for pieces in goods.pieces):
+        yield _GOODS, sku, ", ".join(f"{each.quantity:,} {each.status}" for each in goods.pieces if each.sku == sku)
+    if goods.tracking_number:
+        yield _GOODS, "Parcel", goods.tracking_number
+    if goods.refused:
+        yield _GOODS, "Refused", goods.refused
+
+
+def _money(money: MoneyState) -> Told:
+    for number, payment in enumerate(money.payments, 1):
+        said = f"{formatted(payment.amount_minor, payment.currency)} {payment.status}"
+        yield _MONEY, _numbered("Payment", number), f"{said}: {payment.reason}" if payment.reason else said
+    for currency, minor in money.kept_minor.items():
+        yield _MONEY, f"Kept ({currency})", formatted(minor, currency)
+    for number, hold in enumerate(money.credit, 1):
+        yield _MONEY, _numbered("Credit", number), f"{formatted(hold.amount_minor, hold.currency)} {hold.status}"
+    if money.failed:
+        yield _MONEY, "Failed", money.failed
+    if money.is_released:
+        yield _MONEY, "Given back", "all of it"
+
+
+def _told(told: ToldState) -> Told:
+    for message in told.messages:
+        yield _TOLD, f"{words(message.kind)}, by {message.channel}", message.status
+
+
+def _numbered(what: str, number: int) -> str:
+    return what if number == 1 else f"{what} {number}"
+
+
+def _parts(said: Facts) -> dict[str, list[tuple[str, str]]]:
+    parts: dict[str, list[tuple[str, str]]] = {}
+    for (part, label), value in said.items():
+        parts.setdefault(part, []).append((label, value))
+    return parts
+
+
+# Moments --------------------------------------------------------------------------------------------------------------
+
+
+def _moments(told: History, shown: Moment | None, at: datetime | None, since: datetime | None) -> Iterator[ShownMoment]:
+    """Yield the moments, oldest first; one of many days says on which it was."""
+    if not told.moments:
+        return
+    first = told.moments[0].at
+    since_shown = None if since is None else told.moment(since)
+    dates = [None, *(moment.at.date() for moment in told.moments)]
+    for moment, (day_before, day) in zip(told.moments, pairwise(dates), strict=True):
+        clock = f"{moment.at:%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
+        yield ShownMoment(
+            at=moment.at,
+            clock=clock if day == day_before else _said(moment.at),
+            offset=f"+{span(moment.at - first)}",
+            entries=[event_entry(event) for event in moment.events],
+            url=_url(moment.at, since),
+            since_url=_url(at or shown.at, moment.at) if shown is not None and moment.at < shown.at else "",
+            is_shown=moment is shown,
+            is_since=moment is since_shown,
+        )
+
+
+def _url(at: datetime, since: datetime | None) -> str:
+    """Return where a moment is shown; compared with another only if that is earlier."""
+    since = since if since is not None and since < at else None
+    asked = {name: _exact(moment) for name, moment in (("at", at), ("since", since)) if moment is not None}
+    return f"?{urlencode(asked)}"
+
+
+def _fields(form: MomentsForm, asked: Mapping[str, str]) -> list[Field]:
+    return [
+        Field(
+            name=name,
+            label=str(field.label),
+            value=_typed(form, name, asked),
+            errors=[str(error) for error in form[name].errors],
+        )
+        for name, field in form.fields.items()
+    ]
+
+
+def _typed(form: MomentsForm, name: str, asked: Mapping[str, str]) -> str:
+    """Return what stands in a field: a browser knows milliseconds and no less, so the end of the one that was meant."""
+    moment: datetime | None = form.cleaned_data.get(name)
+    if moment is None:
+        return asked.get(name, "")
+    whole = moment + timedelta(microseconds=-moment.microsecond % 1000)
+    return whole.replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+def _exact(moment: datetime) -> str:
+    return f"{moment.replace(tzinfo=None).isoformat()}Z"
+
+
+def _said(moment: datetime) -> str:
+    return f"{moment.day} {moment:%b %Y, %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
