@@ -230,12 +230,32 @@ class EventAdmin(InspectAdmin):
     search_fields = ("position", "id", "key")
     search_help_text = "A whole position, event id or key (an order's id)."
     ordering = ("-position",)
-    readonly_fields = ("as_others_receive_it",)
+    fields = (
+        ("type", "version"),
+        ("position", "log_position"),
+        ("aggregate", "sequence"),
+        "subject",
+        "key",
+        ("occurred_at", "relayed_at"),
+        "what",
+        ("correlation_id", "causation_id"),
+        ("traceparent", "bulk"),
+        "as_others_receive_it",
+    )
+    readonly_fields = ("position", "log_position", "what", "as_others_receive_it")
+
+    @admin.display(description="data")
+    def what(self, event: Event) -> SafeString:
+        return _json(event.data)
 
     @admin.display(description="as others receive it", empty_value="")
     def as_others_receive_it(self, event: Event) -> SafeString:
-        shown = json.dumps(envelope(event), indent=2, ensure_ascii=False)
-        return format_html('<pre class="whitespace-pre-wrap break-all">{}</pre>', shown)
+        return _json(envelope(event))
+
+
+def _json(value: Any) -> SafeString:
+    shown = json.dumps(value, indent=2, ensure_ascii=False)
+    return format_html('<pre style="white-space:pre-wrap;overflow-wrap:anywhere">{}</pre>', shown)
 
 
 @admin.register(Delivery)
