@@ -1,0 +1,45 @@
+"""A reaction that comes to a shop late: `celery worker -I tests.faults.analytics`. No producer knows of it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from celery import shared_task
+from django.db import connection
+
+from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
+from sagas import registry, tasks
+from sagas.bulk import array
+from sagas.subscriptions import Begin, Received, Subscription
+
+
+def note(received: Received[Any]) -> None:
+    note_many([received])
+
+
+def note_many(received: Sequence[Received[Any]]) -> set[UUID]:
+    """Write events down; one that came before violates the primary key."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO analytics (event_id, key, log_position)"
+            " SELECT * FROM unnest(%s::uuid[], %s::text[], %s::bigint[])",
+            [
+                array(each.event_id for each in received),
+                array(each.event.key for each in received),
+                array(each.stored.log_position for each in received),
+            ],
+        )
+    return {each.event_id for each in received}
+
+
+ANALYTICS = Subscription(
+    "analytics",
+    event=(OrderPlaced, OrderConfirmed, OrderRejected, OrderCancelled),
+    queue="sagas",
+    react=note,
+    many=note_many,
+    begin=Begin.BEGINNING,
+)
+
+registry.register([ANALYTICS])
+shared_task(name=ANALYTICS.task)(tasks._deliver)
