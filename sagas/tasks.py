@@ -18,7 +18,7 @@ from celery.exceptions import Ignore
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
-from . import clock, deliveries, engine, interventions, registry, selectors, undo
+from . import clock, deliveries, engine, interventions, registry, replays, selectors, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
@@ -232,7 +232,8 @@ def _wait_for_room() -> None:
 def _messages_wait() -> bool:
     """Say whether a message stands in one of the queues the relay fills."""
     queues = {step.queue for saga in registry.sagas() for step in saga.steps}
-    queues |= {subscription.queue for subscription in registry.subscriptions()}
+    # Who waits for others, perhaps for hours, does not tell how busy our own hands are.
+    queues |= {subscription.queue for subscription in registry.subscriptions() if not subscription.outside}
     with contextlib.suppress(Exception):  # whatever the broker says: then nobody waits
         pool: Any = current_app.producer_pool
         with pool.acquire(block=True, timeout=5) as producer:
@@ -271,7 +272,9 @@ def work_on_interventions(batch: UUID | None = None) -> int:
     """Do a portion and send what it wakes; return how many were looked at."""
     worked = interventions.work(now=clock.now(), batch=batch)
     send(worked.wake_ups, worked.deliveries)
-    return worked.done + worked.refused
+    replayed = replays.work(now=clock.now(), batch=batch)
+    send(owed=replayed.deliveries)
+    return worked.done + worked.refused + replayed.events
 
 
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
