@@ -40,8 +40,8 @@ class Relayed:
 def relay(*, now: datetime, limit: int) -> Relayed:
     """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
 
-    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code) is owed
-    a portion of the log first; once it is at the head, it gets what is new.
+    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a
+    receiver that was away for long) is owed a portion of the log first; once it is at the head, it gets what is new.
 
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
@@ -60,10 +60,11 @@ def relay(*, now: datetime, limit: int) -> Relayed:
         for follower in behind:
             _catch_up(follower, head, relayed, now=now, limit=limit)
         update_all(behind, ("position",))
-        live = [follower for follower in known if follower.paused_at is None and follower.position >= head]
         new = _waiting(limit)
         relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
         if new:
+            at_the_end = [follower for follower in known if follower.paused_at is None and follower.position >= head]
+            live = [follower for follower in at_the_end if not _has_enough(follower)]
             _react(live, new, relayed, now)
             _number([position for position, _ in new], head, live, now)
     return relayed
@@ -122,10 +123,23 @@ def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Re
             _begin(subscription, list(alike), relayed, now, bulk=bulk)
 
 
+def _has_enough(follower: Follower) -> bool:
+    """Say whether it falls behind, for it has more to do than it should: its receiver is away, or slow.
+
+    What piled up without end would keep the sweep from what others are owed.
+    """
+    subscription = registry.subscription(follower.name)
+    most = None if subscription is None else subscription.most_owed
+    return most is not None and is_busy(follower.name, most)
+
+
 def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
     """Owe a follower the next portion of the log, unless it still has enough to do; nobody sits and waits for it."""
     subscription = registry.subscription(follower.name)
-    if subscription is None or is_busy(follower.name, limit):
+    if subscription is None:
+        return
+    limit = limit if subscription.most_owed is None else min(limit, subscription.most_owed)
+    if is_busy(follower.name, limit):
         return
     end = min(head, follower.position + limit)
     portion = Event.objects.filter(

@@ -61,6 +61,9 @@ class Subscription:
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None
     begin: Begin = Begin.NOW
+    #: With so many deliveries to do it is owed no more: it falls behind in the log, which keeps the rest for it. None:
+    #: it is owed everything at once.
+    most_owed: int | None = None
     #: Stands in the environment of a process, not in the code: the committed catalogue does not list it.
     configured: bool = False
 

@@ -33,6 +33,7 @@ def to_webhook(webhook: Webhook) -> Subscription:
         outside=True,
         retry=receivers.RETRY,
         lease=receivers.LEASE,
+        most_owed=receivers.MOST_OWED,
         begin=webhook.begin,
         configured=True,
     )
@@ -48,6 +49,7 @@ def to_stream(stream: Stream) -> Subscription:
         outside=True,
         retry=receivers.RETRY,
         lease=receivers.LEASE,
+        most_owed=receivers.MOST_OWED,
         begin=stream.begin,
         configured=True,
     )

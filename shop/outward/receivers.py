@@ -24,6 +24,8 @@ from .errors import ReceiverAway
 #: caught up with soon after. A try, with all calls of a batch, ends well before its lease.
 RETRY = Retry(attempts=100, base_seconds=2, cap_seconds=1800, try_seconds=20)
 LEASE = timedelta(seconds=30)
+#: What one that is away for long is owed beyond this waits in the log, not in deliveries.
+MOST_OWED = 5_000
 #: Most seconds a batch goes on to the next call; with the longest call it ends within a try.
 BATCH_SECONDS = 8.0
 #: How long nobody calls a receiver that did not answer: twice as long each time, from the first to the last of these.

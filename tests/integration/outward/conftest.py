@@ -2,10 +2,11 @@
 
 import base64
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,6 +58,7 @@ class LocalReceiver:
         self.answers: Callable[[Post], int | tuple[int, dict[str, str]]] = lambda _: 204
         self.hangs_seconds = 0.0
         self.connections = 0
+        self._open: list[socket.socket] = []
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
 
@@ -74,6 +76,7 @@ class LocalReceiver:
             def setup(self) -> None:
                 super().setup()
                 receiver.connections += 1
+                receiver._open.append(self.connection)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -116,7 +119,9 @@ class LocalReceiver:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
-        webhooks._pool.cache_clear()
+            while self._open:
+                with suppress(OSError):
+                    self._open.pop().shutdown(socket.SHUT_RDWR)
 
     def numbers(self, key: str) -> list[int]:
         return [post.event["data"]["number"] for post in self.taken if post.key == key]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sagas import cloudevents, selectors
+from sagas import cloudevents, registry, selectors
 from sagas.deliveries import deliver
 from sagas.interventions import Action, ask, work
 from sagas.models import Attempt, Delivery, Event, Follower
@@ -16,6 +16,7 @@ from sagas.relay import relay
 from sagas.retry import Retry
 from sagas.testing import MovableClock, drive
 from shop import wiring
+from shop.outward import receivers
 
 from .conftest import SECRET, Inside, LocalReceiver, Post, Tell, event_ids, follow, verify, webhook
 
@@ -251,8 +252,29 @@ def test_a_receiver_that_is_away_for_an_hour_gets_all_once_in_order_and_nobody_e
     verify(erp.taken, monkeypatch)
 
 
+def test_one_that_is_away_for_long_falls_behind_in_the_log_instead_of_piling_up_deliveries(
+    erp: LocalReceiver, neighbour: Inside, tell: Tell, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    object.__setattr__(registry.subscription(ERP), "most_owed", 10)
+    erp.leave()
+    for number in range(60):
+        tell(f"k{number % 3}", number)
+        drive(now=clock)
+        clock.move(minutes=1)
+    assert len(neighbour.told) == 60
+    assert Delivery.objects.filter(subscription=ERP).count() == 10
+    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == ERP]
+    assert (lag.status, lag.events, lag.waiting) == ("catching up", 50, 10)
+    erp.come()
+    drive_for(clock, minutes=35)
+    tell("k0", 60)
+    drive(now=clock)
+    assert erp.all_numbers() == {f"k{place}": list(range(place, 61 if place == 0 else 60, 3)) for place in range(3)}
+    assert [lag.status for lag in selectors.followers(now=clock()) if lag.name == ERP] == ["following"]
+
+
 def test_its_tries_last_for_a_day() -> None:
-    retry = wiring.receivers.RETRY
+    retry = receivers.RETRY
     mean_seconds = sum(min(retry.cap_seconds, retry.base_seconds * 2 ** (n - 1)) / 2 for n in range(1, retry.attempts))
     assert 22 < mean_seconds / 3600 < 26
 
