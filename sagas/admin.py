@@ -515,7 +515,8 @@ class InterventionAdmin(InspectAdmin):
         if row.replay is None:
             return None
         seen = f"{replays.progress(row).done:,} of {replays.progress(row).total:,} events gone through"
-        return f"{row.replay['since']} until {row.replay['until']}; {seen}"
+        since, until = (datetime.fromisoformat(row.replay[name]) for name in ("since", "until"))
+        return f"{since:%Y-%m-%d %H:%M:%S %Z} until {until:%Y-%m-%d %H:%M:%S %Z}; {seen}"
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:

@@ -260,7 +260,7 @@ class InterveneForm(forms.Form):
     result = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}))
 
     since = forms.DateTimeField(required=False, label="From", widget=_moment_widget())
-    until = forms.DateTimeField(required=False, label="Until, and before", widget=_moment_widget())
+    until = forms.DateTimeField(required=False, label="Until", widget=_moment_widget())
 
     def clean_result(self) -> dict[str, Any] | None:
         try:

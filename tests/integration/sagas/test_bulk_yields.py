@@ -10,13 +10,14 @@ from pytest_django import Settings
 
 from orders.models import Order
 from sagas import clock as shop_clock
-from sagas import outbox, tasks
+from sagas import outbox, registry, tasks
 from sagas.deliveries import DeliveryWakeUp
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
 from sagas.models import Delivery, Event, Run
 from sagas.plans import StepTask, WakeUp, wake_ups_of
 from sagas.relay import relay
+from sagas.subscriptions import Subscription
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 from tests.conftest import broker
@@ -193,3 +194,14 @@ def waited() -> float:
     began = time.monotonic()
     tasks._wait_for_room()
     return time.monotonic() - began
+
+
+def test_what_waits_for_others_does_not_make_the_relay_wait(
+    redis: object, saga: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop_clock.now()
+    registry.register([Subscription("slow", event=Told, queue="slow", react=lambda _: None, outside=True)])
+    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="slow.slow", queue="slow")])
+    monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
+    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
+    assert waited() < 30
