@@ -274,13 +274,18 @@ class Resting(Generic[_K]):
         """
         rest = self._rests.get(receiver)
         if rest is not None and now < rest.until:
-            raise ReceiverAway(f"{name} did not answer a moment ago; it was not called again yet")
+            raise ReceiverAway(f"{name} did not answer a moment ago, or asked for time; it was not called again yet")
 
     def note_away(self, receiver: _K, now: datetime) -> None:
         rest = self._rests.get(receiver)
         times = 1 if rest is None else rest.times + 1
         seconds = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2 ** min(times - 1, 10))
         self._rests[receiver] = _Rest(times=times, until=now + timedelta(seconds=seconds))
+
+    def note_asked(self, receiver: _K, now: datetime, seconds: float) -> None:
+        """It asked for time; the delivery that heard so waits as long as it asked, the others some of it."""
+        until = now + timedelta(seconds=min(_LONGEST_REST_SECONDS, seconds))
+        self._rests[receiver] = _Rest(times=1, until=until)
 
     def note_there(self, receiver: _K) -> None:
         self._rests.pop(receiver, None)

@@ -56,7 +56,8 @@ def poster(webhook: Webhook) -> Callable[[Received[Any]], None]:
 def posters(webhook: Webhook) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
     """Return what posts many, one after the other over one connection: it returns those that were taken.
 
-    One that is refused is left out and holds up no other; when the receiver is away, or time is up, so is the rest.
+    One that is refused is left out and holds up no other; when the receiver is away or asks for time, or time is up, so
+    is the rest.
     """
 
     def post_many(received: Sequence[Received[Any]]) -> set[UUID]:
@@ -67,7 +68,11 @@ def posters(webhook: Webhook) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
                 break
             try:
                 _post(webhook, each)
-            except (ReceiverGone, ReceiverRefused):
+            except ReceiverRefused as refused:
+                if refused.retry_after_seconds is not None:
+                    break
+                continue
+            except ReceiverGone:
                 continue
             except ReceiverAway:
                 break
@@ -138,6 +143,8 @@ def _judge(webhook: Webhook, answer: urllib3.BaseHTTPResponse, said: bytes, now:
     if status == 410:
         raise ReceiverGone(webhook.host)
     asked = _asked_seconds(answer.headers.get("Retry-After", ""), now) if status in (429, 503) else None
+    if asked:
+        _resting.note_asked(webhook.name, now, asked)
     if 300 <= status < 400:
         why = "redirects are not followed; name the place it leads to"
     else:

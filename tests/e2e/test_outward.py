@@ -32,7 +32,7 @@ def receivers() -> Iterator[dict[str, LocalReceiver]]:
         receiver.leave()
 
 
-def environment(receivers: dict[str, LocalReceiver]) -> dict[str, str]:
+def environment(receivers: dict[str, LocalReceiver]) -> dict[str, Any]:
     hooks = [
         {"name": name, "url": receiver.url, "secret": SECRET, "events": WANTED, "timeout_seconds": 1}
         for name, receiver in receivers.items()

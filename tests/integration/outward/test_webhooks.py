@@ -153,6 +153,19 @@ def test_who_asks_for_time_gets_it(
     assert statuses() == {"done"}
 
 
+def test_who_asked_for_time_is_not_asked_for_the_rest_of_a_batch(
+    erp: LocalReceiver, tell: Tell, clock: MovableClock
+) -> None:
+    erp.answers = lambda _: (429, {"Retry-After": "30"})
+    for number in range(20):
+        tell(f"k{number}", number)
+    drive(now=clock)
+    assert len(erp.posts) == 1
+    erp.answers = lambda _: 204
+    drive_for(clock, minutes=10)
+    assert len(erp.taken) == 20
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [
@@ -191,7 +204,7 @@ def test_who_hangs_is_given_up_after_its_time_and_left_alone_for_a_while(
     assert len(erp.posts) == 1
     errors = Attempt.objects.values_list("message", flat=True)
     assert {error.partition(" ")[2] for error in errors} == {
-        "did not answer a moment ago; it was not called again yet",
+        "did not answer a moment ago, or asked for time; it was not called again yet",
     }
     erp.hangs_seconds = 0.0
     drive_for(clock, minutes=10)
