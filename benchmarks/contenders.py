@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from honcho.environ import parse_procfile  # type: ignore[import-untyped]
-
-from shop import embedded
+from shop import run
 from shop.celery import app
 
 from . import ground, processes
@@ -231,8 +229,7 @@ ALL: tuple[type[Contender], ...] = (
 
 def procfile() -> dict[str, str]:
     """Return the commands of `make run`."""
-    commands: dict[str, str] = parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes
-    return commands
+    return run.processes()
 
 
 def await_workers(count: int, running: Sequence[Process]) -> None:

@@ -20,10 +20,10 @@ from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
-from . import clock, interventions, reconciliation, registry, selectors, workpages, workqueue
+from . import clock, interventions, reconciliation, registry, replays, selectors, workpages, workqueue
 from .backoffice import InspectAdmin, InspectInline, amount, labelled
 from .cloudevents import envelope
-from .interventions import MEANS_FOR_DELIVERY, Action
+from .interventions import MEANS, MEANS_FOR_DELIVERY, Action
 from .models import Attempt, Delivery, Event, Finding, Follower, Intervention, Run, StepRun
 
 _RUN_LABELS = {
@@ -174,7 +174,7 @@ class RunAdmin(ActAdmin):
     search_help_text = "A whole run id or key (an order's id)."
     ordering = ("-pk",)
     inlines = (StepInline, InterventionInline)
-    actions = tuple(_to_form(action) for action in Action)
+    actions = tuple(_to_form(action) for action in MEANS)
     filters = {"status__exact": "status", "saga": "process", "q": "key"}
     fields = (
         ("saga", "state"),
@@ -533,11 +533,20 @@ class InterventionAdmin(InspectAdmin):
         "reason",
         "outcome",
         "result",
+        "replayed",
         "by",
         ("asked_at", "done_at"),
         ("batch", "seen"),
     )
-    readonly_fields = ("state", "subject")
+    readonly_fields = ("state", "subject", "replayed")
+
+    @admin.display(description="range", empty_value="-")
+    def replayed(self, row: Intervention) -> str | None:
+        if row.replay is None:
+            return None
+        seen = f"{replays.progress(row).done:,} of {replays.progress(row).total:,} events gone through"
+        since, until = (datetime.fromisoformat(row.replay[name]) for name in ("since", "until"))
+        return f"{since:%Y-%m-%d %H:%M:%S %Z} until {until:%Y-%m-%d %H:%M:%S %Z}; {seen}"
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:

@@ -30,7 +30,7 @@ class Contract:
 
     @property
     def readers(self) -> list[Subscription]:
-        return registry.readers_of(self.event.type)
+        return _readers_of(self.event.type)
 
     def complaints(self) -> Iterator[Complaint]:
         return judge(self.event, self.committed, readers=[reader.name for reader in self.readers])
@@ -141,7 +141,7 @@ def _section(contract: Contract) -> Iterator[str]:
     yield ""
     told = [f"Of one {event.aggregate.replace('_', ' ')}, in order by `key`", f"compatibility: {event.compatibility}"]
     if event.replaces is not None:
-        left = _readers(registry.readers_of(event.replaces.type))
+        left = _readers(_readers_of(event.replaces.type))
         told.append(f"takes the place of `{event.replaces.type}`, whose readers are {left}")
     yield "; ".join(told) + "."
     yield ""
@@ -189,7 +189,7 @@ def _inside_contexts() -> Iterator[str]:
     yield "|---|---|---|"
     for event in inside:
         first = cleandoc(event.__doc__ or "").partition("\n")[0]
-        yield f"| `{event.type}` | {first} | {_readers(registry.reactions_to(event.type))} |"
+        yield f"| `{event.type}` | {first} | {_readers(_readers_of(event.type))} |"
 
 
 def _is_ours(event: type[DomainEvent]) -> bool:
@@ -198,6 +198,11 @@ def _is_ours(event: type[DomainEvent]) -> bool:
 
 def _since(contract: Contract, version: int) -> str:
     return str(contract.committed.get(version, {}).get(SINCE, "not committed"))
+
+
+def _readers_of(event_type: str) -> list[Subscription]:
+    """Return who reacts by the code; who is configured in one process and not in another stands in no page."""
+    return [reader for reader in registry.readers_of(event_type) if not reader.configured]
 
 
 def _readers(readers: Iterable[Subscription]) -> str:

@@ -1,7 +1,7 @@
 """Deliveries: an event owed to a subscription, in order per key, until it is done or parked."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -277,7 +277,7 @@ def _received(subscription: Subscription, delivery: Delivery, now: datetime) -> 
         event=subscription.events[event.type].read(event.data, version=event.version),
         event_id=event.id,
         stored=event,
-        idempotency_key=f"{event.id}:{subscription.name}",
+        idempotency_key=f"{event.id}:{subscription.name}{f':{delivery.replays}' if delivery.replays else ''}",
         attempt=delivery.attempts,
         now=now,
     )
@@ -357,12 +357,13 @@ def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
     """Return the deliveries that waited behind finished ones, first of each line."""
     if not finished:
         return []
+    return first_of_lines({delivery.subscription for delivery in finished}, {delivery.key for delivery in finished})
+
+
+def first_of_lines(subscriptions: Collection[str], keys: Collection[str]) -> list[Delivery]:
+    """Return the deliveries that are next for these subscriptions and keys, one a line."""
     return list(
-        Delivery.objects.filter(
-            subscription__in={delivery.subscription for delivery in finished},
-            key__in=[delivery.key for delivery in finished],
-            status__in=_OPEN,
-        )
+        Delivery.objects.filter(subscription__in=subscriptions, key__in=keys, status__in=_OPEN)
         .order_by("subscription", "key", "event")
         .distinct("subscription", "key")
     )

@@ -1,7 +1,8 @@
 """What a person may do to a run, a parked delivery or a follower, safely: retry, skip, undo, cancel, pause, resume.
 
 Each is written down with its reason before it is done (rule 7), and is done only if its subject still stands where
-the person saw it. Many at once are the same rows, worked off in portions by whoever comes first.
+the person saw it. Many at once are the same rows, worked off in portions by whoever comes first. A replay is
+such a row too; `replays` works it off.
 """
 
 import json
@@ -14,6 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 
+from . import registry
 from .attempts import storable_result
 from .bulk import update_all
 from .definition import Failure
@@ -23,6 +25,7 @@ from .ids import new_id
 from .models import Delivery, Follower, Intervention, Run, StepRun
 from .plans import WakeUp, wake_ups_of
 from .progress import advance, set_failure, stands_before_pivot
+from .subscriptions import Start
 from .transitions import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
 from .undo import turn_back
 
@@ -50,6 +53,10 @@ MEANS_FOR_DELIVERY: dict[Action, str] = {
 MEANS_FOR_FOLLOWER: dict[Action, str] = {
     Action.PAUSE: "Do nothing of what it is owed, and owe it nothing new, until it is resumed. The log keeps it all.",
     Action.RESUME: "Go on where it was paused: it catches up with the log, in order.",
+    Action.REPLAY: (
+        "Owe it every event of a range of time once more, in the order of each key: its reaction is made again. What"
+        " still waits, is parked or was left out by hand stays as it is. Others get nothing."
+    ),
 }
 #: What people act on → what each action means for it.
 KINDS: dict[str, dict[Action, str]] = {
@@ -107,7 +114,10 @@ def possible(subject: Subject, row: StepRun | None = None, *, now: datetime) -> 
     if isinstance(subject, Delivery):
         return [Action.RETRY, Action.SKIP] if subject.status == DeliveryStatus.PARKED else []
     if isinstance(subject, Follower):
-        return [Action.PAUSE if subject.paused_at is None else Action.RESUME]
+        subscription = registry.subscription(subject.name)
+        # An event starts one run, and never another.
+        replayable = subscription is not None and not isinstance(subscription, Start)
+        return [Action.PAUSE if subject.paused_at is None else Action.RESUME, *([Action.REPLAY] if replayable else [])]
     if subject.finished_at is not None or row is None:
         return []
     gave_up = subject.failure is not None and subject.status == RunStatus.RUNNING  # about to be turned back
@@ -150,6 +160,7 @@ def ask(
     now: datetime,
     as_seen: str | Mapping[UUID | int | str, str] | None = None,
     result: Any = None,
+    replay: Mapping[str, Any] | None = None,
     batch: UUID | None = None,
 ) -> UUID:
     """Write down what a person wants; `work` does it. Return the batch that tells how far it is.
@@ -161,6 +172,7 @@ def ask(
         as_seen: where the person saw the one subject stand, or each by its primary key; as it stands now unless
             told otherwise.
         result: what a skipped step hands on, a JSON object.
+        replay: the range of one, as `replays` keeps it.
 
     Raises:
         NotNow: there is no reason, or the result cannot be stored.
@@ -185,6 +197,7 @@ def ask(
                     by=by[:150],
                     seen=(as_seen if isinstance(as_seen, str) else seen_at.get(subject.pk, seen(subject)))[:40],
                     result=_checked(result),
+                    replay=replay,
                     asked_at=now,
                 )
                 for subject in subjects
@@ -249,7 +262,9 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
     Idempotent: by intervention.
     """
     with transaction.atomic():
-        pending: QuerySet[Intervention] = Intervention.objects.claimed().filter(status=Intervention.Status.PENDING)
+        pending: QuerySet[Intervention] = (
+            Intervention.objects.claimed().filter(status=Intervention.Status.PENDING).exclude(action=Action.REPLAY)
+        )
         asked = list(pending.filter(batch=batch)[:limit] if batch else pending[:limit])
         portion = _Portion(
             now,

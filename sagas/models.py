@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar, TypeVar
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models.functions import Cast
 
@@ -71,6 +72,8 @@ class Event(models.Model):
                 fields=["bulk", "position"], name="sagas_event_to_number", condition=models.Q(log_position=None)
             ),
             models.Index(fields=["key", "position"], name="sagas_event_of_key"),
+            # Finds a range of time; a few pages, whatever the log holds.
+            BrinIndex(fields=["occurred_at"], name="sagas_event_time", autosummarize=True),
         ]
 
     objects: ClassVar[models.Manager["Event"]] = LockableQuerySet["Event"].as_manager()
@@ -284,6 +287,9 @@ class Delivery(models.Model):
     #: When the next try is due, after a failed one.
     retry_at = models.DateTimeField(null=True, blank=True)
     resent = models.PositiveSmallIntegerField(default=0)
+    replays = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often it was owed once more after it was done."
+    )
     lease_token = models.UUIDField(null=True, blank=True)
     error = models.TextField(blank=True, default="")
     started_at = models.DateTimeField(null=True, blank=True)
@@ -360,6 +366,7 @@ class Intervention(models.Model):
         CANCEL = "cancel"
         PAUSE = "pause"
         RESUME = "resume"
+        REPLAY = "replay"
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -384,8 +391,10 @@ class Intervention(models.Model):
     step = models.CharField(max_length=100, blank=True, default="")
     #: What a skipped step hands on.
     result = models.JSONField(null=True, blank=True)
+    #: Which range of the log is owed once more, and how far that is.
+    replay = models.JSONField(null=True, blank=True)
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
-    #: Why it was refused.
+    #: Why it was refused, or what a replay came to.
     outcome = models.TextField(blank=True, default="")
     asked_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)
@@ -402,6 +411,11 @@ class Intervention(models.Model):
                 condition=models.Q(status="pending", done_at=None)
                 | models.Q(status__in=["done", "refused"], done_at__isnull=False),
                 name="sagas_intervention_done_when_done",
+            ),
+            models.UniqueConstraint(
+                fields=["follower"],
+                condition=models.Q(action="replay", status="pending"),
+                name="sagas_one_replay_under_way_per_follower",
             ),
         ]
         indexes = [

@@ -37,11 +37,11 @@ class Relayed:
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-def relay(*, now: datetime, limit: int) -> Relayed:
+def relay(*, now: datetime, limit: int, bulk: bool = True) -> Relayed:
     """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
 
-    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code) is owed
-    a portion of the log first; once it is at the head, it gets what is new.
+    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a
+    receiver that was away for long) is owed a portion of the log first; once it is at the head, it gets what is new.
 
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
@@ -50,32 +50,36 @@ def relay(*, now: datetime, limit: int) -> Relayed:
 
     Transaction: opens one.
     Idempotent: by event; its place in the log is given in the same transaction.
+
+    Args:
+        bulk: otherwise what nobody waits for is left to a later turn.
     """
     with transaction.atomic():
         if not followers.lock_the_log(wait=False):
             return Relayed()
         relayed = Relayed()
         head, known = followers.of_subscriptions(now)
-        behind = [follower for follower in known if follower.paused_at is None and follower.position < head]
+        behind = [each for each in known if bulk and each.paused_at is None and each.position < head]
         for follower in behind:
             _catch_up(follower, head, relayed, now=now, limit=limit)
         update_all(behind, ("position",))
-        live = [follower for follower in known if follower.paused_at is None and follower.position >= head]
-        new = _waiting(limit)
+        new = _waiting(limit, bulk=bulk)
         relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
         if new:
+            at_the_end = [follower for follower in known if follower.paused_at is None and follower.position >= head]
+            live = [follower for follower in at_the_end if not _has_enough(follower)]
             _react(live, new, relayed, now)
             _number([position for position, _ in new], head, live, now)
     return relayed
 
 
-def _waiting(limit: int) -> list[tuple[int, str]]:
+def _waiting(limit: int, *, bulk: bool) -> list[tuple[int, str]]:
     """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
 
     An event with an earlier one of its key among the others waits for that: order per key is kept.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"types": array(known_types()), "limit": limit})
+        cursor.execute(_WAITING, {"types": array(known_types()), "limit": limit, "bulk": bulk})
         return list(cursor.fetchall())
 
 
@@ -83,7 +87,7 @@ def _waiting(limit: int) -> list[tuple[int, str]]:
 #: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
 _WAITING = """
     SELECT position, type FROM sagas_event AS waiting
-    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND (
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND bulk <= %(bulk)s AND (
         (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
             = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
         OR (SELECT earlier.position FROM sagas_event AS earlier
@@ -122,10 +126,23 @@ def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Re
             _begin(subscription, list(alike), relayed, now, bulk=bulk)
 
 
+def _has_enough(follower: Follower) -> bool:
+    """Say whether it falls behind, for it has more to do than it should: its receiver is away, or slow.
+
+    What piled up without end would keep the sweep from what others are owed.
+    """
+    subscription = registry.subscription(follower.name)
+    most = None if subscription is None else subscription.most_owed
+    return most is not None and is_busy(follower.name, most)
+
+
 def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
     """Owe a follower the next portion of the log, unless it still has enough to do; nobody sits and waits for it."""
     subscription = registry.subscription(follower.name)
-    if subscription is None or is_busy(follower.name, limit):
+    if subscription is None:
+        return
+    limit = limit if subscription.most_owed is None else min(limit, subscription.most_owed)
+    if is_busy(follower.name, limit):
         return
     end = min(head, follower.position + limit)
     portion = Event.objects.filter(

@@ -45,6 +45,7 @@ __all__ = [
     "parked",
     "reconciled_seconds_ago",
     "runs",
+    "somebody_waits_for_the_relay",
     "told",
     "waiting_for_the_relay",
 ]
@@ -172,6 +173,12 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
         is_known=registry.subscription(row.name) is not None or registry.read_model(row.name.split(":")[0]) is not None,
         error=row.error,
     )
+
+
+def somebody_waits_for_the_relay() -> bool:
+    """Say whether the relay has yet to take an event that is not of the bulk; one look into an index."""
+    waiting = Event.objects.filter(log_position=None).order_by("bulk", "position").values_list("bulk", flat=True)
+    return waiting.first() is False
 
 
 def parked() -> int:

@@ -24,7 +24,7 @@ class Received(Generic[E]):
     Attributes:
         event: what happened, as today's code reads it.
         stored: the row of the log, for who passes it on as it was written.
-        idempotency_key: is the same in every try.
+        idempotency_key: is the same in every try; a replay has one of its own.
     """
 
     event: E
@@ -65,6 +65,11 @@ class Subscription:
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None
     begin: Begin = Begin.NOW
+    #: With so many deliveries to do it is owed no more: it falls behind in the log, which keeps the rest for it. None:
+    #: it is owed everything at once.
+    most_owed: int | None = None
+    #: Stands in the environment of a process, not in the code: the committed catalogue does not list it.
+    configured: bool = False
 
     @property
     def events(self) -> dict[str, type[DomainEvent]]:

@@ -18,7 +18,7 @@ from celery.exceptions import Ignore
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
-from . import clock, deliveries, engine, interventions, readmodels, registry, selectors, undo
+from . import clock, deliveries, engine, interventions, readmodels, registry, replays, selectors, undo
 from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
@@ -205,8 +205,7 @@ def relay() -> None:
     limit = min(settings.SAGAS_RELAY_LIMIT, _RELAY_BATCHES * settings.SAGAS_BATCH_SIZE)
     _clear_pile()
     while True:
-        _wait_for_room()
-        relayed = relay_once(now=clock.now(), limit=limit)
+        relayed = relay_once(now=clock.now(), limit=limit, bulk=_wait_for_room())
         send(relayed.wake_ups, relayed.deliveries)
         if relayed.wake_ups or relayed.deliveries:
             _busy_until = time.monotonic() + _BUSY_SECONDS
@@ -217,40 +216,51 @@ def relay() -> None:
             return
 
 
-def _wait_for_room() -> None:
-    """Let the next batch grow while messages stand in line: workers have enough in hand.
+def _wait_for_room() -> bool:
+    """Let the next batch grow while messages stand in line; say whether there is room for the bulk, too.
 
     So nothing waits at rest, and a backlog stands in the outbox, where the relay takes first what somebody waits for,
-    instead of in queues, where the sweep would take it for lost. A queue nobody serves holds up the others by a
-    second a turn at most.
+    instead of in queues, where the sweep would take it for lost. What somebody waits for does not wait for messages of
+    the bulk, which it overtakes. A queue nobody serves holds up the others by a second a turn at most.
     """
     if time.monotonic() > _busy_until:
-        return
+        return True
     until = time.monotonic() + _ROOM_SECONDS
-    while time.monotonic() < until and _messages_wait():
+    while time.monotonic() < until:
+        first, behind = _messages_wait()
+        if not first and not behind:
+            return True
+        if not first and selectors.somebody_waits_for_the_relay():
+            return False
         time.sleep(_LOOK_SECONDS)
+    return True
 
 
-def _messages_wait() -> bool:
-    """Say whether a message stands in one of the queues the relay fills."""
+def _messages_wait() -> tuple[bool, bool]:
+    """Say whether a message stands in one of the queues the relay fills: one that is given out first, or another."""
     queues = {step.queue for saga in registry.sagas() for step in saga.steps}
-    queues |= {subscription.queue for subscription in registry.subscriptions()}
+    # Who waits for others, perhaps for hours, does not tell how busy our own hands are.
+    queues |= {subscription.queue for subscription in registry.subscriptions() if not subscription.outside}
     with contextlib.suppress(Exception):  # whatever the broker says: then nobody waits
         pool: Any = current_app.producer_pool
         with pool.acquire(block=True, timeout=5) as producer:
             return _any_in(producer.channel, queues)
-    return False
+    return False, False
 
 
-def _any_in(channel: Any, queues: set[str]) -> bool:
+def _any_in(channel: Any, queues: set[str]) -> tuple[bool, bool]:
     if hasattr(channel, "priority_steps"):  # Redis: a list a queue and priority, there while something is in it
-        steps = [f"{channel.sep}{step}" if step else "" for step in channel.priority_steps]
-        return bool(channel.client.exists(*(queue + step for queue in queues for step in steps)))
+        steps = [f"{channel.sep}{step}" for step in channel.priority_steps if step]
+        pipe = channel.client.pipeline(transaction=False)
+        pipe.exists(*queues)
+        pipe.exists(*(queue + step for queue in queues for step in steps))
+        first, behind = pipe.execute()
+        return bool(first), bool(behind)
     for queue in sorted(queues):
         with contextlib.suppress(*channel.connection.client.channel_errors):  # nobody has used it yet
             if channel.queue_declare(queue, passive=True).message_count:
-                return True
-    return False
+                return True, False
+    return False, False
 
 
 @shared_task(name="sagas.intervene")
@@ -273,7 +283,9 @@ def work_on_interventions(batch: UUID | None = None) -> int:
     """Do a portion and send what it wakes; return how many were looked at."""
     worked = interventions.work(now=clock.now(), batch=batch)
     send(worked.wake_ups, worked.deliveries)
-    return worked.done + worked.refused
+    replayed = replays.work(now=clock.now(), batch=batch)
+    send(owed=replayed.deliveries)
+    return worked.done + worked.refused + replayed.events
 
 
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)

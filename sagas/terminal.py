@@ -5,6 +5,7 @@
 
 import getpass
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -14,14 +15,18 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import Count
 
-from . import clock, interventions, registry, tasks, workqueue
+from . import clock, interventions, registry, replays, tasks, workqueue
 from .interventions import Action, NotNow, Subject
 from .models import Delivery, Follower, Intervention, Run, StepRun
-from .progressbar import progress
+from .progressbar import Show, progress
 from .transitions import OPEN_RUNS, DeliveryStatus
 from .workqueue import Facts, Filter
 
 Say = Callable[[str], object]
+
+#: How long a replay is watched that does not get on: its receiver has enough to do.
+_WATCH_SECONDS = 30.0
+_LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +101,66 @@ def obey(wish: Wish, say: Say) -> int:
 
 def _subject(wish: Wish) -> Subject:
     if wish.subscription is not None:
-        follower = Follower.objects.filter(name=wish.subscription).first()
-        if follower is None:
-            raise CommandError(f"Nobody called {wish.subscription!r} follows the log; `manage.py sagas followers`.")
-        return follower
+        return _follower(wish.subscription)
     if wish.delivery is None:
         return find_run(wish.run)
     delivery = Delivery.objects.filter(pk=wish.delivery).first()
     if delivery is None:
         raise CommandError(f"There is no delivery {wish.delivery}; `manage.py sagas queue` shows those that wait.")
     return delivery
+
+
+def _follower(name: str) -> Follower:
+    follower = Follower.objects.filter(name=name).first()
+    if follower is None:
+        raise CommandError(f"Nobody called {name!r} follows the log; `manage.py sagas followers`.")
+    return follower
+
+
+def replay(name: str, *, since: str, until: str, reason: str, by: str, say: Say) -> None:
+    """Owe a range of time to one subscription once more, and show how far that is until it is through.
+
+    Raises:
+        CommandError: there is no such subscription, no reason, or the range makes no sense.
+    """
+    now = clock.now()
+    try:
+        batch = replays.ask(
+            _follower(name),
+            since=replays.moment_from(since, "--since"),
+            until=replays.moment_from(until, "--until") if until else now,
+            reason=reason,
+            by=by or _user(),
+            now=now,
+        )
+    except NotNow as refused:
+        raise CommandError(str(refused)) from None
+    asked = Intervention.objects.get(batch=batch)
+    total = replays.progress(asked).total
+    try:
+        with progress("Replay", total, say) as show:
+            _watch(asked, show)
+    except KeyboardInterrupt:
+        say("Nothing is lost: the sweep goes on with it.")
+        return
+    if asked.status == Intervention.Status.PENDING:
+        far = replays.progress(asked)
+        say(f"{far.done:,} of {far.total:,} events; {name} has enough to do, the sweep goes on as it gets on.")
+    else:
+        say(asked.outcome)
+
+
+def _watch(asked: Intervention, show: Show) -> None:
+    moved_at = time.monotonic()
+    while asked.status == Intervention.Status.PENDING and time.monotonic() - moved_at < _WATCH_SECONDS:
+        seen = replays.progress(asked).done
+        if not tasks.work_on_interventions(asked.batch):
+            time.sleep(_LOOK_SECONDS)
+        asked.refresh_from_db()
+        done = replays.progress(asked).done
+        if done > seen:
+            moved_at = time.monotonic()
+        show(done, f"{done:,} events")
 
 
 def _one(wish: Wish, subject: Subject, result: Any, say: Say) -> int:

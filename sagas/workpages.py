@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -20,17 +21,19 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from . import clock, interventions, selectors, tasks, workqueue
+from . import clock, interventions, replays, selectors, tasks, workqueue
 from .ids import new_id
 from .interventions import KINDS, Action, NotNow, Subject
-from .models import Intervention, Run
+from .models import Follower, Intervention, Run
 from .workqueue import WAITING, Facts, Filter, Group
 
 _A_PAGE = 50
 #: What waits in the queue.
 _KINDS = {"run": "Runs", "delivery": "Parked deliveries"}
+#: What a replay's form offers: the last hour.
+_REPLAYED = timedelta(hours=1)
 #: Rows behind a bar that has not moved for this long want a hint.
 _SLOW_SECONDS = 20
 
@@ -243,13 +246,21 @@ def _pick(text: str) -> tuple[str, str, str] | None:
 # The form -------------------------------------------------------------------------------------------------------------
 
 
+def _moment_widget() -> forms.Widget:
+    widget: forms.Widget = UnfoldAdminTextInputWidget(attrs={"type": "datetime-local", "step": "1"})
+    return widget
+
+
 class InterveneForm(forms.Form):
-    """Why, and what a skipped step hands on."""
+    """Why, and what a skipped step hands on, or which range is replayed."""
 
     #: One showing of the form asks once, however often it is sent.
     batch = forms.UUIDField(initial=new_id, widget=forms.HiddenInput)
     reason = forms.CharField(max_length=500, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "autofocus": True}))
     result = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 4, "spellcheck": "false"}))
+
+    since = forms.DateTimeField(required=False, label="From", widget=_moment_widget())
+    until = forms.DateTimeField(required=False, label="Until", widget=_moment_widget())
 
     def clean_result(self) -> dict[str, Any] | None:
         try:
@@ -287,7 +298,10 @@ def intervene(request: HttpRequest) -> HttpResponse:
 
 def show_form(request: HttpRequest, query: QueryDict) -> HttpResponse:
     """Return the form for what a query means; it changes nothing."""
-    return _form_page(request, _wish(request, query), InterveneForm())
+    now = clock.now().replace(microsecond=0)
+    moments = {"since": now - _REPLAYED, "until": now}
+    shown = {name: moment.strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
+    return _form_page(request, _wish(request, query), InterveneForm(initial=shown))
 
 
 def _wish(request: HttpRequest, query: QueryDict) -> _Wish:
@@ -343,6 +357,7 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
             count=count,
             hidden=[("action", action), ("back", back), ("count", count), *chosen.hidden(shown)],
             wants_result=wants_result,
+            wants_range=action == Action.REPLAY,
             example=_example(run, one.step) if wants_result and run and one else "",
             reads_customer=action == Action.CANCEL,
             back=back,
@@ -370,6 +385,8 @@ def _example(run: Run, step: str) -> str:
 
 def _ask(request: HttpRequest, wish: _Wish, typed: Mapping[str, Any]) -> HttpResponse:
     action, chosen, kinds, back = wish.action, wish.chosen, wish.kinds, wish.back
+    if action == Action.REPLAY:
+        return _ask_replay(request, wish, typed)
     # Never more than were shown: the queue may have grown since.
     subjects = islice(chosen.subjects(kinds), _whole(request.POST.get("count")))
     batch = interventions.ask(
@@ -390,6 +407,23 @@ def _ask(request: HttpRequest, wish: _Wish, typed: Mapping[str, Any]) -> HttpRes
         return HttpResponseRedirect(back)
     tasks.work_on_batch(batch)
     return HttpResponseRedirect(f"{reverse('admin:sagas_batch', args=[batch])}?{urlencode({'back': back})}")
+
+
+def _ask_replay(request: HttpRequest, wish: _Wish, typed: Mapping[str, Any]) -> HttpResponse:
+    followers = [subject for subject in wish.chosen.subjects(wish.kinds) if isinstance(subject, Follower)]
+    if len(followers) != 1 or None in (typed["since"], typed["until"]):
+        raise NotNow("Say from when until when, and to one subscription at a time.")
+    batch = replays.ask(
+        followers[0],
+        since=typed["since"],
+        until=typed["until"],
+        reason=typed["reason"],
+        by=cast("Any", request.user).get_username(),
+        now=clock.now(),
+        batch=typed["batch"],
+    )
+    tasks.work_on_batch(batch)
+    return HttpResponseRedirect(f"{reverse('admin:sagas_batch', args=[batch])}?{urlencode({'back': wish.back})}")
 
 
 def _tell(request: HttpRequest, asked: Intervention) -> None:
@@ -428,10 +462,12 @@ def _batch(request: HttpRequest, batch_id: UUID) -> dict[str, Any]:
     asked = rows.first()
     if asked is None:
         raise Http404
-    far = interventions.progress(batch_id)
+    is_replay = asked.action == Action.REPLAY
+    far = replays.progress(asked) if is_replay else interventions.progress(batch_id)
     refused = rows.filter(status=Intervention.Status.REFUSED).values_list("outcome").annotate(count=Count("pk"))
     return {
-        "title": f"{asked.get_action_display()} {far.total:,}",
+        "title": f"{asked.get_action_display()} {far.total:,}{' events' if is_replay else ''}",
+        "replay": _range(asked) if is_replay else None,
         "asked": asked,
         "far": far,
         "over": far.done + far.refused,
@@ -443,3 +479,9 @@ def _batch(request: HttpRequest, batch_id: UUID) -> dict[str, Any]:
         "audit_url": f"{reverse('admin:sagas_intervention_changelist')}?batch={batch_id}",
         "back": back_to(request, request.GET.get("back", ""), otherwise="admin:sagas_queue"),
     }
+
+
+def _range(asked: Intervention) -> dict[str, Any]:
+    """Return what a replay is about, for its page."""
+    since, until = (datetime.fromisoformat(replays.terms_of(asked)[name]) for name in ("since", "until"))
+    return {"name": asked.follower_id, "since": since, "until": until}

@@ -57,12 +57,20 @@ def _manage(*command: str) -> None:
 def _supervise() -> int:
     """Run the Procfile; one process that ends ends all."""
     manager = Manager(Printer(_Terminal()))
-    for name, command in parse_procfile(Path("Procfile").read_text()).processes.items():
+    for name, command in processes().items():
         manager.add_process(name, command)
     # A closed terminal is a stop like any other; honcho knows only Ctrl-C and SIGTERM.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
     return int(manager.returncode or 0)
+
+
+def processes() -> dict[str, str]:
+    """Return the commands of the Procfile by name, without the worker that would have no receiver to serve."""
+    commands: dict[str, str] = dict(parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes)
+    if not any(os.environ.get(variable, "").strip() for variable in ("WEBHOOKS", "STREAMS")):
+        del commands["outward"]
+    return commands
 
 
 class _Terminal:

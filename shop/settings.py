@@ -12,6 +12,7 @@ from kombu import Exchange, Queue
 
 from . import database, embedded, environment, logs, secret_key
 from .environment import env
+from .outward import receivers
 from .pages import navigation
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -209,11 +210,12 @@ FEED_REDIS_URL = (
     else environment.redis_of(CELERY_BROKER_URL)
 )
 
-# A queue for each context, one for the engine, one for its relay; a worker without `-Q` serves them all.
+# A queue for each context, one for what leaves to receivers, one for the engine, one for its relay; a worker without
+# `-Q` serves them all.
 # Each has a routing key of its own: with the default one a message would land in all of them.
 CELERY_TASK_QUEUES = [
     Queue(name, Exchange(name), routing_key=name)
-    for name in ("orders", "inventory", "payments", "notifications", "sagas", "relay")
+    for name in ("orders", "inventory", "payments", "notifications", "outward", "sagas", "relay")
 ]
 CELERY_TASK_DEFAULT_QUEUE = "sagas"
 CELERY_TASK_ACKS_LATE = True
@@ -248,5 +250,12 @@ CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = True
 CELERY_DB_REUSE_MAX = 1_000_000_000
 # In memory: no shelve file to corrupt on a kill -9; any number of beats may run.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+
+# Receivers: events leave to them (docs/outward.md) ------------------------------------------------------------------
+
+WEBHOOKS = receivers.webhooks(env.str("WEBHOOKS", default=""), insecure=DEBUG)
+STREAMS = receivers.streams(
+    env.str("STREAMS", default=""), broker_url=CELERY_BROKER_URL, taken={queue.name for queue in CELERY_TASK_QUEUES}
+)
 
 LOGGING = logs.config(LOG_LEVEL)

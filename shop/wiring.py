@@ -1,6 +1,6 @@
 """The wiring diagram: event type → reactions. Contexts publish; who reacts to what stands here and nowhere else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -12,6 +12,8 @@ from orders.events import OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentReleased
 from sagas.subscriptions import Received, Subscription, starts
 
+from .outward import receivers, streams, webhooks
+from .outward.receivers import Stream, Webhook
 from .processes.fulfil_order import fulfil_order
 from .processes.fulfil_order_by_events import (
     capture,
@@ -43,6 +45,43 @@ def send_notification(received: Received[NotificationQueued]) -> None:
 def send_notifications(received: Sequence[Received[NotificationQueued]]) -> set[UUID]:
     sent = notifications.send_many([each.event.notification_id for each in received], now=received[0].now)
     return {each.event_id for each in received if each.event.notification_id in sent}
+
+
+def to_webhook(webhook: Webhook) -> Subscription:
+    return Subscription(
+        f"webhook-{webhook.name}",
+        event=receivers.events_for("WEBHOOKS", webhook),
+        queue="outward",
+        react=webhooks.poster(webhook),
+        many=webhooks.posters(webhook),
+        outside=True,
+        retry=receivers.RETRY,
+        lease=receivers.LEASE,
+        most_owed=receivers.MOST_OWED,
+        begin=webhook.begin,
+        configured=True,
+    )
+
+
+def to_stream(stream: Stream) -> Subscription:
+    return Subscription(
+        f"stream-{stream.name}",
+        event=receivers.events_for("STREAMS", stream),
+        queue="outward",
+        react=streams.adder(stream),
+        many=streams.adders(stream),
+        outside=True,
+        retry=receivers.RETRY,
+        lease=receivers.LEASE,
+        most_owed=receivers.MOST_OWED,
+        begin=stream.begin,
+        configured=True,
+    )
+
+
+def configured() -> Iterator[Subscription]:
+    yield from map(to_webhook, settings.WEBHOOKS)
+    yield from map(to_stream, settings.STREAMS)
 
 
 #: Who begins an order, by the first of `SHOP_COORDINATION`; both have the same place in the log.
@@ -85,6 +124,8 @@ _ALWAYS = (
         many=send_notifications,
         outside=True,
     ),
+    # what the environment says →
+    *configured(),
 )
 
 

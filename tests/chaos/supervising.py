@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from honcho.environ import parse_procfile  # type: ignore[import-untyped]
 
 from shop import embedded
+from shop.run import processes
 
 _TURN_SECONDS = 0.1
 #: A process that died this young waits as long before it is started again.
@@ -81,7 +81,7 @@ class Supervisor:
 
     def __init__(self, logs: Path) -> None:
         logs.mkdir(parents=True, exist_ok=True)
-        commands = parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes
+        commands = processes()
         self.supervised = {name: Supervised(name, command, logs / f"{name}.log") for name, command in commands.items()}
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tend, daemon=True)

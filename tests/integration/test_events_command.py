@@ -10,8 +10,10 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from orders.events import OrderPlaced
-from sagas import catalogue
+from sagas import catalogue, registry
 from sagas.catalogue import Contract
+from shop import wiring
+from shop.outward import receivers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -35,6 +37,15 @@ def test_all_contracts_of_the_shop_hold() -> None:
 @pytest.mark.parametrize(("action", "page"), [("catalogue", "events.md"), ("asyncapi", "asyncapi.json")])
 def test_what_the_docs_show_of_events_is_fresh(action: str, page: str) -> None:
     assert events(action) == (ROOT / "docs" / page).read_text(), f"run `manage.py events {action} > docs/{page}`"
+
+
+def test_receivers_of_one_process_stand_in_no_page_that_is_committed() -> None:
+    (hook,) = receivers.webhooks(
+        f'[{{"name": "erp", "url": "https://erp.example.com/", "secret": "whsec_{"QUFB" * 12}"}}]', insecure=False
+    )
+    with registry.only([*registry.subscriptions(), wiring.to_webhook(hook)]):
+        assert events("catalogue") == (ROOT / "docs" / "events.md").read_text()
+        assert events("asyncapi") == (ROOT / "docs" / "asyncapi.json").read_text()
 
 
 def test_every_integration_event_has_a_committed_contract_in_its_own_context() -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
-from sagas import interventions, overdue, selectors
+from sagas import interventions, overdue, replays, selectors
 from sagas.deliveries import sweep_deliveries
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.reconciliation import Look
@@ -74,6 +74,10 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
         {"sagas_delivery_due", "sagas_event_pkey"},
     ),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
+    "replays": (
+        lambda: replays.work(now=timezone.now()),
+        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_follower"},
+    ),
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_number"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),

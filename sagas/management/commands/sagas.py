@@ -22,8 +22,8 @@ class Command(BaseCommand):
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
-        "person, and how far subscriptions are; retry, skip, undo, cancel, pause or resume. Exit 1 if something was "
-        "refused."
+        "person, and how far subscriptions are; retry, skip, undo, cancel, pause, resume or replay. Exit 1 if "
+        "something was refused."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -52,8 +52,9 @@ class Command(BaseCommand):
         queue = actions.add_parser("queue", help="what needs a person, who waits longest first")
         queue.add_argument("--limit", type=int, default=50)
         queue.add_argument("--json", action="store_true")
-        for action in Action:
+        for action in MEANS:
             self._add_action(actions, action)
+        self._add_replay(actions)
 
     def _add_action(self, actions: Any, action: Action) -> None:
         parser = actions.add_parser(str(action), help=MEANS[action], description=MEANS[action])
@@ -74,8 +75,17 @@ class Command(BaseCommand):
             parser.add_argument("--subscription", metavar="NAME", help="a subscription, instead of RUN")
         parser.add_argument("--yes", action="store_true", help="do not ask whether all are meant")
 
+    def _add_replay(self, actions: Any) -> None:
+        means = MEANS_FOR_FOLLOWER[Action.REPLAY]
+        parser = actions.add_parser("replay", help=means, description=means)
+        parser.add_argument("--subscription", metavar="NAME", required=True)
+        parser.add_argument("--since", metavar="MOMENT", required=True, help="with its time zone: 2026-01-31T14:00Z")
+        parser.add_argument("--until", metavar="MOMENT", default="", help="before which; now unless told otherwise")
+        parser.add_argument("--reason", default="", help="why, for whoever looks at it later; always needed")
+        parser.add_argument("--by", default="", help="who wants it (the user of this terminal)")
+
     def handle(self, *_: Any, action: str, **options: Any) -> None:
-        if action in list(Action):
+        if action in MEANS:
             self._act(Action(action), **options)
         else:
             getattr(self, f"_{action}")(**options)
@@ -112,6 +122,9 @@ class Command(BaseCommand):
         )
         if terminal.obey(wish, self.stdout.write):
             raise SystemExit(1)
+
+    def _replay(self, subscription: str, since: str, until: str, reason: str, by: str, **_: Any) -> None:
+        terminal.replay(subscription, since=since, until=until, reason=reason, by=by, say=self.stdout.write)
 
     def _queue(self, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
         waiting, findings = terminal.waiting(WAITING, limit), self._open_findings(limit)

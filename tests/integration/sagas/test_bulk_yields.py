@@ -10,13 +10,14 @@ from pytest_django import Settings
 
 from orders.models import Order
 from sagas import clock as shop_clock
-from sagas import outbox, tasks
+from sagas import outbox, registry, tasks
 from sagas.deliveries import DeliveryWakeUp
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
 from sagas.models import Delivery, Event, Run
 from sagas.plans import StepTask, WakeUp, wake_ups_of
 from sagas.relay import relay
+from sagas.subscriptions import Subscription
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 from tests.conftest import broker
@@ -181,15 +182,45 @@ def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
 
 def test_messages_in_line_are_seen_with_other_brokers_too() -> None:
     with Connection("memory://") as connection, connection.channel() as channel:
-        assert not tasks._any_in(channel, {"inventory", "payments"})
+        assert tasks._any_in(channel, {"inventory", "payments"}) == (False, False)
         with connection.SimpleQueue("payments") as queue:
             queue.put("work")
-            assert tasks._any_in(channel, {"inventory", "payments"})
+            assert tasks._any_in(channel, {"inventory", "payments"}) == (True, False)
             queue.get(block=False).ack()
-        assert not tasks._any_in(channel, {"inventory", "payments"})
+        assert tasks._any_in(channel, {"inventory", "payments"}) == (False, False)
 
 
 def waited() -> float:
     began = time.monotonic()
     tasks._wait_for_room()
     return time.monotonic() - began
+
+
+def test_what_waits_for_others_does_not_make_the_relay_wait(
+    redis: object, saga: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop_clock.now()
+    registry.register([Subscription("slow", event=Told, queue="slow", react=lambda _: None, outside=True)])
+    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="slow.slow", queue="slow")])
+    monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
+    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
+    assert waited() < 30
+
+
+def test_what_somebody_waits_for_does_not_wait_for_messages_of_the_bulk(
+    redis: object, saga: object, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop_clock.now()
+    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="sagas.inside", queue="sagas", bulk=True)])
+    monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
+    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 0.5)
+    with caused_by(IN_BULK):
+        emit(Told(name="bulk"), clock)
+    assert waited() >= 0.5
+    emit(Told(name="hand"), clock)
+    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
+    assert waited() < 30
+    assert tasks._wait_for_room() is False
+    assert relay(now=clock(), limit=10, bulk=False).events == 1
+    assert list(Delivery.objects.values_list("key", flat=True)) == ["hand"]
+    assert relay(now=clock(), limit=10).events == 1

@@ -1,0 +1,195 @@
+"""Webhooks: an event as a signed POST (Standard Webhooks), in the CloudEvents envelope.
+
+Source: standardwebhooks.com, "Specification"; CloudEvents 1.0.2, "HTTP Protocol Binding", structured mode.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from sagas import cloudevents
+from sagas.subscriptions import Received
+
+from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
+from .receivers import BATCH_SECONDS, Resting, Webhook
+
+_CONNECT_SECONDS = 2.0
+#: Of an answer: nobody needs more of it, and who sends more gets a new connection next time.
+_MOST_BYTES = 16_384
+_MOST_SHOWN = 200
+
+_resting: Resting[str] = Resting()
+
+
+def poster(webhook: Webhook) -> Callable[[Received[Any]], None]:
+    """Return what posts one event to a receiver.
+
+    The call refuses a transaction. It is made at least once; the receiver is idempotent by `webhook-id`, the id of the
+    event.
+
+    Raises (what it returns):
+        ReceiverGone: Rejected; it said 410.
+        ReceiverAway, ReceiverRefused: Retryable; it was not to be reached, or said anything but 2xx.
+    """
+
+    def post(received: Received[Any]) -> None:
+        _post(webhook, received)
+
+    return post
+
+
+def posters(webhook: Webhook) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
+    """Return what posts many, one after the other over one connection: it returns those that were taken.
+
+    One that is refused is left out and holds up no other; when the receiver is away or asks for time, or time is up, so
+    is the rest.
+    """
+
+    def post_many(received: Sequence[Received[Any]]) -> set[UUID]:
+        taken = set()
+        until = time.monotonic() + BATCH_SECONDS
+        for each in received:
+            if time.monotonic() > until:
+                break
+            try:
+                _post(webhook, each)
+            except ReceiverRefused as refused:
+                if refused.retry_after_seconds is not None:
+                    break
+                continue
+            except ReceiverGone:
+                continue
+            except ReceiverAway:
+                break
+            taken.add(each.event_id)
+        return taken
+
+    return post_many
+
+
+def _post(webhook: Webhook, received: Received[Any]) -> None:
+    _resting.refuse(webhook.name, webhook.host, received.now)
+    body = json.dumps(cloudevents.envelope(received.stored), ensure_ascii=False, separators=(",", ":"))
+    try:
+        answer = _pool().request(
+            "POST",
+            webhook.url,
+            body=body.encode(),
+            headers=_headers(webhook, str(received.event_id), body, received.now),
+            timeout=urllib3.Timeout(
+                connect=min(_CONNECT_SECONDS, webhook.timeout_seconds), read=webhook.timeout_seconds
+            ),
+            redirect=False,
+            retries=False,
+            preload_content=False,
+        )
+    except HTTPError as error:
+        _resting.note_away(webhook.name, received.now)
+        raise ReceiverAway(_told(error, webhook)) from None
+    _resting.note_there(webhook.name)
+    _judge(webhook, answer, _body(answer), received.now)
+
+
+def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
+    """Return what it says, as far as anybody wants to know; what it answered stands, whatever comes of this."""
+    said = b""
+    try:
+        if (answer.length_remaining or 0) <= _MOST_BYTES:
+            said = answer.read(_MOST_BYTES)
+            if not answer.length_remaining:
+                answer.release_conn()  # read to its end, it is used again
+                return said
+    except HTTPError:
+        pass
+    answer.close()
+    return said
+
+
+def _headers(webhook: Webhook, event_id: str, body: str, now: datetime) -> dict[str, str]:
+    return {
+        "Content-Type": f"{cloudevents.MEDIA_TYPE}; charset=utf-8",
+        "User-Agent": "shop-webhooks/1",
+        "webhook-id": event_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signer.sign(event_id, now, body) for signer in webhook.signers),
+    }
+
+
+@cache
+def _pool() -> urllib3.PoolManager:
+    """Return the connections of this process; it opens none before a worker has forked."""
+    return urllib3.PoolManager(num_pools=50, maxsize=1)
+
+
+def _judge(webhook: Webhook, answer: urllib3.BaseHTTPResponse, said: bytes, now: datetime) -> None:
+    status = answer.status
+    if 200 <= status < 300:
+        return
+    if status == 410:
+        raise ReceiverGone(webhook.host)
+    asked = _asked_seconds(answer.headers.get("Retry-After", ""), now) if status in (429, 503) else None
+    if asked:
+        _resting.note_asked(webhook.name, now, asked)
+    if 300 <= status < 400:
+        why = "redirects are not followed; name the place it leads to"
+    else:
+        why = _shown(said) or answer.reason or ""
+    raise ReceiverRefused(f"{webhook.host} answered {status}{f': {why}' if why else ''}", retry_after_seconds=asked)
+
+
+def _shown(said: bytes) -> str:
+    text = " ".join(said.decode("utf-8", "replace").split())
+    return "".join(letter for letter in text[:_MOST_SHOWN] if letter.isprintable())
+
+
+def _asked_seconds(text: str, now: datetime) -> float | None:
+    """Return the seconds of a Retry-After, which may be a date; None if it is neither."""
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, (moment - now).total_seconds()) if moment.tzinfo is not None else None
+
+
+def _told(error: HTTPError, webhook: Webhook) -> str:
+    """Return in words why there is no answer; the libraries' own would show paths, which may hold tokens."""
+    match error:
+        case NameResolutionError():
+            return f"the name {webhook.host} leads nowhere (DNS)"
+        case NewConnectionError():
+            return f"{webhook.host} takes no connection: {_reason(error)}"
+        case ConnectTimeoutError():
+            return f"no connection to {webhook.host} within {_CONNECT_SECONDS:g} s"
+        case ReadTimeoutError():
+            return f"{webhook.host} gave no answer within {webhook.timeout_seconds:g} s"
+        case SSLError():
+            return f"no TLS with {webhook.host}: {_reason(error)}"
+        case _:
+            return f"the connection to {webhook.host} broke: {_reason(error)}"
+
+
+def _reason(error: BaseException) -> str:
+    """Return what the operating system or TLS said."""
+    inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
+    while isinstance(inner, HTTPError) and (inner.__cause__ or inner.args[1:]):
+        inner = inner.__cause__ or inner.args[1]
+    if isinstance(inner, OSError):
+        return inner.strerror or type(inner).__name__
+    return type(inner or error).__name__
