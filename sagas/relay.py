@@ -1,6 +1,6 @@
 """The relay: takes new events from the outbox into the log, in order, and turns them into runs and deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
@@ -37,7 +37,40 @@ class Relayed:
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-def relay(*, now: datetime, limit: int) -> Relayed:
+#: Position and type of each event that is to be taken next, so many at most.
+Waiting = Callable[[int], list[tuple[int, str]]]
+
+
+def waiting(limit: int, *, among: Collection[int] | None = None) -> list[tuple[int, str]]:
+    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
+
+    An event with an earlier one of its key among the others waits for that: order per key is kept.
+
+    Args:
+        among: the positions that are asked about; all, if None.
+    """
+    only, positions = ("", "") if among is None else (_ONLY, array(among))
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING.format(only=only), {"types": array(known_types()), "limit": limit, "among": positions})
+        return list(cursor.fetchall())
+
+
+_ONLY = "AND waiting.position = ANY(%(among)s::bigint[])"
+#: The question for earlier ones is only asked while there are both. Scalar subqueries, in the order of the index of
+#: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
+_WAITING = """
+    SELECT position, type FROM sagas_event AS waiting
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) {only} AND (
+        (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
+            = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
+        OR (SELECT earlier.position FROM sagas_event AS earlier
+            WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.log_position IS NULL
+                AND earlier.bulk <> waiting.bulk AND earlier.type = ANY(%(types)s::text[]) LIMIT 1) IS NULL)
+    ORDER BY bulk, position LIMIT %(limit)s
+    """
+
+
+def relay(*, now: datetime, limit: int, waiting: Waiting = waiting) -> Relayed:
     """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
 
     A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code) is owed
@@ -50,6 +83,10 @@ def relay(*, now: datetime, limit: int) -> Relayed:
 
     Transaction: opens one.
     Idempotent: by event; its place in the log is given in the same transaction.
+
+    Args:
+        waiting: which events are new; asked once the lock is held. The outbox itself, unless the write-ahead log
+            tells (`sagas.cdc`).
     """
     with transaction.atomic():
         if not followers.lock_the_log(wait=False):
@@ -61,36 +98,12 @@ def relay(*, now: datetime, limit: int) -> Relayed:
             _catch_up(follower, head, relayed, now=now, limit=limit)
         update_all(behind, ("position",))
         live = [follower for follower in known if follower.paused_at is None and follower.position >= head]
-        new = _waiting(limit)
+        new = waiting(limit)
         relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
         if new:
             _react(live, new, relayed, now)
             _number([position for position, _ in new], head, live, now)
     return relayed
-
-
-def _waiting(limit: int) -> list[tuple[int, str]]:
-    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
-
-    An event with an earlier one of its key among the others waits for that: order per key is kept.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"types": array(known_types()), "limit": limit})
-        return list(cursor.fetchall())
-
-
-#: The question for earlier ones is only asked while there are both. Scalar subqueries, in the order of the index of
-#: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
-_WAITING = """
-    SELECT position, type FROM sagas_event AS waiting
-    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND (
-        (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
-            = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
-        OR (SELECT earlier.position FROM sagas_event AS earlier
-            WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.log_position IS NULL
-                AND earlier.bulk <> waiting.bulk AND earlier.type = ANY(%(types)s::text[]) LIMIT 1) IS NULL)
-    ORDER BY bulk, position LIMIT %(limit)s
-    """
 
 
 def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: datetime) -> None:
