@@ -3,18 +3,12 @@
 import time
 from collections.abc import Collection, Sequence
 
-import structlog
-
 from .. import registry, tasks
 from ..events import known_types
-from ..foreground import Foreground
 from ..models import Event
 from ..relay import waiting
 from .capture import Capture, Portion
-from .errors import SlotInUse
 from .slots import Publication, Slot
-
-logger = structlog.get_logger(__name__)
 
 #: Most positions that are remembered. Behind by more, the outbox's own index says what is next.
 _MOST_TOLD = 10_000
@@ -25,14 +19,12 @@ _TURN_SECONDS = 1.0
 _ASK_SECONDS = 30.0
 #: Another relay is at its turn.
 _BUSY_SECONDS = 0.05
-#: How often it is tried to follow a slot that another process follows.
-_TAKE_OVER_SECONDS = 1.0
 
 
 def slot(name: str) -> Slot:
     """Return a slot that tells of new events, and no more of them than the relay has to know."""
     publication = Publication(name=name, tables={"sagas_event": ("position", "type")}, actions="insert")
-    return Slot(name=name, publication=publication)
+    return Slot(name=name, publications=(publication,))
 
 
 class WalRelay:
@@ -117,32 +109,3 @@ def _without_a_place(positions: Collection[int]) -> set[int]:
     """Return those events that have no place in the log yet, of the types this process knows."""
     found = Event.objects.filter(position__in=list(positions), log_position=None, type__in=known_types())
     return set(found.values_list("position", flat=True))
-
-
-def follow(slot: Slot, process: Foreground) -> None:
-    """Relay from the write-ahead log until told to stop; stand by while another process follows the slot.
-
-    Raises:
-        CannotFollow: it says what to do.
-    """
-    standing_by = False
-
-    def work() -> None:
-        nonlocal standing_by
-        try:
-            capture = Capture(slot)
-        except SlotInUse as used:
-            if not standing_by:
-                logger.warning("standing_by", slot=slot.name, reason=str(used))
-            standing_by = True
-            process.rest(_TAKE_OVER_SECONDS)
-            return
-        standing_by = False
-        with capture:
-            logger.info("following", slot=slot.name, new=capture.is_new)
-            relay = WalRelay(capture)
-            while process.goes_on:
-                relay.work()
-            capture.report()
-
-    process.through_outages(work)

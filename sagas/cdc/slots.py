@@ -36,7 +36,7 @@ class Slot:
     """A place in the write-ahead log, kept by the server; `name` is the server's, not the database's."""
 
     name: str
-    publication: Publication
+    publications: tuple[Publication, ...]
 
 
 def prepare(slot: Slot) -> bool:
@@ -51,8 +51,9 @@ def prepare(slot: Slot) -> bool:
         CannotFollow: it says what to do.
     """
     _check_server()
-    # First of the two: a slot looks up its publication as it was when the change was made.
-    _publish(slot.publication)
+    # Before the slot, which looks up its publications as they were when a change was made.
+    for publication in slot.publications:
+        _publish(publication)
     return _reserve(slot)
 
 

@@ -80,10 +80,11 @@ class Stream:
             self._report()
 
     def _start(self) -> None:
-        # Both names were made by us, or found under it: they hold no quotes.
+        # The command that starts us sees to it that names hold no quotes.
+        publications = ",".join(f'"{publication.name}"' for publication in self.slot.publications)
         command = (
             f'START_REPLICATION SLOT "{self.slot.name}" LOGICAL 0/0'
-            f" (proto_version '1', publication_names '\"{self.slot.publication.name}\"')"
+            f" (proto_version '1', publication_names '{publications}')"
         )
         result = self._pgconn.exec_(command.encode())
         if result.status != pq.ExecStatus.COPY_BOTH:

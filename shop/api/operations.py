@@ -1,14 +1,14 @@
 """The HTTP API; its OpenAPI page is /api/docs. What it refuses, it refuses as a problem document: `problems.py`."""
 
 import secrets
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from ninja import NinjaAPI, Status
+from ninja import NinjaAPI, Query, Status
 from ninja.security import HttpBearer
 
 from orders import selectors as catalogue
@@ -16,13 +16,14 @@ from orders import services as orders
 from orders.errors import OrderRefused
 from orders.selectors import Order
 from sagas import clock
+from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
 from shop.money import formatted
 from shop.timeline import story
 
 from . import health as shop_health
 from .problems import MEDIA_TYPE, Refused, StrictJson, handle_errors, problem
-from .schemas import HealthOut, IdempotencyKey, OrderIn, OrderOut, OrderStoryOut
+from .schemas import HealthOut, IdempotencyKey, OrderIn, OrderOut, OrderStoryOut, ProductOut
 
 logger = structlog.get_logger(__name__)
 
@@ -178,6 +179,26 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
         "run": run if standing.run_id else None,
         "timeline": timeline,
     }
+
+
+@api.get(
+    "/products",
+    operation_id="list_products",
+    response=list[ProductOut],
+    tags=["catalogue"],
+    summary="See what is for sale",
+    openapi_extra=_problems(s401="The token is missing or wrong.", s422="A parameter is wrong."),
+)
+def list_products(
+    request: HttpRequest,  # noqa: ARG001
+    after: Annotated[str, Query(max_length=40, description="Those behind this SKU.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500, description="So many at most.")] = 100,
+) -> list[dict[str, Any]]:
+    """Return products in the order of their SKUs. A change shows at once, or half a minute later.
+
+    An order is placed at the prices of its own moment.
+    """
+    return catalogue_pages.page(after=after, limit=limit)
 
 
 @api.get(

@@ -15,7 +15,7 @@ from orders.models import Order
 from sagas.cdc import slots
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
-from sagas.models import Delivery, Event, Run
+from sagas.models import AuditRecord, Delivery, Event, Run
 from shop import embedded
 from tests.conftest import Processes, wait_for
 
@@ -225,3 +225,28 @@ def test_celerys_relay_and_one_that_follows_the_log_do_nothing_twice(
     assert_all_done_once(20)
     wait_for(lambda: all_in_the_log() and not Delivery.objects.exclude(status="done").exists())
     wait_for(is_confirmed)
+
+
+def test_the_trail_goes_on_when_its_process_was_killed(shelves: None, processes: Processes) -> None:
+    following = processes.manage("changes", f"--slot={SLOT}")
+    wait_for(followed_by, why=lambda: processes.log(following).decode())
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE orders_product SET price_minor = 1 WHERE sku = 'MUG'")
+        wait_for(lambda: AuditRecord.objects.filter(name="MUG").exists())
+        processes.kill(following)
+        wait_for(lambda: followed_by() is None)
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE orders_product SET price_minor = 2 WHERE sku = 'MUG'")
+        following = processes.manage("changes", f"--slot={SLOT}")
+        wait_for(lambda: AuditRecord.objects.filter(name="MUG").count() == 2)
+        wait_for(is_confirmed)
+        prices = AuditRecord.objects.filter(name="MUG").order_by("id").values_list("before", "after")
+        assert list(prices) == [
+            ({"price_minor": "1000"}, {"price_minor": "1"}),
+            ({"price_minor": "1"}, {"price_minor": "2"}),
+        ]
+    finally:
+        processes.kill(following)
+        wait_for(lambda: followed_by() is None)
+        slots.drop(SLOT)

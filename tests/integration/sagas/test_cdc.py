@@ -24,7 +24,7 @@ from tests.conftest import wait_for
 from .conftest import Asked, Told, emit
 
 SLOT = "tests_cdc"
-CUPS = Slot(name=SLOT, publication=Publication(name=SLOT, tables={"cups": ()}))
+CUPS = Slot(name=SLOT, publications=(Publication(name=SLOT, tables={"cups": ()}),))
 
 
 def execute(*statements: str) -> None:
