@@ -2,10 +2,11 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
-from django.db import InterfaceError, OperationalError, connections
+from django.db import DatabaseError, InterfaceError, OperationalError, connections
 
 logger = structlog.get_logger(__name__)
 
@@ -38,18 +39,21 @@ class Foreground:
         self._stop.wait(seconds)
 
     def through_outages(self, work: Callable[[], None]) -> None:
-        """Do work again and again until told to stop; while the database is away, wait for it.
+        """Do work again and again until told to stop; while the database is away, or refuses, wait and try on.
 
         Args:
             work: harmless when done again; it may fail anywhere.
         """
         pause_seconds = _FIRST_PAUSE_SECONDS
         while self.goes_on:
+            began_at = time.monotonic()
             try:
                 work()
-                pause_seconds = _FIRST_PAUSE_SECONDS
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("database_away", error=str(error).strip(), pause_seconds=pause_seconds)
+            except (DatabaseError, InterfaceError) as error:
+                if time.monotonic() - began_at > _LONGEST_PAUSE_SECONDS:
+                    pause_seconds = _FIRST_PAUSE_SECONDS
+                what = "database_away" if isinstance(error, OperationalError | InterfaceError) else "turn_failed"
+                logger.warning(what, error=str(error).strip(), pause_seconds=pause_seconds)
                 connections.close_all()
                 self.rest(pause_seconds)
                 pause_seconds = min(2 * pause_seconds, _LONGEST_PAUSE_SECONDS)

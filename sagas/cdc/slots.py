@@ -127,8 +127,9 @@ def _wanted(publication: Publication) -> tuple[dict[str, set[str]], set[str]]:
 def _reserve(slot: Slot) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT database, current_database(), wal_status, invalidation_reason"
-            " FROM pg_replication_slots WHERE slot_name = %s",
+            # As JSON, for older servers do not have that column.
+            "SELECT database, current_database(), wal_status, to_jsonb(slot) ->> 'invalidation_reason'"
+            " FROM pg_replication_slots AS slot WHERE slot_name = %s",
             [slot.name],
         )
         found = cursor.fetchone()

@@ -133,6 +133,7 @@ def test_a_relay_killed_between_its_commit_and_the_confirmation_does_nothing_twi
     processes.worker("orders,inventory,payments,notifications,sagas")
     wait_for(lambda: all_are("confirmed") and all_completed(3), why=state)
     assert_all_done_once(3)
+    wait_for(all_in_the_log)
     positions = list(Event.objects.order_by("log_position").values_list("log_position", flat=True))
     assert positions == list(range(1, len(positions) + 1))
 
@@ -211,6 +212,25 @@ def test_without_the_log_it_asks_each_second(place: Place, processes: Processes)
     polling.send_signal(signal.SIGTERM)
     wait_for(lambda: polling.poll() is not None)
     assert polling.returncode == 0
+
+
+_WHAT_CELERY_HEARS = """
+import django
+django.setup()
+from sagas import outbox, tasks
+from shop.celery import app
+print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
+"""
+
+
+def test_celery_hears_nothing_where_a_process_of_its_own_relays(processes: Processes) -> None:
+    for relays, told in (
+        ("celery", b"['celery.backend_cleanup', 'reconcile', 'relay', 'sweep'] True"),
+        ("process", b"['celery.backend_cleanup', 'reconcile'] False"),
+    ):
+        asked = processes.run([sys.executable, "-c", _WHAT_CELERY_HEARS], SAGAS_RELAY=relays)
+        assert asked.wait(60) == 0
+        assert processes.log(asked).strip() == told
 
 
 def test_celerys_relay_and_one_that_follows_the_log_do_nothing_twice(

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.utils import timezone
 
-from sagas import outbox, registry, tasks
+from sagas import outbox, overdue, registry, tasks
 from sagas.cdc import outbox as wal
 from sagas.cdc import slots
 from sagas.cdc.capture import Capture, Change
@@ -17,6 +20,7 @@ from sagas.cdc.pgoutput import UNCHANGED
 from sagas.cdc.slots import Publication, Slot
 from sagas.events import Cause, caused_by
 from sagas.models import Delivery, Event, Run
+from sagas.reconciliation import Look
 from sagas.relay import relay
 from sagas.testing import MovableClock
 from tests.conftest import wait_for
@@ -263,6 +267,8 @@ def test_a_slot_that_was_invalidated_says_how_to_go_on(cups: None) -> None:
         wait_for(is_invalid)
     finally:
         execute("ALTER SYSTEM RESET idle_replication_slot_timeout", "SELECT pg_reload_conf()")
+    (breach,) = overdue._slots(Look(keys=(), now=timezone.now()))
+    assert breach.message.startswith("The replication slot tests_cdc is lost (idle_timeout)")
     with pytest.raises(SlotIsLost, match=r"idle_timeout.*Drop it with --drop-slot and start anew"):
         Capture(CUPS)
     assert slots.drop(SLOT)
@@ -270,6 +276,39 @@ def test_a_slot_that_was_invalidated_says_how_to_go_on(cups: None) -> None:
         assert capture.is_new
         execute("INSERT INTO cups (id) VALUES (1)")
         told(capture, 1)
+
+
+def test_a_slot_that_nobody_reads_becomes_a_finding_after_a_while(cups: None) -> None:
+    slots.prepare(CUPS)
+
+    def breaches(minutes: int) -> list[str]:
+        look = Look(keys=(), now=timezone.now() + timedelta(minutes=minutes))
+        return [breach.message for breach in overdue._slots(look)]
+
+    assert breaches(1) == []
+    (said,) = breaches(10)
+    assert said.startswith("The replication slot tests_cdc is read by nobody, and the write-ahead log is kept for it")
+    with Capture(CUPS):
+        assert breaches(10) == []
+
+
+def test_the_command_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sagas.foreground.Foreground.until_stopped", lambda _: None)
+    monkeypatch.setattr(slots, "_SERVER", "SELECT 'replica', 'shop', true")
+    for command in (["relay", "--follow-wal"], ["changes"]):
+        with pytest.raises(CommandError, match="wal_level=replica: set wal_level = logical and restart"):
+            call_command(*command, f"--slot={SLOT}")
+    with pytest.raises(CommandError, match="no name of a slot"):
+        call_command("relay", "--follow-wal", '--slot=x"; DROP')
+
+
+def test_a_slot_is_dropped_unless_somebody_follows_it(cups: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with Capture(CUPS), pytest.raises(CommandError, match=r"is active for PID.*stop the process"):
+        call_command("relay", "--drop-slot", f"--slot={SLOT}")
+    wait_for(lambda: not is_followed())
+    call_command("relay", "--drop-slot", f"--slot={SLOT}")
+    call_command("relay", "--drop-slot", f"--slot={SLOT}")
+    assert capsys.readouterr().out == f"The slot {SLOT} is dropped.\nThere is no slot {SLOT}.\n"
 
 
 # The relay -----------------------------------------------------------------------------------------------------------
