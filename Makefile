@@ -13,13 +13,13 @@ PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.13 python3)
 # The shop's variables of whoever calls must not reach tests: they would send real e-mail from a real database.
 CLEAN := env -u DATABASE_URL -u CELERY_BROKER_URL -u SECRET_KEY -u DEBUG -u HTTPS -u ALLOWED_HOSTS \
 	-u CSRF_TRUSTED_ORIGINS -u API_TOKEN -u CURRENCY -u EMAIL_HOST -u LOG_LEVEL -u PAYMENTS_TIMEOUT_SECONDS \
-	-u WEBHOOKS -u STREAMS -u SAGAS_BATCH_SIZE -u SAGAS_TRY_SECONDS -u SAGAS_RESEND_AFTER_SECONDS -u SAGAS_RECONCILE_SECONDS -u SHOP_COORDINATION -u CELERY_VISIBILITY_TIMEOUT_SECONDS -u DJANGO_SETTINGS_MODULE
+	-u WEBHOOKS -u STREAMS -u SAGAS_BATCH_SIZE -u SAGAS_TRY_SECONDS -u SAGAS_RESEND_AFTER_SECONDS -u SAGAS_RECONCILE_SECONDS -u SHOP_COORDINATION -u SAGAS_RELAY -u CACHE_URL -u CACHE_SECONDS -u FEED_REDIS_URL -u CELERY_VISIBILITY_TIMEOUT_SECONDS -u DJANGO_SETTINGS_MODULE
 # As in production, for checks that open no connection.
 PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_BROKER_URL=redis://127.0.0.1:1/0 \
 	SECRET_KEY=only-for-make-check-0123456789-abcdefghijklmnopqrstuvwxyz API_TOKEN=only-for-make-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos bench matrix model check format venv runtime
+.PHONY: help setup run test chaos bench matrix model debezium check format venv runtime
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1#\2/p' Makefile | while IFS='#' read -r target text; do \
@@ -43,6 +43,10 @@ matrix: setup ## every crash there is, for every way to pay, with its table; som
 model: setup ## 10,000 random histories of engine and broker, judged after each step; about half an hour
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off MODEL_HISTORIES=$${MODEL_HISTORIES:-10000} \
 		$(PY) -m pytest -n 2 -s tests/model $(ARGS)
+
+debezium: setup ## the outbox read by the real Debezium engine; needs Java 17, downloads 200 MB: docs/cdc.md
+	@$(call install,requirements-debezium.txt,debezium)
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -m debezium tests/debezium $(ARGS)
 
 check: setup ## what CI runs: format, lint, types, imports, migrations, contracts, settings, then the tests
 	@echo '== format'; $(PY) -m ruff format --check .

@@ -72,13 +72,14 @@ class Contender(ABC):
 
 
 class Ours(Contender):
-    """All processes of the Procfile but the web's; orders wait in the outbox while relay and beat stand still."""
+    """Worker, relay and beat of the Procfile; orders wait in the outbox while relay and beat stand still."""
 
     name, title, with_journal, one_by_one = "ours", "the shop", True, True
     _GATE = ("relay", "beat")
 
     def start(self) -> None:
-        commands = {name: command for name, command in procfile().items() if name != "web"}
+        # Peers keep no audit trail, and answer nobody over HTTP.
+        commands = {name: command for name, command in procfile().items() if name not in {"web", "changes"}}
         self.processes = [
             processes.shell(name, command, log=self.logs / f"{name}.log") for name, command in commands.items()
         ]

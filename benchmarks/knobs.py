@@ -12,6 +12,7 @@ PARTS = {
     "e": "the relay",
     "f": "placing orders",
     "p": "pages, of the admin and of the API",
+    "t": "how the relay is told: asking, woken, by the write-ahead log",
 }
 
 

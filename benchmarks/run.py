@@ -25,6 +25,7 @@ from . import (
     posting,
     relaying,
     table,
+    telling,
     throughput,
 )
 from .contenders import Contender
@@ -103,6 +104,12 @@ class Run:
         if "p" in knobs.parts:
             times = knobs.latency_orders
             jobs += [Job(name="pages", measure=lambda seed: pages.measure(logs, times=times, seed=seed))]
+        if "t" in knobs.parts:
+            count = knobs.latency_orders
+            jobs += [
+                Job(name=way, measure=lambda seed, way=way: telling.measure(logs, way=way, orders=count, seed=seed))  # type: ignore[misc]
+                for way in telling.WAYS
+            ]
         return jobs
 
     def _rounds(self, jobs: Sequence[Job], stored: int, done: int, show: Show) -> None:

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from . import machine, targets
+from . import machine, targets, telling
 from .contenders import ALL
 from .results import Book, Figure
 
@@ -15,6 +15,7 @@ _TITLES = {kind.name: kind.title for kind in ALL} | {
     "deliveries": "one relay, events owed to one subscription",
     "api": "POST /api/orders, several clients",
     "import": "manage.py import_orders",
+    **telling.TITLES,
     "loop": f"a loop of {machine.ADDITIONS:,} additions, which waits for nobody",
 }
 
@@ -47,7 +48,7 @@ def rows(book: Book) -> list[list[str]]:
     for figure in book.figures():
         found.setdefault((figure.what, figure.name, figure.who), {})[bool(figure.stored)] = figure
     places = {name: place for place, name in enumerate(_TITLES)}
-    kinds = ("throughput", "latency", "relay", "placing", "pages", "machine")
+    kinds = ("throughput", "latency", "relay", "telling", "placing", "pages", "machine")
     ordered = sorted(found, key=lambda key: (kinds.index(key[0]), key[1], places.get(key[2], 0)))
     return [
         [what, title(who), name, *_cells(found[what, name, who], with_history=bool(book.facts.get("stored")))]

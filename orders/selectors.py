@@ -13,6 +13,7 @@ __all__ = [
     "Product",
     "by_id",
     "count_by_status",
+    "for_sale",
     "ids_after",
     "numbered",
     "numbers",
@@ -53,6 +54,11 @@ def of_customer(email: str, *, since: datetime | None = None, limit: int) -> lis
 def products(skus: Iterable[str]) -> dict[str, Product]:
     """Return the products that can be ordered, by SKU."""
     return {product.sku: product for product in Product.objects.filter(sku__in=set(skus), active=True)}
+
+
+def for_sale(*, after: str, limit: int) -> list[Product]:
+    """Return products that can be ordered, in the order of their SKUs, those behind one."""
+    return list(Product.objects.filter(active=True, sku__gt=after).order_by("sku")[:limit])
 
 
 def count_by_status(order_ids: Collection[UUID]) -> dict[str, int]:

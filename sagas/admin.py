@@ -20,7 +20,17 @@ from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 from unfold.decorators import action
 
-from . import clock, interventions, reconciliation, registry, replays, selectors, workpages, workqueue
+from . import (
+    auditpage,  # noqa: F401 - registers its page
+    clock,
+    interventions,
+    reconciliation,
+    registry,
+    replays,
+    selectors,
+    workpages,
+    workqueue,
+)
 from .backoffice import InspectAdmin, InspectInline, amount, labelled
 from .cloudevents import envelope
 from .interventions import MEANS, MEANS_FOR_DELIVERY, Action

@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.db.models.signals import post_migrate
 
 
@@ -13,7 +14,8 @@ class SagasConfig(AppConfig):
 
         checks.register_checks()
 
-        outbox.on_commit_call(tasks.wake_relay)
+        if settings.SAGAS_RELAY == "celery":
+            outbox.on_commit_call(tasks.wake_relay)
         post_migrate.connect(_begin_to_follow, sender=self)
 
 

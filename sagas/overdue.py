@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, F, Min, QuerySet
 
 from . import registry
@@ -17,6 +18,8 @@ from .transitions import LIVE_RUNS, DeliveryStatus
 _RELAYED_AFTER = timedelta(seconds=30)
 #: A sweep turns each second, and moves on whatever it sends.
 _SWEPT_AFTER = timedelta(minutes=2)
+#: Longer than a deploy, or an outage that processes wait through.
+_READ_AFTER = timedelta(minutes=5)
 
 
 def _events(look: Look) -> Iterator[Breach]:
@@ -57,6 +60,32 @@ def _deliveries(look: Look) -> Iterator[Breach]:
     yield from _not_swept(overdue, "delivery", "subscription", set(registry.subscription_names()))
 
 
+def _slots(look: Look) -> Iterator[Breach]:
+    """Places in the write-ahead log that nobody reads on from, or that are lost: the log is kept for them."""
+    with connection.cursor() as cursor:
+        # As JSON, for older servers do not have all of these columns.
+        cursor.execute(
+            "SELECT slot_name, slot ->> 'invalidation_reason', (slot ->> 'inactive_since')::timestamptz,"
+            " pg_size_pretty(pg_current_wal_lsn() - restart_lsn)"
+            " FROM pg_replication_slots AS stored, to_jsonb(stored) AS slot"
+            " WHERE database = current_database() AND NOT active AND NOT temporary"
+        )
+        found = cursor.fetchall()
+    for name, lost, since, kept in found:
+        if lost:
+            why = f"is lost ({lost}): drop it and start its reader anew; what that means stands in docs/cdc.md."
+        elif since and since < look.now - _READ_AFTER:
+            why = "is read by nobody, and the write-ahead log is kept for it: start its reader, or drop it."
+        else:
+            continue
+        yield Breach(
+            key=name,
+            message=f"The replication slot {name} {why}",
+            facts={"slot": name, "lost": lost},
+            moving={"inactive_since": since and since.isoformat(), "kept": kept},
+        )
+
+
 def _not_swept(overdue: QuerySet[Any], what: str, of: str, known: set[str]) -> Iterator[Breach]:
     for row in _grouped(overdue, of, "due_at"):
         why = "does the sweep run?" if row[of] in known else f"this code does not know the {of}."
@@ -86,4 +115,5 @@ CHECKS = (
     Check(name="runs-swept", look=_runs, whole=True),
     Check(name="runs-taken", look=_runs_nobody_takes, whole=True),
     Check(name="deliveries-swept", look=_deliveries, whole=True),
+    Check(name="slots-read", look=_slots, whole=True),
 )

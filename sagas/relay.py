@@ -1,9 +1,10 @@
 """The relay: takes new events from the outbox into the log, in order, and turns them into runs and deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
+from typing import Any
 
 import structlog
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -37,7 +38,47 @@ class Relayed:
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-def relay(*, now: datetime, limit: int, bulk: bool = True) -> Relayed:
+#: Position and type of each event that is to be taken next: so many at most, with those of the bulk or without.
+Waiting = Callable[[int, bool], list[tuple[int, str]]]
+
+
+def waiting(
+    limit: int,
+    bulk: bool,  # noqa: FBT001 - as `Waiting`
+    *,
+    among: Collection[int] | None = None,
+) -> list[tuple[int, str]]:
+    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
+
+    An event with an earlier one of its key among the others waits for that: order per key is kept.
+
+    Args:
+        bulk: otherwise what nobody waits for is left out.
+        among: the positions that are asked about; all, if None.
+    """
+    only, positions = ("", "") if among is None else (_ONLY, array(among))
+    asked: dict[str, Any] = {"types": array(known_types()), "limit": limit, "bulk": bulk, "among": positions}
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING.format(only=only), asked)
+        return list(cursor.fetchall())
+
+
+_ONLY = "AND waiting.position = ANY(%(among)s::bigint[])"
+#: The question for earlier ones is only asked while there are both. Scalar subqueries, in the order of the index of
+#: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
+_WAITING = """
+    SELECT position, type FROM sagas_event AS waiting
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND bulk <= %(bulk)s {only} AND (
+        (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
+            = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
+        OR (SELECT earlier.position FROM sagas_event AS earlier
+            WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.log_position IS NULL
+                AND earlier.bulk <> waiting.bulk AND earlier.type = ANY(%(types)s::text[]) LIMIT 1) IS NULL)
+    ORDER BY bulk, position LIMIT %(limit)s
+    """
+
+
+def relay(*, now: datetime, limit: int, waiting: Waiting = waiting, bulk: bool = True) -> Relayed:
     """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
 
     A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a
@@ -53,6 +94,8 @@ def relay(*, now: datetime, limit: int, bulk: bool = True) -> Relayed:
 
     Args:
         bulk: otherwise what nobody waits for is left to a later turn.
+        waiting: which events are new; asked once the lock is held. The outbox itself, unless the write-ahead log
+            tells (`sagas.cdc`).
     """
     with transaction.atomic():
         if not followers.lock_the_log(wait=False):
@@ -63,7 +106,7 @@ def relay(*, now: datetime, limit: int, bulk: bool = True) -> Relayed:
         for follower in behind:
             _catch_up(follower, head, relayed, now=now, limit=limit)
         update_all(behind, ("position",))
-        new = _waiting(limit, bulk=bulk)
+        new = waiting(limit, bulk)
         relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
         if new:
             at_the_end = [follower for follower in known if follower.paused_at is None and follower.position >= head]
@@ -71,30 +114,6 @@ def relay(*, now: datetime, limit: int, bulk: bool = True) -> Relayed:
             _react(live, new, relayed, now)
             _number([position for position, _ in new], head, live, now)
     return relayed
-
-
-def _waiting(limit: int, *, bulk: bool) -> list[tuple[int, str]]:
-    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
-
-    An event with an earlier one of its key among the others waits for that: order per key is kept.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(_WAITING, {"types": array(known_types()), "limit": limit, "bulk": bulk})
-        return list(cursor.fetchall())
-
-
-#: The question for earlier ones is only asked while there are both. Scalar subqueries, in the order of the index of
-#: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
-_WAITING = """
-    SELECT position, type FROM sagas_event AS waiting
-    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND bulk <= %(bulk)s AND (
-        (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
-            = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
-        OR (SELECT earlier.position FROM sagas_event AS earlier
-            WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.log_position IS NULL
-                AND earlier.bulk <> waiting.bulk AND earlier.type = ANY(%(types)s::text[]) LIMIT 1) IS NULL)
-    ORDER BY bulk, position LIMIT %(limit)s
-    """
 
 
 def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: datetime) -> None:

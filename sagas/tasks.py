@@ -23,6 +23,7 @@ from .deliveries import DeliveryWakeUp
 from .errors import StepFailed
 from .plans import WakeUp
 from .reconciliation import reconcile as reconcile_once
+from .relay import Relayed, Waiting, waiting
 from .relay import relay as relay_once
 from .sweep import sweep as sweep_once
 
@@ -200,20 +201,31 @@ def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # 
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
     """Take new events on until there are none, or the next beat takes over; sweep in between."""
-    global _busy_until  # noqa: PLW0603 - of this process
     until = time.monotonic() + _RELAY_SECONDS
-    limit = min(settings.SAGAS_RELAY_LIMIT, _RELAY_BATCHES * settings.SAGAS_BATCH_SIZE)
     _clear_pile()
-    while True:
-        relayed = relay_once(now=clock.now(), limit=limit, bulk=_wait_for_room())
-        send(relayed.wake_ups, relayed.deliveries)
-        if relayed.wake_ups or relayed.deliveries:
-            _busy_until = time.monotonic() + _BUSY_SECONDS
-        # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
-        if time.monotonic() - _swept_at > _SWEEP_SECONDS:
-            sweep()
-        if not relayed.more or time.monotonic() > until:
-            return
+    while relay_turn().more and time.monotonic() < until:
+        pass
+
+
+def relay_turn(new: Waiting = waiting) -> Relayed:
+    """Make one turn of the relay, send what it wakes, and sweep if that was a second ago.
+
+    Transaction: opens its own.
+    """
+    global _busy_until  # noqa: PLW0603 - of this process
+    relayed = relay_once(now=clock.now(), limit=turn_limit(), waiting=new, bulk=_wait_for_room())
+    send(relayed.wake_ups, relayed.deliveries)
+    if relayed.wake_ups or relayed.deliveries:
+        _busy_until = time.monotonic() + _BUSY_SECONDS
+    # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
+    if time.monotonic() - _swept_at > _SWEEP_SECONDS:
+        sweep()
+    return relayed
+
+
+def turn_limit() -> int:
+    """Return how many events one turn of the relay takes at most."""
+    return int(min(settings.SAGAS_RELAY_LIMIT, _RELAY_BATCHES * settings.SAGAS_BATCH_SIZE))
 
 
 def _wait_for_room() -> bool:

@@ -9,8 +9,10 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from sagas import overdue, registry, tasks
+        from sagas.cdc import watched
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
+        from .changes import AUDITED, ON_CHANGE
         from .keys import KEY_NAMES
         from .reconciliation.checks import CHECKS
         from .reconciliation.walks import WALKS
@@ -20,4 +22,5 @@ class ShopConfig(AppConfig):
         registry.register_read_models(READ_MODELS)
         registry.name_keys(KEY_NAMES)
         registry.register_checks((*overdue.CHECKS, *CHECKS), WALKS)
+        watched.watch(AUDITED, ON_CHANGE)
         tasks.register_tasks()

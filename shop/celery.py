@@ -48,6 +48,9 @@ app.conf.beat_schedule = {
         "task": "celery.backend_cleanup", "schedule": crontab(minute="0", hour="4", nowfun=steady_now)
     },
 }  # fmt: skip
+if settings.SAGAS_RELAY == "process":
+    # Nobody would take them out of their queue.
+    del app.conf.beat_schedule["relay"], app.conf.beat_schedule["sweep"]
 
 
 @celeryd_init.connect

@@ -323,6 +323,11 @@ class Postgres(Server):
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # For who follows the write-ahead log (docs/cdc.md); a slot that nobody reads keeps no more than this.
+            "wal_level": "logical",
+            "max_replication_slots": "10",
+            "max_wal_senders": "10",
+            "max_slot_wal_keep_size": "1GB",
             # A refused duplicate is daily business of idempotent code, not a line in a log.
             "log_min_messages": "log",
             "log_checkpoints": "off",

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import database, embedded, environment, logs, secret_key
+from . import cache, database, embedded, environment, logs, secret_key
 from .environment import env
 from .outward import receivers
 from .pages import navigation
@@ -172,6 +172,10 @@ SAGAS_RELAY_LIMIT = 500
 #: Most runs that share one chain, or deliveries one message (decision 0013).
 SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=100, least=1)
 
+#: Who relays and sweeps: Celery (woken by each commit, and by beat each second), or a process of its own
+#: (`manage.py relay`, docs/cdc.md), of which Celery then hears nothing.
+SAGAS_RELAY = environment.matching("SAGAS_RELAY", "celery|process", "celery or process", default="celery")
+
 #: How often the books are looked at; a breach is a finding within two turns.
 SAGAS_RECONCILE_SECONDS = environment.number("SAGAS_RECONCILE_SECONDS", default=20.0, least=0.1)
 
@@ -198,6 +202,18 @@ if CELERY_BROKER_URL.startswith("redis"):
         "interval_step": 0.2,
         "interval_max": 0.5,
     }
+
+# The cache: read often, changed rarely, and forgotten when the write-ahead log tells of a change (docs/cdc.md) --------
+
+CACHES = {
+    "default": cache.config(
+        environment.url("CACHE_URL", ("redis", "rediss", "unix"), "redis://host:6379/1")
+        if "CACHE_URL" in env
+        else cache.beside(CELERY_BROKER_URL)
+    )
+}
+#: How old what is cached may be where nobody tells of changes.
+CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
 
 #: Of messages nobody waits for, and of what a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
 #: other way round.

@@ -107,9 +107,15 @@ class Processes:
         self.mail = folder / "mail"
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        return self.run([sys.executable, "-m", "celery", "-A", "shop", *arguments], **environment)
+
+    def manage(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        return self.run([sys.executable, "manage.py", *arguments], **environment)
+
+    def run(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
         with (self.folder / f"process-{len(self.started)}.log").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "shop", *arguments],
+                command,
                 cwd=ROOT,
                 env=os.environ | self.environment() | environment,
                 stdout=log,

@@ -16,6 +16,7 @@ from orders import services as orders
 from orders.errors import OrderRefused
 from orders.selectors import Order
 from sagas import clock
+from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
 from shop.money import formatted
 from shop.readmodels import feed, order_list
@@ -31,6 +32,7 @@ from .schemas import (
     OrderIn,
     OrderOut,
     OrderStoryOut,
+    ProductOut,
 )
 
 logger = structlog.get_logger(__name__)
@@ -216,6 +218,26 @@ def list_orders_of_customer(request: HttpRequest, email: str, limit: Limit = 20)
 def get_feed_of_customer(request: HttpRequest, email: str, limit: Limit = 20) -> Any:  # noqa: ARG001
     """Return the newest entries first. What was ordered is there at once; what became of it, about a second later."""
     return feed.of_customer(email, limit=limit)
+
+
+@api.get(
+    "/products",
+    operation_id="list_products",
+    response=list[ProductOut],
+    tags=["catalogue"],
+    summary="See what is for sale",
+    openapi_extra=_problems(s401="The token is missing or wrong.", s422="A parameter is wrong."),
+)
+def list_products(
+    request: HttpRequest,  # noqa: ARG001
+    after: Annotated[str, Query(max_length=40, description="Those behind this SKU.")] = "",
+    limit: Annotated[int, Query(ge=1, le=500, description="So many at most.")] = 100,
+) -> list[dict[str, Any]]:
+    """Return products in the order of their SKUs. A change shows at once, or half a minute later.
+
+    An order is placed at the prices of its own moment.
+    """
+    return catalogue_pages.page(after=after, limit=limit)
 
 
 @api.get(

@@ -68,6 +68,16 @@ class LinksOut(BaseModel):
     self: str
 
 
+class ProductOut(BaseModel):
+    """The price is in minor units of the currency; `price` is for people."""
+
+    sku: str
+    name: str
+    currency: str
+    price_minor: int
+    price: str
+
+
 class OrderOut(BaseModel):
     """Amounts are in minor units of the currency; `total` is for people."""
 

@@ -72,6 +72,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Followers of the log", "dynamic_feed", "sagas.follower"),
                 _item("Deliveries", "outbox", "sagas.delivery"),
                 _item("Interventions", "history_edu", "sagas.intervention"),
+                _item("Audit trail", "manage_search", "sagas.auditrecord"),
                 _item("Task results", "task_alt", "django_celery_results.taskresult"),
             ),
             _group("People", _item("Users", "person", "auth.user"), _item("Groups", "group", "auth.group")),

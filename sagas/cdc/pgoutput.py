@@ -1,0 +1,289 @@
+"""Messages of `pgoutput`, PostgreSQL's own plugin for logical decoding, protocol version 1, values as text.
+
+Pure: bytes in, values out. Version 1 tells of a transaction once it is committed, whole and in the order of commits.
+
+Source: PostgreSQL, "Logical Replication Message Formats".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+class Unchanged(Enum):
+    """A value too long for its row (TOAST) that the change left as it was: the log does not repeat it."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+#: A column's value as text; None for NULL.
+Value = str | None | Unchanged
+Values = Mapping[str, Value]
+
+
+class ProtocolError(Exception):
+    """Bytes that are no message of pgoutput, or speak of a table that was not announced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begin:
+    """A transaction follows.
+
+    Attributes:
+        lsn: where in the log its commit stands; no other transaction has the same.
+        xid: the lower 32 bits of its id.
+    """
+
+    lsn: int
+    committed_at: datetime
+    xid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """That was all of the transaction.
+
+    Attributes:
+        end: where in the log it ends; confirmed up to here, it is not sent again.
+    """
+
+    lsn: int
+    end: int
+    committed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a table; `key` if it is part of the replica identity."""
+
+    name: str
+    key: bool
+    type: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relation:
+    """A table, announced before its first change and anew when it was altered.
+
+    Attributes:
+        identity: what is told of old rows: `d`efault (the primary key), `n`othing, `f`ull, or an `i`ndex.
+    """
+
+    id: int
+    schema: str
+    name: str
+    identity: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Insert:
+    relation: int
+    new: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """A changed row.
+
+    Attributes:
+        old: the row as it was (replica identity full); its key alone, where that changed; otherwise None.
+    """
+
+    relation: int
+    old: tuple[Value, ...] | None
+    new: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete:
+    """A row that is gone; `old` is the whole of it with replica identity full, and its key otherwise."""
+
+    relation: int
+    old: tuple[Value, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truncate:
+    relations: tuple[int, ...]
+    cascade: bool
+    restart_identity: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Type:
+    id: int
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    lsn: int
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What `pg_logical_emit_message` wrote."""
+
+    transactional: bool
+    lsn: int
+    prefix: str
+    content: bytes
+
+
+Decoded = Begin | Commit | Relation | Insert | Update | Delete | Truncate | Type | Origin | Message
+
+
+def decode(payload: bytes) -> Decoded:
+    """Return the message.
+
+    Raises:
+        ProtocolError: it is none, is cut short, or has bytes left.
+    """
+    reader = _Reader(payload)
+    kind = reader.letter()
+    read = _READ.get(kind)
+    if read is None:
+        raise ProtocolError(f"unknown message {kind!r}")
+    message = read(reader)
+    reader.end()
+    return message
+
+
+def named(relation: Relation, values: tuple[Value, ...]) -> dict[str, Value]:
+    """Return values by the names of their columns."""
+    return {column.name: value for column, value in zip(relation.columns, values, strict=True)}
+
+
+class _Reader:
+    """Takes a message apart from front to back."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload, self._at = payload, 0
+
+    def take(self, count: int) -> bytes:
+        taken = self._payload[self._at : self._at + count]
+        if count < 0 or len(taken) < count:
+            raise ProtocolError(f"cut short after {len(self._payload)} bytes")
+        self._at += count
+        return taken
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def letter(self) -> str:
+        return self.take(1).decode("latin-1")
+
+    def text(self) -> str:
+        end = self._payload.find(b"\0", self._at)
+        if end < 0:
+            raise ProtocolError("a text without an end")
+        taken = self.take(end - self._at)
+        self._at += 1
+        return taken.decode()
+
+    def moment(self) -> datetime:
+        return _EPOCH + timedelta(microseconds=int.from_bytes(self.take(8), "big", signed=True))
+
+    def expect(self, letters: str) -> str:
+        found = self.letter()
+        if found not in letters:
+            raise ProtocolError(f"{found!r} where one of {letters!r} belongs")
+        return found
+
+    def row(self) -> tuple[Value, ...]:
+        return tuple(self._value() for _ in range(self.number(2)))
+
+    def end(self) -> None:
+        if self._at != len(self._payload):
+            raise ProtocolError(f"{len(self._payload) - self._at} bytes left")
+
+    def _value(self) -> Value:
+        kind = self.expect("nut")  # `b`inary values come only to those who ask for them
+        if kind == "n":
+            return None
+        return UNCHANGED if kind == "u" else self.take(self.number(4)).decode()
+
+
+def _begin(reader: _Reader) -> Begin:
+    return Begin(lsn=reader.number(8), committed_at=reader.moment(), xid=reader.number(4))
+
+
+def _commit(reader: _Reader) -> Commit:
+    reader.number(1)  # flags, none so far
+    return Commit(lsn=reader.number(8), end=reader.number(8), committed_at=reader.moment())
+
+
+def _relation(reader: _Reader) -> Relation:
+    number, schema, name, identity = reader.number(4), reader.text(), reader.text(), reader.letter()
+    columns = tuple(_column(reader) for _ in range(reader.number(2)))
+    return Relation(id=number, schema=schema, name=name, identity=identity, columns=columns)
+
+
+def _column(reader: _Reader) -> Column:
+    column = Column(key=bool(reader.number(1) & 1), name=reader.text(), type=reader.number(4))
+    reader.number(4)  # the type's modifier
+    return column
+
+
+def _insert(reader: _Reader) -> Insert:
+    relation = reader.number(4)
+    reader.expect("N")
+    return Insert(relation=relation, new=reader.row())
+
+
+def _update(reader: _Reader) -> Update:
+    relation, old = reader.number(4), None
+    if reader.expect("KON") != "N":
+        old = reader.row()
+        reader.expect("N")
+    return Update(relation=relation, old=old, new=reader.row())
+
+
+def _delete(reader: _Reader) -> Delete:
+    relation = reader.number(4)
+    reader.expect("KO")
+    return Delete(relation=relation, old=reader.row())
+
+
+def _truncate(reader: _Reader) -> Truncate:
+    count, options = reader.number(4), reader.number(1)
+    relations = tuple(reader.number(4) for _ in range(count))
+    return Truncate(relations=relations, cascade=bool(options & 1), restart_identity=bool(options & 2))
+
+
+def _type(reader: _Reader) -> Type:
+    return Type(id=reader.number(4), schema=reader.text(), name=reader.text())
+
+
+def _origin(reader: _Reader) -> Origin:
+    return Origin(lsn=reader.number(8), name=reader.text())
+
+
+def _message(reader: _Reader) -> Message:
+    transactional, lsn, prefix = bool(reader.number(1) & 1), reader.number(8), reader.text()
+    return Message(transactional=transactional, lsn=lsn, prefix=prefix, content=reader.take(reader.number(4)))
+
+
+_READ: dict[str, Callable[[_Reader], Decoded]] = {
+    "B": _begin,
+    "C": _commit,
+    "R": _relation,
+    "I": _insert,
+    "U": _update,
+    "D": _delete,
+    "T": _truncate,
+    "Y": _type,
+    "O": _origin,
+    "M": _message,
+}

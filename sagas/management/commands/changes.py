@@ -1,0 +1,40 @@
+"""`manage.py changes`: the audit trail, and caches that are forgotten, from the write-ahead log."""
+
+from argparse import ArgumentParser
+from functools import partial
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from ...cdc import changes, following
+from ...cdc.errors import CannotFollow
+from ...foreground import Foreground
+
+
+class Command(BaseCommand):
+    help = (
+        "Follow PostgreSQL's write-ahead log until SIGTERM or Ctrl-C: keep the changes of watched tables, whoever "
+        "makes them, as an audit trail, and forget what is cached of them. A second process stands by. See docs/cdc.md."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--patient", action="store_true", help="where somebody has to do something first, say so and try on"
+        )
+        following.add_arguments(parser, slot="sagas_changes")
+
+    def handle(self, *_: Any, patient: bool, slot: str, drop_slot: bool, **__: Any) -> None:
+        name = following.checked(slot)
+        if drop_slot:
+            self.stdout.write(following.drop(name))
+            return
+        process = Foreground()
+        process.until_stopped()
+        follow = partial(following.follow, changes.slot(name), process, lambda capture: changes.Watcher(capture).work)
+        if patient:
+            following.patiently(follow, process)
+            return
+        try:
+            follow()
+        except CannotFollow as error:
+            raise CommandError(str(error)) from None

@@ -1,0 +1,30 @@
+"""What is for sale, as anybody may ask for it: cached, and forgotten when a product was changed, by whoever."""
+
+from typing import Any
+
+from django.conf import settings
+
+from orders import selectors as orders
+
+from .cache import Cached
+from .money import formatted
+
+CATALOGUE = Cached("catalogue", seconds=settings.CACHE_SECONDS)
+
+
+def page(*, after: str, limit: int) -> list[dict[str, Any]]:
+    """Return products in the order of their SKUs, those behind one."""
+    return CATALOGUE.get(f"{limit}:{after}", lambda: _read(after, limit))
+
+
+def _read(after: str, limit: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "sku": product.sku,
+            "name": product.name,
+            "currency": product.currency,
+            "price_minor": product.price_minor,
+            "price": formatted(product.price_minor, product.currency),
+        }
+        for product in orders.for_sale(after=after, limit=limit)
+    ]
