@@ -396,7 +396,7 @@ def test_the_openapi_page_needs_nothing_from_the_internet(db: None) -> None:
     with closing(Client().get("/static/ninja/swagger-ui-bundle.js")) as script:
         assert script.status_code == 200
     paths = Client().get("/api/openapi.json").json()["paths"]
-    assert set(paths) == {"/api/orders", "/api/orders/{order_id}", "/api/health"}
+    assert set(paths) == {"/api/orders", "/api/orders/{order_id}", "/api/products", "/api/health"}
     assert set(paths["/api/orders"]["post"]["responses"]) == {"201", "400", "401", "413", "415", "422", "503"}
 
 
