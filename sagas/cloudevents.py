@@ -35,6 +35,22 @@ def envelope(event: Event) -> dict[str, Any]:
     }
 
 
+#: Of an envelope, what says what happened; a ping leaves it out.
+_SAID = ("datacontenttype", "dataschema", "data")
+
+
+def ping(event: Event, *, dataref: str) -> dict[str, Any]:
+    """Return an event as a notification: that something happened to what, and where its reader asks what there is now.
+
+    Source: CloudEvents 1.0.2, extension "Dataref (Claim Check Pattern)".
+
+    Args:
+        dataref: a URI reference.
+    """
+    said = {name: value for name, value in envelope(event).items() if name not in _SAID}
+    return said | {"dataref": dataref}
+
+
 #: The JSON Schema of such an envelope, but for its data.
 SCHEMA: dict[str, Any] = {
     "type": "object",

@@ -51,6 +51,7 @@ class _WebhookEntry(_Entry):
     secret: str | list[str]
     #: Shorter than what a batch leaves of a try.
     timeout_seconds: float = Field(8.0, ge=0.1, le=10, strict=False)
+    pings: bool = False
 
 
 class _StreamEntry(_Entry):
@@ -79,12 +80,14 @@ class Webhook(Receiver):
     Attributes:
         signers: one a secret, the newest first; they never show it.
         timeout_seconds: how long it may keep us waiting for an answer, or for a part of one.
+        pings: it gets notifications, and fetches what it wants to know.
     """
 
     #: May hold a token in its path.
     url: str = field(repr=False)
     signers: tuple[Signer, ...] = field(repr=False)
     timeout_seconds: float = 8.0
+    pings: bool = False
 
     @property
     def host(self) -> str:
@@ -132,6 +135,7 @@ def webhooks(text: str, *, insecure: bool) -> tuple[Webhook, ...]:
                 url=entry.url,
                 signers=tuple(map(Signer, secrets)),
                 timeout_seconds=entry.timeout_seconds,
+                pings=entry.pings,
             )
         )
     return tuple(found)

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import urllib3
+from django.urls import NoReverseMatch, reverse
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -84,7 +85,7 @@ def posters(webhook: Webhook) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
 
 def _post(webhook: Webhook, received: Received[Any]) -> None:
     _resting.refuse(webhook.name, webhook.host, received.now)
-    body = json.dumps(cloudevents.envelope(received.stored), ensure_ascii=False, separators=(",", ":"))
+    body = json.dumps(_told_to(webhook, received.stored), ensure_ascii=False, separators=(",", ":"))
     try:
         answer = _pool().request(
             "POST",
@@ -103,6 +104,16 @@ def _post(webhook: Webhook, received: Received[Any]) -> None:
         raise ReceiverAway(_told(error, webhook)) from None
     _resting.note_there(webhook.name)
     _judge(webhook, answer, _body(answer), received.now)
+
+
+def _told_to(webhook: Webhook, event: Any) -> dict[str, Any]:
+    if not webhook.pings:
+        return cloudevents.envelope(event)
+    try:
+        where = reverse("api:get_order", kwargs={"order_id": event.key})
+    except NoReverseMatch:  # its key is no order's
+        where = ""
+    return cloudevents.ping(event, dataref=where)
 
 
 def _body(answer: urllib3.BaseHTTPResponse) -> bytes:

@@ -397,7 +397,7 @@ def test_the_openapi_page_needs_nothing_from_the_internet(db: None) -> None:
         assert script.status_code == 200
     paths = Client().get("/api/openapi.json").json()["paths"]
     of_customers = {"/api/customers/{email}/orders", "/api/customers/{email}/feed"}
-    assert set(paths) == {"/api/orders", "/api/orders/{order_id}", *of_customers, "/api/health"}
+    assert set(paths) == {"/api/orders", "/api/orders/{order_id}", "/api/products", *of_customers, "/api/health"}
     assert set(paths["/api/orders"]["post"]["responses"]) == {"201", "400", "401", "413", "415", "422", "503"}
 
 

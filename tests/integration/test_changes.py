@@ -221,6 +221,14 @@ def test_without_anybody_who_tells_the_cache_is_old_for_a_while_only(
     wait_for(lambda: prices()["MUG"] == 1234, seconds=5)
 
 
+@pytest.mark.parametrize(
+    ("query", "status"), [("", 401), ("?limit=0", 422), ("?limit=501", 422), ("?after=" + "x" * 41, 422)]
+)
+def test_the_catalogue_is_for_those_with_the_token_and_a_page_at_a_time(shelves: None, query: str, status: int) -> None:
+    headers = {"Authorization": "Bearer test-token"} if query else {}
+    assert Client().get(PRODUCTS + query, headers=headers).status_code == status
+
+
 def test_what_is_cached_is_not_read(shelves: None, django_assert_num_queries: Any) -> None:
     with django_assert_num_queries(1):
         assert prices() == prices()

@@ -410,7 +410,7 @@ class Watched:
         self.thread.shutdown()
 
 
-ENGINES = ("events-relayed", "runs-swept", "runs-taken", "deliveries-swept")
+ENGINES = ("events-relayed", "runs-swept", "runs-taken", "deliveries-swept", "slots-read")
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
+from cloudevents.core.formats.json import JSONFormat
 
 from sagas import cloudevents, registry, selectors
 from sagas.deliveries import deliver
@@ -53,6 +54,32 @@ def test_an_event_arrives_signed_in_its_envelope(
     assert post.headers["content-type"] == "application/cloudevents+json; charset=utf-8"
     assert post.headers["webhook-id"] == str(stored.id)
     assert post.headers["webhook-timestamp"] == str(int(clock().timestamp()))
+    verify([post], monkeypatch)
+
+
+def test_who_wants_pings_hears_that_something_happened_and_where_to_ask(
+    neighbour: Inside, receiver: LocalReceiver, tell: Tell, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow(wiring.to_webhook(webhook(receiver, pings=True)), clock)
+    order_id = "01a2133d-0634-7601-8156-ed54c8ee7b63"
+    tell(order_id, 1)
+    drive(now=clock)
+    (post,) = receiver.taken
+    stored = Event.objects.get()
+    assert post.event == {
+        "specversion": "1.0",
+        "id": str(stored.id),
+        "source": "/tests",
+        "type": "tests.outward_told",
+        "subject": f"outward/{order_id}",
+        "time": stored.occurred_at.isoformat(),
+        "sequence": "1",
+        "partitionkey": order_id,
+        "correlationid": str(stored.correlation_id),
+        "dataref": f"/api/orders/{order_id}",
+    }
+    read = JSONFormat().read(None, post.body)
+    assert (read.get_id(), read.get_extension("dataref")) == (str(stored.id), f"/api/orders/{order_id}")
     verify([post], monkeypatch)
 
 
