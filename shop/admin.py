@@ -386,7 +386,6 @@ class SalesOfDayAdmin(InspectAdmin):
     list_display_links = ("day", "sku")
     search_fields = ("sku",)
     search_help_text = "A whole SKU."
-    list_filter = ("day",)
     ordering = ("-day", "sku")
 
     @admin.display(description="total")

@@ -1,6 +1,11 @@
-// The queue says how many are chosen; the page of a batch fetches its own part while something is left to do.
+// The queue says how many are chosen; the page of a batch fetches its own part while something is left to do; a form has
+// its first field ready for typing.
 (() => {
   "use strict";
+  // Browsers do so by themselves, but not always where a form was sent to get here.
+  const first = document.querySelector("[autofocus]");
+  if (first && document.activeElement === document.body) first.focus();
+
   const many = document.getElementById("saga-many");
   if (many) {
     const picks = [...many.querySelectorAll("input[name=pick]")];
