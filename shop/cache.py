@@ -33,18 +33,6 @@ def config(url: str) -> dict[str, Any]:
     }
 
 
-def beside(broker_url: str) -> str:
-    """Return the address of a cache in the Redis that is the broker, in a database of its own; empty if it is none."""
-    scheme, _, rest = broker_url.partition("://")
-    if scheme == "redis+socket":
-        return f"unix://{rest.partition('?')[0]}?db=1"
-    if scheme in {"redis", "rediss"}:
-        server, _, path = rest.partition("/")
-        _, mark, options = path.partition("?")
-        return f"{scheme}://{server}/1{mark}{options}"
-    return ""
-
-
 class Json:
     """How values lie in Redis: as in messages, nothing that could run when it is read."""
 

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from typing import NoReturn
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -22,11 +23,21 @@ def url(name: str, schemes: Sequence[str], example: str) -> str:
     return found
 
 
-def redis_of(broker_url: str) -> str:
-    """Return how a plain client calls the Redis that is the broker; empty if it is none."""
-    if not broker_url.startswith("redis"):
-        return ""
-    return broker_url.replace("redis+socket:", "unix:", 1).replace("virtual_host=", "db=", 1)
+def redis_url(url: str, *, database: int | None = None) -> str:
+    """Return how redis-py writes the address of a Redis that kombu writes so; empty if it is none.
+
+    Args:
+        database: another one of the same server.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "redis+socket":
+        theirs = parse_qs(parts.query).get("virtual_host", ["0"])[0].lstrip("/")
+        password = {"password": unquote(parts.password)} if parts.password else {}
+        asked = {"db": theirs if database is None else database, **password}
+        return f"unix://{quote(parts.path)}?{urlencode(asked)}"
+    if parts.scheme in ("redis", "rediss"):
+        return url if database is None else parts._replace(path=f"/{database}").geturl()
+    return url if parts.scheme == "unix" else ""
 
 
 def required(name: str) -> str:

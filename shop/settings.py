@@ -209,7 +209,7 @@ CACHES = {
     "default": cache.config(
         environment.url("CACHE_URL", ("redis", "rediss", "unix"), "redis://host:6379/1")
         if "CACHE_URL" in env
-        else cache.beside(CELERY_BROKER_URL)
+        else environment.redis_url(CELERY_BROKER_URL, database=1)
     )
 }
 #: How old what is cached may be where nobody tells of changes.
@@ -223,7 +223,7 @@ SAGAS_BULK_PRIORITY, SAGAS_ALONE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswi
 FEED_REDIS_URL = (
     environment.url("FEED_REDIS_URL", ("redis", "rediss", "unix"), "redis://host:6379/1")
     if "FEED_REDIS_URL" in env
-    else environment.redis_of(CELERY_BROKER_URL)
+    else environment.redis_url(CELERY_BROKER_URL)
 )
 
 # A queue for each context, one for what leaves to receivers, one for the engine, one for its relay; a worker without

@@ -1,6 +1,7 @@
 """The wiring diagram: event type → reactions. Contexts publish; who reacts to what stands here and nowhere else."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -13,7 +14,7 @@ from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentR
 from sagas.subscriptions import Received, Subscription, starts
 
 from .outward import receivers, streams, webhooks
-from .outward.receivers import Stream, Webhook
+from .outward.receivers import Receiver, Stream, Webhook
 from .processes.fulfil_order import fulfil_order
 from .processes.fulfil_order_by_events import (
     capture,
@@ -48,34 +49,25 @@ def send_notifications(received: Sequence[Received[NotificationQueued]]) -> set[
 
 
 def to_webhook(webhook: Webhook) -> Subscription:
-    return Subscription(
-        f"webhook-{webhook.name}",
-        event=receivers.events_for("WEBHOOKS", webhook),
-        queue="outward",
-        react=webhooks.poster(webhook),
-        many=webhooks.posters(webhook),
-        outside=True,
-        retry=receivers.RETRY,
-        lease=receivers.LEASE,
-        most_owed=receivers.MOST_OWED,
-        begin=webhook.begin,
-        configured=True,
-    )
+    return _outward("webhook", webhook, react=webhooks.poster(webhook), many=webhooks.posters(webhook))
 
 
 def to_stream(stream: Stream) -> Subscription:
+    return _outward("stream", stream, react=streams.adder(stream), many=streams.adders(stream))
+
+
+def _outward(kind: str, receiver: Receiver, **how: Any) -> Subscription:
     return Subscription(
-        f"stream-{stream.name}",
-        event=receivers.events_for("STREAMS", stream),
+        f"{kind}-{receiver.name}",
+        event=receivers.events_for(f"{kind.upper()}S", receiver),
         queue="outward",
-        react=streams.adder(stream),
-        many=streams.adders(stream),
         outside=True,
         retry=receivers.RETRY,
         lease=receivers.LEASE,
         most_owed=receivers.MOST_OWED,
-        begin=stream.begin,
+        begin=receiver.begin,
         configured=True,
+        **how,
     )
 
 

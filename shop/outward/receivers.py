@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Generic, Literal, TypeVar
-from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -158,7 +158,7 @@ def streams(text: str, *, broker_url: str, taken: Collection[str]) -> tuple[Stre
             _refuse("STREAMS", entry, f"url: {why}")
         if not entry.url and (entry.key in taken or entry.key.startswith(("_kombu", "unacked"))):
             _refuse("STREAMS", entry, f"key: the broker uses {entry.key!r} itself")
-        found.append(Stream(**_common(entry), key=entry.key, url=_for_redis_py(url), maxlen=entry.maxlen))
+        found.append(Stream(**_common(entry), key=entry.key, url=environment.redis_url(url), maxlen=entry.maxlen))
     return tuple(found)
 
 
@@ -215,16 +215,6 @@ def _is_secret(text: str) -> bool:
         return 24 <= len(b64decode(text.removeprefix("whsec_") + "==")) <= 64
     except ValueError:
         return False
-
-
-def _for_redis_py(url: str) -> str:
-    """Return kombu's way to write the URL of a socket as redis-py writes it."""
-    if not url.startswith("redis+socket:"):
-        return url
-    parts = urlsplit(url)
-    database = parse_qs(parts.query).get("virtual_host", ["0"])[0].lstrip("/")
-    password = {"password": unquote(parts.password)} if parts.password else {}
-    return f"unix://{quote(parts.path)}?{urlencode({'db': database, **password})}"
 
 
 # Wiring ---------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from sagas.cdc.changes import Watcher
 from sagas.models import AuditRecord
 from sagas.testing import drive
 from shop import cache as shop_cache
+from shop import environment
 from shop.catalogue import CATALOGUE, page
 from tests.conftest import wait_for
 
@@ -287,4 +288,4 @@ def test_what_could_not_be_forgotten_is_forgotten_later(watcher: Watcher, monkey
     ],
 )
 def test_the_cache_lies_beside_the_broker_where_that_is_a_redis(broker: str, address: str) -> None:
-    assert shop_cache.beside(broker) == address
+    assert environment.redis_url(broker, database=1) == address
