@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
+from functools import cached_property, partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -27,6 +28,8 @@ logger = structlog.get_logger(__name__)
 
 #: Events of one transaction.
 PORTION = 2000
+#: How long those who read the old copy are waited for, and everybody who comes meanwhile with us.
+_MOST_SECONDS_FOR_READERS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,10 @@ class Store(Protocol):
         """Take in events, and with them the position; all may have been there before."""
 
     def begin(self) -> None:
-        """Have an empty shadow, unless one was begun before."""
+        """Have an empty shadow, whatever was begun before."""
+
+    def drop(self) -> None:
+        """Have no shadow, and nothing left of former copies."""
 
     def compare(self) -> Difference:
         """Return how many entries only the old copy has, and how many only the new one."""
@@ -78,7 +84,7 @@ class ReadModel:
     apply: Callable[[Sequence[Recorded]], None] = lambda _: None
     store: Store | None = None
 
-    @property
+    @cached_property
     def types(self) -> dict[str, type[DomainEvent]]:
         return {event.type: event for event in self.events}
 
@@ -148,6 +154,9 @@ def _advance(
     Transaction: requires the one that has locked the follower.
     """
     if follower.position >= end:
+        if follower.error:  # a store that was away is back
+            follower.error = ""
+            follower.save(update_fields=["error"])
         return False
     upto = min(end, follower.position + limit)
     while not _taken_in(model, follower, upto, shadow=shadow):
@@ -217,14 +226,15 @@ def begin_rebuild(model: ReadModel, *, now: datetime) -> tuple[int, int]:
             name=model.shadow_name, defaults={"position": 0, "began_at": now}
         )
         if is_new:
-            drop_rebuild(model, keep_follower=True)
             with connection.cursor() as cursor:
+                cursor.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE")
                 cursor.execute(f"CREATE SCHEMA {model.schema}")
             with _in_schema(model), connection.schema_editor() as editor:
                 for table in model.tables:
                     editor.create_model(table)
-        if model.store is not None:
-            model.store.begin()
+            if model.store is not None:
+                with _answering(model.name):
+                    model.store.begin()
     return shadow.position, Follower.objects.get(name=model.name).position
 
 
@@ -250,7 +260,8 @@ def rebuild(model: ReadModel, *, now: datetime, limit: int = PORTION) -> int | N
 def finish_rebuild(model: ReadModel, *, now: datetime, swap: bool = True) -> Rebuilt:
     """Bring both copies to the same position, compare them, and let them change places.
 
-    The read model stands still meanwhile, its readers do not: they wait for the moment in which the tables change.
+    The read model stands still meanwhile, its readers do not: they wait for the moment in which the tables change. Who
+    reads for long is not waited for, for everybody else would stand in line behind us.
 
     Transaction: opens one; all of it, or nothing.
 
@@ -259,6 +270,7 @@ def finish_rebuild(model: ReadModel, *, now: datetime, swap: bool = True) -> Reb
 
     Raises:
         RebuildStoppedError: an event cannot be taken in.
+        django.db.OperationalError: somebody reads the old copy for longer than ten seconds; a later call goes on.
     """
     with transaction.atomic():
         old = Follower.objects.locked().get(name=model.name)
@@ -273,19 +285,35 @@ def finish_rebuild(model: ReadModel, *, now: datetime, swap: bool = True) -> Reb
             _swap(model)
             old.position, old.error, old.moved_at = shadow.position, "", now
             old.save(update_fields=["position", "error", "moved_at"])
-        drop_rebuild(model)
+            _forget(model)
+        else:
+            drop_rebuild(model)
     return found
 
 
-def drop_rebuild(model: ReadModel, *, keep_follower: bool = False) -> None:
-    """Forget the new copy.
+def drop_rebuild(model: ReadModel) -> None:
+    """Forget the new copy, as far as there is one.
 
     Transaction: opens one.
     """
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic():
+        _forget(model)
+        if model.store is not None:
+            with _answering(model.name):
+                model.store.drop()
+
+
+def _forget(model: ReadModel) -> None:
+    with connection.cursor() as cursor:
         cursor.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE")
-        if not keep_follower:
-            Follower.objects.filter(name=model.shadow_name).delete()
+    Follower.objects.filter(name=model.shadow_name).delete()
+
+
+class StoreAwayError(Exception):
+    """What is not in PostgreSQL did not answer; the copy that serves goes on."""
+
+    def __init__(self, name: str, error: str) -> None:
+        super().__init__(f"The store of {name} is away ({error}). What serves goes on; rebuild again once it is back.")
 
 
 class RebuildStoppedError(Exception):
@@ -295,6 +323,19 @@ class RebuildStoppedError(Exception):
         super().__init__(
             f"{name} stopped {error}. Deploy code that takes it in, and rebuild again: it goes on from here."
         )
+
+
+@contextmanager
+def _answering(name: str) -> Iterator[None]:
+    """Name the store when it is what fails inside.
+
+    Raises:
+        StoreAwayError: whatever it raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise StoreAwayError(name, message_of(error)) from error
 
 
 @contextmanager
@@ -314,7 +355,8 @@ def _in_schema(model: ReadModel) -> Iterator[None]:
 
 def _differences(model: ReadModel) -> dict[str, Difference]:
     if model.store is not None:
-        return {model.name: model.store.compare()}
+        with _answering(model.name):
+            return {model.name: model.store.compare()}
     return {
         table._meta.db_table: (_missing(model, table, new=False), _missing(model, table, new=True))  # noqa: SLF001
         for table in model.tables
@@ -341,11 +383,17 @@ def _missing(model: ReadModel, table: type[models.Model], *, new: bool) -> int:
 def _swap(model: ReadModel) -> None:
     if model.store is not None:
         # Behind the commit: done twice it does no harm, and not done, the old copy goes on.
-        transaction.on_commit(model.store.swap)
+        transaction.on_commit(partial(_swap_store, model.name, model.store))
     with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{_MOST_SECONDS_FOR_READERS}s'")
         for table in model.tables:
             name = table._meta.db_table  # noqa: SLF001
             cursor.execute("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = %s::regclass", [name])
             (schema,) = cursor.fetchone() or ("public",)
             cursor.execute(f"DROP TABLE {schema}.{name}")
             cursor.execute(f"ALTER TABLE {model.schema}.{name} SET SCHEMA {schema}")
+
+
+def _swap_store(name: str, store: Store) -> None:
+    with _answering(name):
+        store.swap()

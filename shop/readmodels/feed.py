@@ -3,8 +3,9 @@
 It is behind the log by about a second. Whoever reads it sees their own order at once all the same: the orders that are
 newer than the feed are read from the database and laid on top. So it also works while Redis is away or was emptied.
 
-Keys, `g` being the generation that serves: `feed` → hash of `g`; `feed:g` → hash of `position` and `as_of`; and
-`feed:g:e-mail` → sorted set of entries by time in milliseconds. An entry is the same text whoever writes it.
+Keys: `feed` → the generation `g` that serves, `feed:shadow` → the one that a rebuild makes; `feed:g` → hash of
+`position` and `as_of`; `feed:g:e-mail` → sorted set of entries by time in milliseconds. An entry is the same text
+whoever writes it.
 """
 
 import json
@@ -26,13 +27,15 @@ from payments.events import PaymentRefunded
 from sagas import selectors
 from sagas.readmodels import Difference, ReadModel, Recorded
 
+from ..money import formatted
+
 logger = structlog.get_logger(__name__)
 
 #: Entries kept of a customer.
 LENGTH = 100
 #: An order may become visible so much later than its moment says.
 _LATE = timedelta(minutes=1)
-_ROOT = "feed"
+_ROOT, _SHADOW = "feed", "feed:shadow"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +80,7 @@ def of_customer(email: str, *, limit: int = 20) -> list[Entry]:
     found, as_of = _kept(email.lower(), limit)
     since = None if as_of is None else as_of - _LATE
     fresh = [
-        _entry(str(order.id), order.number, "placed", _amount(order.total_minor, order.currency), order.placed_at)
+        _entry(str(order.id), order.number, "placed", formatted(order.total_minor, order.currency), order.placed_at)
         for order in orders.of_customer(email, since=since, limit=limit)
     ]
     merged = {(entry.order_id, entry.what): entry for entry in (*fresh, *found)}
@@ -112,10 +115,6 @@ def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> En
     return Entry(order_id=order_id, number=number, what=what, note=note, at=int(at.timestamp() * 1000))
 
 
-def _amount(minor: int, currency: str) -> str:
-    return f"{minor / 100:.2f} {currency}"
-
-
 def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
     """Return the entries of events, each with the customer whose it is."""
     placed = selectors.told([each.key for each in events], OrderPlaced)
@@ -129,7 +128,7 @@ def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
 def _said(event: Any) -> tuple[str, str]:
     match event:
         case OrderPlaced():
-            return "placed", _amount(event.total_minor, event.currency)
+            return "placed", formatted(event.total_minor, event.currency)
         case OrderConfirmed():
             return "confirmed", ""
         case OrderRejected():
@@ -139,7 +138,7 @@ def _said(event: Any) -> tuple[str, str]:
         case ShipmentBooked():
             return "shipped", event.tracking_number
         case PaymentRefunded():
-            return "refunded", _amount(event.amount_minor, event.currency)
+            return "refunded", formatted(event.amount_minor, event.currency)
     raise TypeError(f"nothing is said of {type(event).__name__}")
 
 
@@ -152,7 +151,10 @@ class FeedStore:
 
     def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
         """Write all of it or nothing (MULTI), and how far that is."""
-        generation = self._of(shadow=shadow) or self._first()
+        generation = self._of(shadow=shadow)
+        if generation is None and shadow:
+            raise LookupError("the new copy was lost with its Redis; rebuild it with --anew")
+        generation = generation or self._first()
         pipe = _redis().pipeline(transaction=True)
         keys = set()
         for email, entry in _entries(events):
@@ -167,9 +169,17 @@ class FeedStore:
         pipe.execute()
 
     def begin(self) -> None:
-        """Have an empty next generation, unless it was begun."""
-        if self._of(shadow=True) is None:
-            _redis().set(f"{_ROOT}:shadow", int(_serving() or 0) + 1)
+        """Have an empty next generation, instead of one that was begun before."""
+        self.drop()
+        _redis().set(_SHADOW, int(_serving() or 0) + 1)
+
+    def drop(self) -> None:
+        """Remove every generation but the one that serves, also what a process left that was killed here."""
+        _redis().delete(_SHADOW)
+        serving = f"{_ROOT}:{_serving()}"
+        for key in _redis().scan_iter(f"{_ROOT}:*", count=1000):
+            if key != serving and not key.startswith(f"{serving}:"):
+                _redis().unlink(key)
 
     def compare(self) -> Difference:
         old, new = self._all(shadow=False), self._all(shadow=True)
@@ -177,19 +187,13 @@ class FeedStore:
 
     def swap(self) -> None:
         """Let the next generation serve, and remove the last one, which nobody reads any more."""
-        new, old = self._of(shadow=True), _serving()
-        if new is None:
-            return
-        pipe = _redis().pipeline(transaction=True)
-        pipe.set(_ROOT, new)
-        pipe.delete(f"{_ROOT}:shadow")
-        pipe.execute()
-        for key in _redis().scan_iter(f"{_ROOT}:{old}:*", count=1000):
-            _redis().unlink(key)
-        _redis().unlink(f"{_ROOT}:{old}")
+        new = self._of(shadow=True)
+        if new is not None:
+            _redis().set(_ROOT, new)
+            self.drop()
 
     def _of(self, *, shadow: bool) -> str | None:
-        found: str | None = _redis().get(f"{_ROOT}:shadow" if shadow else _ROOT)
+        found: str | None = _redis().get(_SHADOW if shadow else _ROOT)
         return found
 
     def _first(self) -> str:

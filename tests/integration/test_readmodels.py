@@ -272,6 +272,34 @@ def test_a_rebuild_that_cannot_read_an_event_says_so_and_the_old_copy_stays(hist
     assert "the same" in rebuild("sales-by-day", "--anew")
 
 
+def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> None:
+    take_in()
+    readmodels.begin_rebuild(model("sales-by-day"), now=timezone.now())
+    assert rebuild("sales-by-day", "--forget").startswith("Nothing is left of a rebuild of sales-by-day")
+    assert not Follower.objects.filter(name__contains="rebuild").exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rebuild_%'")
+        assert cursor.fetchone() == (0,)
+    assert sold() == truly_sold()
+
+
+def test_who_reads_for_long_is_not_waited_for(history: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readmodels, "_MOST_SECONDS_FOR_READERS", 1)
+    take_in()
+    reader = connection.copy()
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT count(*) FROM shop_salesofday")
+            with pytest.raises(CommandError, match=r"lock timeout.*the same command goes on"):
+                rebuild("sales-by-day")
+            cursor.execute("ROLLBACK")
+    finally:
+        reader.close()
+    assert sold() == truly_sold()
+    assert rebuild("sales-by-day").startswith("Going on at")
+
+
 def test_read_models_are_listed_with_their_lag(history: list[Order]) -> None:
     call_command("readmodels", "list", stdout=(out := StringIO()))
     assert [line.split()[:3] for line in out.getvalue().splitlines()] == [
@@ -352,6 +380,76 @@ def test_the_feed_is_rebuilt_beside_the_one_that_serves(history: list[Order], re
     assert redis.get("feed") == b"2"
     assert not list(redis.scan_iter("feed:1*"))
     assert "the same" in rebuild("customer-feed")
+
+
+def keys_of(redis: "Redis") -> set[str]:
+    """Return the generations there are keys of."""
+    return {key.decode().split(":")[1] for key in redis.scan_iter("feed:*")}
+
+
+def test_a_store_that_is_back_is_no_longer_said_to_be_away(place: Place, settings: Settings, redis: "Redis") -> None:
+    place()
+    drive()
+    take_in()
+    url, settings.FEED_REDIS_URL = settings.FEED_REDIS_URL, "redis://127.0.0.1:1/0"
+    take_in()
+    assert Follower.objects.get(name="customer-feed").error.startswith("its store is away")
+    settings.FEED_REDIS_URL = url
+    take_in()
+    assert Follower.objects.get(name="customer-feed").error == ""
+
+
+def test_a_feed_that_was_only_compared_leaves_nothing_behind(history: list[Order], redis: "Redis") -> None:
+    take_in()
+    assert "the old one stays" in rebuild("customer-feed", "--compare")
+    assert keys_of(redis) == {"1"}
+
+
+@pytest.mark.parametrize(("killed_before", "left"), [("swap", "2"), ("drop", "1")])
+def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
+    history: list[Order], redis: "Redis", monkeypatch: pytest.MonkeyPatch, killed_before: str, left: str
+) -> None:
+    take_in()
+    before, begin = told(100), feed.FeedStore.begin
+
+    def die(_: feed.FeedStore) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+
+        def begin_and_be_killed_later(store: feed.FeedStore) -> None:
+            begin(store)
+            killed.setattr(feed.FeedStore, killed_before, die)
+
+        killed.setattr(feed.FeedStore, "begin", begin_and_be_killed_later)
+        with pytest.raises(KeyboardInterrupt):
+            rebuild("customer-feed")
+    assert told(100) == before
+    assert left in keys_of(redis)
+    redis.zadd(f"feed:{left}:ada@example.com", {'{"order_id": "x"}': 1})
+    assert "the same" in rebuild("customer-feed")
+    assert told(100) == before
+    assert len(keys_of(redis)) == 1
+
+
+def test_a_new_copy_that_was_lost_with_redis_is_said_to_be(history: list[Order], redis: "Redis") -> None:
+    take_in()
+    model_ = model("customer-feed")
+    readmodels.begin_rebuild(model_, now=timezone.now())
+    readmodels.rebuild(model_, now=timezone.now(), limit=5)
+    redis.flushdb()
+    take_in()
+    with pytest.raises(CommandError, match="the new copy was lost with its Redis; rebuild it with --anew"):
+        rebuild("customer-feed")
+    assert "the same" in rebuild("customer-feed", "--anew")
+
+
+def test_a_rebuild_without_its_store_says_so(history: list[Order], settings: Settings) -> None:
+    take_in()
+    settings.FEED_REDIS_URL = "redis://127.0.0.1:1/0"
+    with pytest.raises(CommandError, match="The store of customer-feed is away"):
+        rebuild("customer-feed")
+    assert not Follower.objects.filter(name__contains="rebuild").exists()
 
 
 # The API -------------------------------------------------------------------------------------------------------------

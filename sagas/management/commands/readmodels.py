@@ -4,6 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from ... import clock, readmodels, registry, selectors
 from ...progressbar import progress
@@ -22,7 +23,8 @@ class Command(BaseCommand):
         )
         rebuild.add_argument("name", choices=[model.name for model in registry.read_models()])
         rebuild.add_argument("--compare", action="store_true", help="only compare: the old one stays")
-        rebuild.add_argument("--anew", action="store_true", help="forget a rebuild that was begun and stopped")
+        rebuild.add_argument("--anew", action="store_true", help="do not go on with a rebuild that was stopped")
+        rebuild.add_argument("--forget", action="store_true", help="only forget a rebuild that was stopped")
         rebuild.add_argument("--portion", type=int, default=readmodels.PORTION, help="events of one transaction")
 
     def handle(self, *_: Any, action: str, **options: Any) -> None:
@@ -37,25 +39,33 @@ class Command(BaseCommand):
             if lag.name.split(":")[0] in known:
                 self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
 
-    def _rebuild(self, name: str, *, compare: bool, anew: bool, portion: int, **_: Any) -> None:
+    def _rebuild(self, name: str, **options: Any) -> None:
         model = registry.read_model(name)
-        if model is None or portion < 1:
+        if model is None or options["portion"] < 1:
             raise CommandError("--portion is a number of events, 1 at least.")
-        if anew:
-            readmodels.drop_rebuild(model)
+        try:
+            if options["anew"] or options["forget"]:
+                readmodels.drop_rebuild(model)
+            if options["forget"]:
+                self.stdout.write(f"Nothing is left of a rebuild of {name}; what serves stays.")
+            else:
+                self._build(model, portion=options["portion"], swap=not options["compare"])
+        except (readmodels.RebuildStoppedError, readmodels.StoreAwayError) as stopped:
+            raise CommandError(str(stopped)) from None
+        except OperationalError as error:
+            raise CommandError(f"{str(error).strip()}. Nothing is lost: the same command goes on.") from None
+
+    def _build(self, model: readmodels.ReadModel, *, portion: int, swap: bool) -> None:
         done, total = readmodels.begin_rebuild(model, now=clock.now())
         if done:
             self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")
-        try:
-            with progress(f"Rebuild of {name}", total, self.stdout.write) as show:
-                while (position := readmodels.rebuild(model, now=clock.now(), limit=portion)) is not None:
-                    show(position, f"{position:,} events")
-            found = readmodels.finish_rebuild(model, now=clock.now(), swap=not compare)
-        except readmodels.RebuildStoppedError as stopped:
-            raise CommandError(str(stopped)) from None
+        with progress(f"Rebuild of {model.name}", total, self.stdout.write) as show:
+            while (position := readmodels.rebuild(model, now=clock.now(), limit=portion)) is not None:
+                show(position, f"{position:,} events")
+        found = readmodels.finish_rebuild(model, now=clock.now(), swap=swap)
         for table, (only_old, only_new) in found.differences.items():
             same = not (only_old or only_new)
             said = "the same" if same else f"{only_old:,} only in the old copy, {only_new:,} only in the new one"
             self.stdout.write(f"{table}: {said}")
         took = "has taken the place of the old one" if found.swapped else "was compared, the old one stays"
-        self.stdout.write(f"{name}, rebuilt from {found.position:,} events, {took}.")
+        self.stdout.write(f"{model.name}, rebuilt from {found.position:,} events, {took}.")
