@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 
-from . import registry
+from . import followers, registry
 from .attempts import storable_result
 from .bulk import update_all
 from .definition import Failure
@@ -53,6 +53,7 @@ MEANS_FOR_DELIVERY: dict[Action, str] = {
 MEANS_FOR_FOLLOWER: dict[Action, str] = {
     Action.PAUSE: "Do nothing of what it is owed, and owe it nothing new, until it is resumed. The log keeps it all.",
     Action.RESUME: "Go on where it was paused: it catches up with the log, in order.",
+    Action.SKIP: "Leave out all it has not been owed yet: it goes on with what comes from now on.",
     Action.REPLAY: (
         "Owe it every event of a range of time once more, in the order of each key: its reaction is made again. What"
         " still waits, is parked or was left out by hand stays as it is. Others get nothing."
@@ -114,10 +115,7 @@ def possible(subject: Subject, row: StepRun | None = None, *, now: datetime) -> 
     if isinstance(subject, Delivery):
         return [Action.RETRY, Action.SKIP] if subject.status == DeliveryStatus.PARKED else []
     if isinstance(subject, Follower):
-        subscription = registry.subscription(subject.name)
-        # An event starts one run, and never another.
-        replayable = subscription is not None and not isinstance(subscription, Start)
-        return [Action.PAUSE if subject.paused_at is None else Action.RESUME, *([Action.REPLAY] if replayable else [])]
+        return [Action.PAUSE if subject.paused_at is None else Action.RESUME, *_possible_in_the_log(subject)]
     if subject.finished_at is not None or row is None:
         return []
     gave_up = subject.failure is not None and subject.status == RunStatus.RUNNING  # about to be turned back
@@ -130,6 +128,14 @@ def possible(subject: Subject, row: StepRun | None = None, *, now: datetime) -> 
         Action.RESUME: subject.status == RunStatus.PAUSED,
     }
     return [action for action, yes in allowed.items() if yes]
+
+
+def _possible_in_the_log(follower: Follower) -> list[Action]:
+    """Return what can be done to its place; what starts runs, and read models, may neither miss nor repeat an event."""
+    subscription = registry.subscription(follower.name)
+    if isinstance(subscription, Start) or registry.read_model(follower.name.partition(":")[0]) is not None:
+        return []
+    return [Action.SKIP] if subscription is None else [Action.SKIP, Action.REPLAY]
 
 
 def _waits_for_its_try(run: Run, row: StepRun, now: datetime) -> bool:
@@ -270,12 +276,12 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
             now,
             *_lock([row.run_id for row in asked if row.run_id is not None]),
             _lock_deliveries([row.delivery_id for row in asked if row.delivery_id is not None]),
-            _lock_followers([row.follower_id for row in asked if row.follower_id is not None]),
+            _lock_followers([row for row in asked if row.follower_id is not None]),
         )
         rows = [
             row
             for row in asked
-            if row.run_id in portion.runs or row.delivery_id in portion.parked or row.follower_id in portion.followers
+            if row.run_id in portion.runs or row.delivery_id in portion.parked or row.follower_id in portion.following
         ]
         for row in rows:
             row.done_at = now
@@ -302,8 +308,13 @@ def _lock_deliveries(pks: Sequence[int]) -> dict[int, Delivery]:
     return {row.pk: row for row in Delivery.objects.claimed().filter(pk__in=pks)}
 
 
-def _lock_followers(names: Sequence[str]) -> dict[str, Follower]:
-    return {row.name: row for row in Follower.objects.claimed().filter(pk__in=names)} if names else {}
+def _lock_followers(asked: Sequence[Intervention]) -> dict[str, Follower]:
+    if not asked:
+        return {}
+    if any(row.action == Action.SKIP for row in asked):
+        # Before the rows, as the relay does, which moves them.
+        followers.lock_the_log(wait=True)
+    return {row.name: row for row in Follower.objects.claimed().filter(pk__in=[row.follower_id for row in asked])}
 
 
 class _Portion:
@@ -315,10 +326,10 @@ class _Portion:
         runs: dict[UUID, Run],
         current: dict[UUID, StepRun],
         parked: dict[int, Delivery],
-        followers: dict[str, Follower],
+        following: dict[str, Follower],
     ) -> None:
         self.now = now
-        self.runs, self.current, self.parked, self.followers = runs, current, parked, followers
+        self.runs, self.current, self.parked, self.following = runs, current, parked, following
         self.changed: list[Run] = []
         self.rows: list[StepRun] = []
         self.turning: list[Run] = []
@@ -336,7 +347,7 @@ class _Portion:
             self._do_to_delivery(asked, self.parked[asked.delivery_id])
             return
         if asked.follower_id is not None:
-            self._do_to_follower(asked, self.followers[asked.follower_id])
+            self._do_to_follower(asked, self.following[asked.follower_id])
             return
         self._do_to_run(asked)
 
@@ -406,6 +417,12 @@ class _Portion:
 
     def _do_to_follower(self, asked: Intervention, follower: Follower) -> None:
         _refuse_if_moved_on(asked, follower)
+        if asked.action not in possible(follower, now=self.now):
+            raise NotNow(f"{asked.action} does not apply to {follower.name}.")
+        if asked.action == Action.SKIP:
+            follower.position = followers.head()
+            follower.save(update_fields=["position"])
+            return
         follower.paused_at = self.now if asked.action == Action.PAUSE else None
         follower.save(update_fields=["paused_at"])
 

@@ -241,6 +241,29 @@ def test_who_pauses_says_why_and_the_second_of_two_clicks_is_refused(tell: Tell,
     assert list(kept) == [("ada", "somebody must", "done"), ("ada", "somebody must", "refused")]
 
 
+def test_what_one_is_behind_is_left_out_when_somebody_says_so(
+    tell: Tell, analytics: Analytics, clock: MovableClock
+) -> None:
+    tell("k", 1)
+    drive(now=clock)
+    subscribe(analytics, Begin.BEGINNING)
+    followers.begin(now=clock())
+    assert intervene(Follower.objects.get(name="analytics"), "skip", clock).done == 1
+    assert position() == followers.head() == 1
+    tell("k", 2)
+    drive(now=clock)
+    assert analytics.told == [("k", 2)]
+
+
+def test_what_no_code_knows_can_be_left_out_and_what_starts_runs_cannot(ask: Ask, clock: MovableClock) -> None:
+    ask()
+    turn(clock)
+    gone = Follower.objects.create(name="gone", position=0, began_at=clock())
+    assert intervene(gone, "skip", clock).done == 1
+    assert position("gone") == 1
+    assert intervene(Follower.objects.get(name="start-test"), "skip", clock).refused == 1
+
+
 def test_a_saga_can_be_kept_from_starting(ask: Ask, clock: MovableClock) -> None:
     turn(clock)
     intervene(Follower.objects.get(name="start-test"), "pause", clock)
