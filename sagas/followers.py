@@ -46,7 +46,7 @@ def of_subscriptions(now: datetime) -> tuple[int, list[Follower]]:
     if len(found) < len(names):
         begin(now=now)
         found = Follower.objects.annotate(head=Subquery(_NEWEST[:1])).in_bulk(names)
-    end = next((follower.head or 0 for follower in found.values()), 0)
+    end = next(iter(found.values())).head or 0 if found else head()
     return end, [found[name] for name in names]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -71,7 +72,7 @@ class Subscription:
     #: Stands in the environment of a process, not in the code: the committed catalogue does not list it.
     configured: bool = False
 
-    @property
+    @cached_property
     def events(self) -> dict[str, type[DomainEvent]]:
         """What it reacts to, by type."""
         return {event.type: event for event in (self.event if isinstance(self.event, tuple) else (self.event,))}

@@ -4,7 +4,7 @@ from sagas.cdc.watched import Audited
 
 from .catalogue import CATALOGUE
 
-#: What people ask about afterwards. Their tables have REPLICA IDENTITY FULL: migration 0001.
+#: What people ask about afterwards. Their tables have REPLICA IDENTITY FULL: migration 0002.
 AUDITED = (
     Audited(table="orders_order", name="number"),
     Audited(table="orders_product", name="sku"),

@@ -182,11 +182,11 @@ class Broker:
 
     # What beat wakes each second.
 
-    def relay(self) -> int:
-        """Take new events on, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
+    def relay(self) -> bool:
+        """Take new events on, at most `SAGAS_RELAY_LIMIT`; say whether there is more for the next turn."""
         relayed = relay(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
         self.send(relayed.wake_ups, relayed.deliveries)
-        return relayed.events
+        return relayed.more
 
     def sweep(self) -> None:
         """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
@@ -204,9 +204,9 @@ def drive(*, now: Clock = timezone.now) -> None:
     """
     broker = Broker(now)
     while True:
-        broker.relay()
+        more = broker.relay()
         broker.sweep()
-        if not broker.messages and not Event.objects.filter(log_position=None).exists():
+        if not more and not broker.messages and not Event.objects.filter(log_position=None).exists():
             return
         while broker.messages:
             # Chains first: a test reads what steps did before what others made of it.
