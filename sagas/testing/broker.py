@@ -13,7 +13,7 @@ from .. import deliveries, engine, interventions, undo
 from ..deliveries import DeliveryWakeUp
 from ..models import Event
 from ..plans import StepTask, WakeUp
-from ..relay import relay
+from ..relay import Relayed, relay
 from ..sweep import sweep
 from .clock import Clock
 
@@ -182,11 +182,15 @@ class Broker:
 
     # What beat wakes each second.
 
-    def relay(self) -> bool:
-        """Take new events on, at most `SAGAS_RELAY_LIMIT`; say whether there is more for the next turn."""
+    def relay(self) -> int:
+        """Take new events on, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
+        return self.relay_turn().events
+
+    def relay_turn(self) -> Relayed:
+        """As `relay`; return all there is to say of it."""
         relayed = relay(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
         self.send(relayed.wake_ups, relayed.deliveries)
-        return relayed.more
+        return relayed
 
     def sweep(self) -> None:
         """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
@@ -204,7 +208,7 @@ def drive(*, now: Clock = timezone.now) -> None:
     """
     broker = Broker(now)
     while True:
-        more = broker.relay()
+        more = broker.relay_turn().more
         broker.sweep()
         if not more and not broker.messages and not Event.objects.filter(log_position=None).exists():
             return
