@@ -29,7 +29,7 @@ run: runtime ## set up and run the shop on PORT=8000: database, broker, demo dat
 	@exec $(PY) -m shop.run
 
 test: setup ## set up and run the tests, on servers of their own; ARGS="-k name -n 0" goes to pytest
-	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 3 --dist worksteal $(ARGS)
 
 chaos: setup ## orders for minutes while everything is killed, frozen or flushed; then each is judged: docs/chaos.md
 	@$(CLEAN) $(PY) -m tests.chaos $(ARGS)

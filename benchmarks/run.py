@@ -54,6 +54,8 @@ class Run:
     def run(self) -> int:
         if self.knobs.stored and importlib.util.find_spec("benchmarks.filling") is None:
             raise SystemExit("benchmark: --stored needs benchmarks/filling.py, which is not there")
+        if self.knobs.resume and not self.results.exists():
+            raise SystemExit(f"benchmark: nothing to resume: there is no {self.results}")
         facts.note_commits()
         ground.make()
         if any(issubclass(kind, contenders.DbosDirect) for kind in self.wanted):
@@ -174,10 +176,8 @@ class Run:
         """Take what an earlier run measured as measured, and its history.
 
         Raises:
-            SystemExit: there is none, or it measured something else.
+            SystemExit: it measured something else.
         """
-        if not self.results.exists():
-            raise SystemExit(f"benchmark: nothing to resume: there is no {self.results}")
         before = Book.read(json.loads(self.results.read_text()))
         asked = ("orders", "latency_orders", "relay_events", "placing_orders", "stored", "batch_size")
         other = [name for name in asked if before.facts[name] != self.book.facts[name]]

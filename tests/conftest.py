@@ -22,6 +22,8 @@ from orders import services as orders
 from orders.models import Order
 from sagas import clock
 
+from .emptying import empty_in_the_cheaper_way
+
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -38,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """Read the clock once, so that no statement a test counts is a reading."""
+    """Read the clock once, so that no statement a test counts is a reading; empty tables in the cheaper way."""
+    empty_in_the_cheaper_way()
     with django_db_blocker.unblock():
         clock.now()
     clock._READ_EVERY_SECONDS = 86_400.0

@@ -1,0 +1,51 @@
+"""Tables are emptied between tests: to delete their few rows takes 4 ms, to truncate them all 70.
+
+What kinds of things there are and who may do what with them stays: it is the code's. `migrate` has written it down, and
+to do so anew takes 50 ms.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.contrib.contenttypes.management import create_contenttypes
+from django.db.backends.postgresql.operations import DatabaseOperations
+from django.db.models.signals import post_migrate
+
+_STAYS = {"django_content_type", "auth_permission"}
+
+#: A table that has grown above this is truncated, so that what was deleted does not make the next test's plans worse.
+_LARGE_BYTES = 128 * 1024
+
+#: Waits, as a truncation does, for every transaction that has to do with one of the tables.
+_EMPTY = f"""
+DO $$
+DECLARE
+    names CONSTANT regclass[] := '{{%s}}';
+    large text;
+BEGIN
+    EXECUTE (SELECT 'LOCK TABLE ' || string_agg(name::text, ', ') FROM unnest(names) name);
+    PERFORM set_config('session_replication_role', 'replica', true);
+    SELECT string_agg(name::text, ', ') INTO large
+        FROM unnest(names) name WHERE pg_relation_size(name) > {_LARGE_BYTES};
+    IF large IS NOT NULL THEN
+        EXECUTE 'TRUNCATE ' || large || ' CASCADE';
+    END IF;
+    EXECUTE (SELECT string_agg('DELETE FROM ' || name, '; ') FROM unnest(names) name);
+END $$
+"""  # noqa: S608 - a number of ours
+
+
+def empty_in_the_cheaper_way() -> None:
+    """Have Django's `flush`, which runs after each test that commits, do it so; to be called after `migrate`."""
+    DatabaseOperations.sql_flush = _sql_flush  # type: ignore[method-assign,assignment]
+    assert post_migrate.disconnect(create_contenttypes)
+    assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+
+
+def _sql_flush(self: DatabaseOperations, _style: Any, tables: Sequence[str], **_: Any) -> list[str]:
+    """Return what empties the tables; sequences go on where they are.
+
+    Transaction: `flush` opens one.
+    """
+    emptied = [self.quote_name(table) for table in tables if table not in _STAYS]
+    return [_EMPTY % ",".join(emptied)] if emptied else []
