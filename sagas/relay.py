@@ -58,23 +58,42 @@ def waiting(
     """
     only, positions = ("", "") if among is None else (_ONLY, array(among))
     asked: dict[str, Any] = {"types": array(known_types()), "limit": limit, "bulk": bulk, "among": positions}
+    first: dict[tuple[str, bool], int] = {}
     with connection.cursor() as cursor:
         cursor.execute(_WAITING.format(only=only), asked)
-        return list(cursor.fetchall())
+        found = sorted(cursor.fetchall())
+        if any(both for *_, both in found):
+            cursor.execute(_FIRST_OF_KEY, asked | {"keys": array({key for *_, key, _ in found})})
+            first = {(key, kind): position for key, kind, position in cursor.fetchall()}
+    return [
+        (position, event_type)
+        for kind, position, event_type, key, _ in found
+        if first.get((key, not kind), position) >= position
+    ][:limit]
 
 
-_ONLY = "AND waiting.position = ANY(%(among)s::bigint[])"
-#: The question for earlier ones is only asked while there are both. Scalar subqueries, in the order of the index of
-#: what waits: in the middle of a burst, statistics of the table as it was would lead the planner through all of it.
+_ONLY = "AND position = ANY(%(among)s::bigint[])"
+#: So many of each kind at most, and whether there are both. In the order of the index of what waits: in the middle of a
+#: burst, statistics of the table as it was would lead the planner elsewhere.
 _WAITING = """
-    SELECT position, type FROM sagas_event AS waiting
-    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND bulk <= %(bulk)s {only} AND (
+    SELECT bulk, position, type, key,
         (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
-            = (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
-        OR (SELECT earlier.position FROM sagas_event AS earlier
-            WHERE earlier.key = waiting.key AND earlier.position < waiting.position AND earlier.log_position IS NULL
-                AND earlier.bulk <> waiting.bulk AND earlier.type = ANY(%(types)s::text[]) LIMIT 1) IS NULL)
-    ORDER BY bulk, position LIMIT %(limit)s
+            <> (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
+    FROM (
+        (SELECT bulk, position, type, key FROM sagas_event
+            WHERE log_position IS NULL AND bulk <= false AND type = ANY(%(types)s::text[]) {only}
+            ORDER BY bulk, position LIMIT %(limit)s)
+        UNION ALL
+        (SELECT bulk, position, type, key FROM sagas_event
+            WHERE log_position IS NULL AND bulk >= true AND %(bulk)s AND type = ANY(%(types)s::text[]) {only}
+            ORDER BY bulk, position LIMIT %(limit)s)
+    ) AS waiting
+    """
+#: Asked of all keys at once, and only while there are both: to ask for each event what is before it would be to read
+#: all that waits as often as there are events, wherever the planner takes the index of what waits.
+_FIRST_OF_KEY = """
+    SELECT key, bulk, min(position) FROM sagas_event
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[]) GROUP BY key, bulk
     """
 
 

@@ -85,7 +85,25 @@ def test_order_per_key_is_kept_where_the_bulk_follows_on_what_somebody_waits_for
     assert list(Event.objects.order_by("log_position").values_list("data__number", flat=True)) == [0, 1, 2]
 
 
-def test_a_burst_is_taken_though_statistics_do_not_know_of_it_yet(saga: object, clock: MovableClock) -> None:
+def test_those_held_up_by_the_other_kind_hold_up_nobody_else(saga: object, clock: MovableClock) -> None:
+    with caused_by(IN_BULK):
+        for name in ("k1", "k2", "k3"):
+            emit(Told(name=name, number=1), clock)
+    for name in ("k1", "k2", "by hand"):
+        emit(Told(name=name, number=2), clock)
+    assert relay(now=clock(), limit=3, bulk=False).events == 1
+    assert list(Delivery.objects.values_list("key", flat=True)) == ["by hand"]
+    while relay(now=clock(), limit=2).events:
+        pass
+    assert list(Event.objects.order_by("log_position").values_list("key", "data__number")) == [
+        ("by hand", 2), ("k1", 1), ("k2", 1), ("k1", 2), ("k2", 2), ("k3", 1),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("by_hand", [0, 1, 500])
+def test_a_burst_is_taken_though_statistics_do_not_know_of_it_yet(
+    saga: object, clock: MovableClock, by_hand: int
+) -> None:
     class Unheard(Asked):
         type = "tests.unheard_of"
 
@@ -100,9 +118,11 @@ def test_a_burst_is_taken_though_statistics_do_not_know_of_it_yet(saga: object, 
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE sagas_event")
-        outbox.emit(*(Unheard(name=f"k{number}") for number in range(2000)), now=clock())
+        with caused_by(IN_BULK):
+            outbox.emit(*(Unheard(name=f"k{number}") for number in range(2000)), now=clock())
+        outbox.emit(*(Unheard(name=f"by hand {number}") for number in range(by_hand)), now=clock())
         before = rows_read()
-        assert relay(now=clock(), limit=5000).events == 2000
+        assert relay(now=clock(), limit=5000).events == 2000 + by_hand
         assert rows_read() - before < 10 * 2000
 
 
