@@ -30,8 +30,8 @@ STOCK = 10**9
 #: Most orders placed in one transaction, as many as the relay takes at once.
 _PORTION = 500
 _APPS = ("orders", "inventory", "payments", "notifications", "sagas")
-#: Stays from one measurement to the next.
-_KEPT = ("orders_product", "inventory_stockitem", "payments_creditaccount")
+#: Stays from one measurement to the next; followers go back to where the log ends.
+_KEPT = ("orders_product", "inventory_stockitem", "payments_creditaccount", "sagas_follower")
 
 #: An order as the event that tells of it: what every contender is given.
 Placed = dict[str, Any]
@@ -120,19 +120,24 @@ def mark() -> Mark:
 
 def tables() -> list[str]:
     """Return the tables of the contexts and the engine."""
+    return _tables_of(*_APPS)
+
+
+def _tables_of(*labels: str) -> list[str]:
     return sorted(
         model._meta.db_table  # noqa: SLF001 - Django's own word for public
-        for label in _APPS
+        for label in labels
         for model in apps.get_app_config(label).get_models()
     )
 
 
 def clear() -> None:
-    """Empty all tables but the catalogue's, the broker, and the books of DBOS."""
-    emptied = [table for table in tables() if table not in _KEPT] + _dbos_tables()
+    """Empty all tables but the catalogue's, the read models, Redis, and the books of DBOS."""
+    emptied = [table for table in _tables_of(*_APPS, "shop") if table not in _KEPT] + _dbos_tables()
     with connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {', '.join(emptied)} RESTART IDENTITY CASCADE")
-    flush_broker()
+        cursor.execute(_FOLLOW_FROM_THE_END)
+    flush_redis()
 
 
 def last_position() -> int:
@@ -143,15 +148,16 @@ def last_position() -> int:
 
 
 def forget_since(position: int) -> None:
-    """Take away all that came after a position of the event log, where a history has to stay; empty the broker."""
+    """Take away all that came after a position of the event log, where a history has to stay; empty Redis."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT key FROM sagas_event WHERE position > %s", [position])
         keys = [key for (key,) in cursor.fetchall()]
         for statement in _FORGET:
             cursor.execute(statement, [keys])
-        for table in _dbos_tables():
+        cursor.execute(_FOLLOW_FROM_THE_END)
+        for table in (*_tables_of("shop"), *_dbos_tables()):
             cursor.execute(f"TRUNCATE {table} CASCADE")
-    flush_broker()
+    flush_redis()
 
 
 def settle() -> None:
@@ -170,10 +176,10 @@ def servers_cpu_seconds() -> float:
     return sum(cpu_seconds(pid, without=asking) for server in servers if (pid := server.pid()))
 
 
-def flush_broker() -> None:
+def flush_redis() -> None:
     path, _, database = settings.CELERY_BROKER_URL.removeprefix("redis+socket://").partition("?virtual_host=")
     with Redis(unix_socket_path=path, db=int(database)) as redis:
-        redis.flushdb()
+        redis.flushall()
 
 
 # Moments -------------------------------------------------------------------------------------------------------------
@@ -246,6 +252,7 @@ def _dbos_tables() -> list[str]:
 
 
 #: In an order that foreign keys allow; each takes the ids of orders, as text.
+_FOLLOW_FROM_THE_END = "UPDATE sagas_follower SET position = (SELECT coalesce(max(log_position), 0) FROM sagas_event)"
 _FORGET = (
     (
         "DELETE FROM sagas_attempt USING sagas_steprun AS step JOIN sagas_run AS run ON run.id = step.run_id"

@@ -61,7 +61,9 @@ def _cells(figures: dict[bool, Figure], *, with_history: bool) -> list[str]:
     cells = ["-" if one is None else spread(one.median, one.least, one.most) for one in (empty, filled)]
     if not with_history:
         return cells[:1]
-    return [*cells, "-" if empty is None or filled is None else f"{filled.median / empty.median:.2f}"]
+    if empty is None or filled is None or not empty.median:
+        return [*cells, "-"]
+    return [*cells, f"{filled.median / empty.median:.2f}"]
 
 
 def target_rows(book: Book) -> list[list[str]]:
