@@ -1,13 +1,14 @@
-"""Reading rows by a statement written by hand, for what every message asks first.
+"""Reading: by a statement written by hand, for what every message asks first; all of it as of one moment.
 
 Django takes three times as long to put such a statement together as PostgreSQL to answer it.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 
 
 @cache
@@ -42,3 +43,18 @@ def _maker(kind: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]], 
         (place, convert) for place, field in enumerate(fields) for convert in field.get_db_converters(connection)
     ]
     return [str(field.attname) for field in fields], converters, kind
+
+
+@contextmanager
+def one_moment() -> Iterator[None]:
+    """Have all statements see what stood at the first of them, so that what they found fits together.
+
+    Transaction: opens one that only reads; inside another, that one says what is seen.
+    """
+    if connection.in_atomic_block:
+        yield
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield

@@ -13,6 +13,7 @@ from sagas import registry
 from sagas import selectors as sagas
 from sagas.definition import Step
 from sagas.errors import DefinitionError, Kind, UnknownSagaError
+from sagas.reading import one_moment
 from sagas.retry import Retry
 from sagas.selectors import (
     Attempt,
@@ -70,7 +71,8 @@ class Standing:
 
 def timeline(order_id: UUID) -> list[Entry]:
     """Return everything that happened to an order, oldest first; causes before effects of the same moment."""
-    return _timeline(order_id, sagas.journal(str(order_id)))
+    with one_moment():
+        return _timeline(order_id, sagas.journal(str(order_id)))
 
 
 def standing(order_id: UUID) -> Standing:
@@ -79,7 +81,8 @@ def standing(order_id: UUID) -> Standing:
     Raises:
         LookupError: there is no such order.
     """
-    return _standing(order_id, sagas.journal(str(order_id)))
+    with one_moment():
+        return _standing(order_id, sagas.journal(str(order_id)))
 
 
 def story(order_id: UUID) -> tuple[Standing, list[Entry]]:
@@ -88,8 +91,9 @@ def story(order_id: UUID) -> tuple[Standing, list[Entry]]:
     Raises:
         LookupError: there is no such order.
     """
-    journal = sagas.journal(str(order_id))
-    return _standing(order_id, journal), _timeline(order_id, journal)
+    with one_moment():
+        journal = sagas.journal(str(order_id))
+        return _standing(order_id, journal), _timeline(order_id, journal)
 
 
 # The timeline ----------------------------------------------------------------------------------------------------

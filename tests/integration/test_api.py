@@ -342,7 +342,7 @@ def test_the_story_costs_the_same_however_long_it_is(
 ) -> None:
     order = place(lines=(("MUG", 1), ("TRAY", 1), ("LAMP", 1)))
     drive()
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(19):
         get(f"/api/orders/{order.id}")
 
 

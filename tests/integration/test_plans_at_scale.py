@@ -63,10 +63,9 @@ def check(name: str) -> None:
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
-    # The line of a key is only asked for while there are events of the bulk beside others.
     "relay": (
         lambda: relay(now=timezone.now(), limit=500),
-        {"sagas_event_to_number", "sagas_event_of_key", "sagas_event_one_per_log_position"},
+        {"sagas_event_to_number", "sagas_event_one_per_log_position"},
     ),
     "sweep": (lambda: sweep(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
     "sweep of deliveries": (
@@ -102,6 +101,16 @@ def test_statistics_taken_in_a_burst_lead_nobody_through_the_whole_log(question:
         ask()
     assert plans.read_whole == []
     assert plans.indexes == indexes
+
+
+def test_the_relay_of_a_burst_beside_orders_by_hand_reads_no_whole_table() -> None:
+    waiting = Event.objects.filter(position__in=Event.objects.order_by("-position").values("position")[:400])
+    waiting.update(log_position=None, bulk=True)
+    Event.objects.filter(pk=Event.objects.order_by("-position")[0].pk).update(bulk=False)
+    with explained() as plans:
+        assert relay(now=timezone.now(), limit=500).events
+    assert any("GROUP BY key" in sql for sql, _ in plans.explained)
+    assert plans.read_whole == []
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

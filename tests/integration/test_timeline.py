@@ -13,9 +13,10 @@ from django.utils import timezone
 
 from orders.models import Order
 from sagas.models import Delivery, Run, StepRun
-from sagas.testing import drive
+from sagas.testing import Broker, drive
 from shop import timeline
 from shop.pages.order_page import Shown, span
+from tests.concurrency import at_once
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -46,6 +47,28 @@ def queries(call: Callable[[], Any]) -> int:
     with CaptureQueriesContext(connection) as captured:
         call()
     return len(captured)
+
+
+def test_what_happens_while_a_page_is_read_is_on_it_or_still_to_come(place: Place, clock: TickingClock) -> None:
+    """Otherwise a page stopped asking that did not have the last event."""
+    order, broker = place(now=clock()), Broker(clock)
+    while not Delivery.objects.exists():
+        broker.work_off()
+        broker.relay()
+    sent: list[object] = []
+
+    def send_meanwhile(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        found = execute(sql, params, many, context)
+        if 'FROM "sagas_event"' in sql and not sent:
+            sent.extend(at_once(broker.work_off))
+        return found
+
+    with connection.execute_wrapper(send_meanwhile):
+        standing, entries = timeline.story(order.id)
+    assert sent == [None]
+    assert standing.live
+    assert not timeline.standing(order.id).live
+    assert [entry.title for entry in entries if "otification sent" in entry.title or "” sent" in entry.title] == []
 
 
 def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: TickingClock) -> None:
@@ -197,7 +220,7 @@ def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock:
     for _ in range(3):
         drive(now=clock)
         clock.time += timedelta(minutes=1)
-    assert queries(lambda: timeline.story(small.id)) == queries(lambda: timeline.story(large.id)) == 14
+    assert queries(lambda: timeline.story(small.id)) == queries(lambda: timeline.story(large.id)) == 17
 
 
 def test_hundreds_of_lines_are_one_entry(place: Place, clock: TickingClock) -> None:
