@@ -68,7 +68,7 @@ def test_what_happens_while_a_page_is_read_is_on_it_or_still_to_come(place: Plac
     assert sent == [None]
     assert standing.live
     assert not timeline.standing(order.id).live
-    assert [entry.title for entry in entries if "otification sent" in entry.title or "” sent" in entry.title] == []
+    assert [entry.title for entry in entries if entry.title.endswith("sent")] == []
 
 
 def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: TickingClock) -> None:
