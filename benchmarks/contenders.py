@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shop import run
 from shop.celery import app
+from shop.platform import run
 
 from . import ground, processes
 from .apps import PEER

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from sagas import clock
+from sagas.db import clock
 from shop.processes.fulfil_order import fulfil_order
 
 from .floors import PORTION

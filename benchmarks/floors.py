@@ -21,8 +21,9 @@ from orders.events import OrderConfirmed, OrderPlaced
 from orders.models import Order
 from payments.events import PaymentCaptured
 from payments.models import FakeCharge, Payment
-from sagas import clock, followers
-from sagas.events import DomainEvent
+from sagas.core.events import DomainEvent
+from sagas.db import clock
+from sagas.log import followers
 from sagas.models import Delivery, Event, Run, StepRun
 from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order

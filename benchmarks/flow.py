@@ -12,7 +12,7 @@ from notifications.events import Kind
 from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
-from sagas import clock
+from sagas.db import clock
 from shop.money import formatted
 
 

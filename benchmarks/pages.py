@@ -25,9 +25,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from psycopg.sql import SQL, Identifier, Literal
 
+from backoffice.inspect import CappedPaginator
 from orders.models import Order
-from sagas import clock
-from sagas.backoffice import CappedPaginator
+from sagas.db import clock
 
 from . import throughput
 from .contenders import Ours

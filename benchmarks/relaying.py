@@ -8,8 +8,9 @@ from pathlib import Path
 from django.db import transaction
 
 from notifications.events import Kind, NotificationQueued
-from sagas import clock, outbox
-from sagas.ids import new_id
+from sagas.core.ids import new_id
+from sagas.db import clock
+from sagas.log import outbox
 
 from . import ground, judging, processes
 from .judging import WrongRows

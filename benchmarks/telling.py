@@ -13,8 +13,8 @@ from pathlib import Path
 
 from django.db import connection
 
-from sagas import outbox
 from sagas.cdc import slots
+from sagas.log import outbox
 
 from . import ground, judging, processes
 from .contenders import await_workers, procfile

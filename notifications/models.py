@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 from .events import Kind
 

@@ -8,8 +8,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from sagas import outbox
-from sagas.bulk import insert_all
+from sagas.db.rows import insert_all
+from sagas.log import outbox
 
 from .channel import Channel
 from .channels.email import EmailChannel

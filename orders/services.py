@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
-from sagas import outbox
-from sagas.ids import new_id
+from sagas.core.ids import new_id
+from sagas.log import outbox
 
 from . import selectors
 from .errors import KeyUsedForAnotherOrder, OrderDecidedAlready, OrderRefused, UnknownProduct

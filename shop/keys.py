@@ -6,7 +6,7 @@ from uuid import UUID
 from django.urls import reverse
 
 from orders import selectors as orders
-from sagas.registry import KeyNames, Named
+from sagas.core.registry import KeyNames, Named
 
 
 def _named(keys: Collection[str]) -> dict[str, Named]:

@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from orders import selectors as orders
-from sagas import registry
-from sagas import selectors as sagas
-from sagas.definition import Step
-from sagas.errors import DefinitionError, Kind, UnknownSagaError
-from sagas.reading import one_moment
-from sagas.retry import Retry
-from sagas.selectors import (
+from sagas.core import registry
+from sagas.core.errors import DefinitionError, Kind, UnknownSagaError
+from sagas.core.retry import Retry
+from sagas.core.saga import Step
+from sagas.db.read import one_moment
+from sagas.operations import queries as sagas
+from sagas.operations.queries import (  # fmt: skip
     Attempt,
     Delivery,
     DeliveryStatus,
@@ -26,7 +26,7 @@ from sagas.selectors import (
     RunStatus,
     StepRun,
     StepStatus,
-)  # fmt: skip
+)
 
 from .effects import effects
 from .entries import Entry, EntryKind, event_entry, seconds_between, words

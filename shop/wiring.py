@@ -11,7 +11,7 @@ from notifications import services as notifications
 from notifications.events import NotificationQueued
 from orders.events import OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentReleased
-from sagas.subscriptions import Received, Subscription, starts
+from sagas.core.subscription import Received, Subscription, starts
 
 from .outward import receivers, streams, webhooks
 from .outward.receivers import Receiver, Stream, Webhook

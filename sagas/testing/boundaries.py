@@ -15,10 +15,10 @@ from uuid import UUID
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .. import registry
-from ..definition import Action, Call, ManyAction, Result, Saga, Step
-from ..errors import OutcomeUnknown, Rejected, Retryable
-from ..subscriptions import Received, Start, Subscription, starts
+from ..core import registry
+from ..core.errors import OutcomeUnknown, Rejected, Retryable
+from ..core.saga import Action, Call, ManyAction, Result, Saga, Step
+from ..core.subscription import Received, Start, Subscription, starts
 from .broker import Body, Broker, Killed, Message
 from .clock import Clock
 from .paths import Fault, Path

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
-from .. import deliveries, engine, interventions, undo
-from ..deliveries import DeliveryWakeUp
+from ..engine import deliveries, steps, undo
+from ..engine.deliveries import DeliveryWakeUp
+from ..engine.plan import StepTask, WakeUp
+from ..engine.sweep import sweep
+from ..log.relay import Relayed, relay
 from ..models import Event
-from ..plans import StepTask, WakeUp
-from ..relay import Relayed, relay
-from ..sweep import sweep
+from ..operations import interventions
 from .clock import Clock
 
 
@@ -161,7 +162,7 @@ class Broker:
 
     def _take_step(self, body: ChainMessage, *, redelivered: bool) -> None:
         """As `tasks._step`; Celery publishes what follows before it acknowledges, so a crash here doubles it."""
-        outcome = engine.execute(
+        outcome = steps.execute(
             run_ids=body.wake_up.run_ids,
             place=body.task.place,
             epoch=body.wake_up.epoch,

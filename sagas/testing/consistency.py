@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db.models import Q
 
-from ..definition import Saga, Step
+from ..core.saga import Saga, Step
+from ..core.statuses import DeliveryStatus, RunStatus, StepStatus
 from ..models import Attempt, Delivery, Run, StepRun
-from ..transitions import DeliveryStatus, RunStatus, StepStatus
 from .boundaries import Acted
 from .paths import Path
 

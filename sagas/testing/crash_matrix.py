@@ -11,11 +11,12 @@ from typing import Any
 
 from django.db.models import Max, Min
 
-from .. import outbox, registry
-from ..definition import Saga
-from ..events import Cause, caused_by, known_types
+from ..core import registry
+from ..core.events import Cause, caused_by, known_types
+from ..core.saga import Saga
+from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
+from ..log import outbox
 from ..models import Delivery, Event, Run
-from ..transitions import LIVE_RUNS, DeliveryStatus, StepStatus
 from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
 from .broker import ErrorMessage, Killed, Message
 from .clock import MovableClock

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..definition import Pivot, Saga, Step
-from ..transitions import RunStatus
+from ..core.saga import Pivot, Saga, Step
+from ..core.statuses import RunStatus
 
 
 class Fault(StrEnum):

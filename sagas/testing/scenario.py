@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from ..claims import Claim
-from ..definition import Action, Call, Failure, Result, Saga, Step
-from ..events import DomainEvent
-from ..ids import new_id
+from ..core.events import DomainEvent
+from ..core.ids import new_id
+from ..core.saga import Action, Call, Failure, Result, Saga, Step
+from ..core.statuses import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
+from ..engine.claim import Claim
+from ..engine.plan import plan, plan_undo
+from ..engine.rules import DEADLINE_PASSED, advance, fail, set_failure, stands_before_pivot, turn
 from ..models import Event, StepRun
-from ..plans import plan, plan_undo
-from ..progress import DEADLINE_PASSED, advance, fail, set_failure, stands_before_pivot, turn
-from ..transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 
 #: What a played step answers: a result to hand on, None, an exception to raise, or a function of its call.
 Answer = Mapping[str, Any] | BaseException | Callable[[Call[Any]], Result] | None

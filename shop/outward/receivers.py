@@ -13,11 +13,11 @@ from django.apps import apps
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from standardwebhooks import Webhook as Signer
 
-from sagas.events import DomainEvent, IntegrationEvent, known_events
-from sagas.retry import Retry
-from sagas.subscriptions import Begin
+from sagas.core.events import DomainEvent, IntegrationEvent, known_events
+from sagas.core.retry import Retry
+from sagas.core.subscription import Begin
 
-from .. import environment
+from ..platform import environment
 from .errors import ReceiverAway
 
 #: A day of tries, the last ones a quarter of an hour apart at the mean, half an hour at most: who was away for hours is

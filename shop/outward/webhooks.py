@@ -23,8 +23,8 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from sagas import cloudevents
-from sagas.subscriptions import Received
+from sagas.core.subscription import Received
+from sagas.log import cloudevents
 
 from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
 from .receivers import BATCH_SECONDS, Resting, Webhook

@@ -15,9 +15,9 @@ from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
 from payments.selectors import INVOICE
-from sagas.definition import Call, Failure, Pivot, Result, Saga, Step
-from sagas.errors import Kind as Failed
-from sagas.retry import PATIENT, Retry
+from sagas.core.errors import Kind as Failed
+from sagas.core.retry import PATIENT, Retry
+from sagas.core.saga import Call, Failure, Pivot, Result, Saga, Step
 from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]

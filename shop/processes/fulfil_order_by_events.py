@@ -16,11 +16,11 @@ from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, Stoc
 from orders.events import OrderPlaced, OrderRejected
 from payments import services as payments
 from payments.events import PaymentFailed
-from sagas import selectors
-from sagas.definition import Call, Failure, Step
-from sagas.errors import Kind
-from sagas.events import DomainEvent
-from sagas.subscriptions import Received, Subscription
+from sagas.core.errors import Kind
+from sagas.core.events import DomainEvent
+from sagas.core.saga import Call, Failure, Step
+from sagas.core.subscription import Received, Subscription
+from sagas.operations import queries
 
 from .fulfil_order import fulfil_order, reason_of
 
@@ -96,7 +96,7 @@ def releases_payment(*, on: Events) -> Subscription:
 
     def react(received: Received[Any]) -> None:
         _undo(received, hold, capture)
-        if received.event.key not in selectors.runs([received.event.key]):
+        if received.event.key not in queries.runs([received.event.key]):
             payments.tell_released(order_id=received.event.order_id, now=received.now)
 
     return Subscription(
@@ -126,7 +126,7 @@ def _calls(
 ) -> list[Call[OrderPlaced]]:
     """Return what the step is called with, of the orders that are ours and that it is meant for."""
     keys = {each.event.key for each in received}
-    placed, conducted, handed_on = selectors.told(keys, OrderPlaced), selectors.runs(keys), results(keys)
+    placed, conducted, handed_on = queries.told(keys, OrderPlaced), queries.runs(keys), results(keys)
     return [
         Call(
             run_id=each.event_id,
@@ -166,12 +166,12 @@ def reason_told(received: Received[Any]) -> str:
     if isinstance(received.event, StockRefused | OrderRejected):
         return str(received.event.reason)
     key = received.event.key
-    if failed := selectors.told([key], PaymentFailed):
+    if failed := queries.told([key], PaymentFailed):
         return failed[key].reason
-    refused = selectors.told([key], ShipmentRefused)
+    refused = queries.told([key], ShipmentRefused)
     return refused[key].reason if refused else reason_of(None)
 
 
 def parcel(keys: Collection[str]) -> dict[str, dict[str, Any]]:
-    booked = selectors.told(keys, ShipmentBooked)
+    booked = queries.told(keys, ShipmentBooked)
     return {key: {ship.name: {"tracking_number": event.tracking_number}} for key, event in booked.items()}

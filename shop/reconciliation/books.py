@@ -10,9 +10,9 @@ from notifications import selectors as notifications
 from orders import selectors as orders
 from payments import selectors as payments
 from payments.selectors import INVOICE, Balance
-from sagas import selectors as sagas
-from sagas.reconciliation import Look
-from sagas.selectors import OPEN_RUNS
+from sagas.books.reconciliation import Look
+from sagas.operations import queries as sagas
+from sagas.operations.queries import OPEN_RUNS
 from shop.money import formatted
 from shop.wiring import CHOREOGRAPHY
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from inventory import selectors as inventory
 from orders import selectors as orders
 from payments import selectors as payments
-from sagas.reconciliation import Walk
+from sagas.books.reconciliation import Walk
 
 Step = tuple[Collection[str], str]
 

@@ -13,12 +13,14 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 
-from sagas import interventions, outbox, registry
-from sagas.definition import Saga, Step
-from sagas.errors import OutcomeUnknown, Rejected
-from sagas.in_flight import faults_in_flight
-from sagas.interventions import Action
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected
+from sagas.core.saga import Saga, Step
+from sagas.log import outbox
 from sagas.models import Attempt, Delivery, Run, StepRun
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
+from sagas.operations.stranded_runs import faults_in_flight
 from sagas.testing import Broker, ChainMessage, Killed, MovableClock
 
 from .conftest import FORWARD, Store, TripWanted, run_of, settle, statuses

@@ -17,7 +17,7 @@ from django.db import transaction
 
 from inventory.models import Reservation, StockItem
 from orders.models import Order
-from sagas.errors import Rejected, Retryable
+from sagas.core.errors import Rejected, Retryable
 from sagas.models import Attempt, Run, StepRun
 from sagas.testing import Broker, MovableClock
 from tests.conftest import ROOT, Processes, wait_for

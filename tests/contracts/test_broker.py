@@ -10,10 +10,11 @@ from django.utils import timezone
 from redis import Redis
 
 from orders.models import Order
-from sagas import tasks, undo
+from sagas.engine import undo
+from sagas.engine.plan import WakeUp
+from sagas.log.relay import relay
+from sagas.messaging import tasks
 from sagas.models import Run
-from sagas.plans import WakeUp
-from sagas.relay import relay
 from sagas.testing import Broker, ChainMessage, ErrorMessage
 from tests.conftest import broker as redis_of
 

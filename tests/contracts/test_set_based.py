@@ -14,13 +14,13 @@ from notifications.models import Notification
 from orders.events import OrderPlaced
 from orders.models import Order
 from payments.services import open_credit
-from sagas import registry
-from sagas.definition import Call, Result, Step
-from sagas.errors import Rejected
-from sagas.events import Cause, caused_by_each
-from sagas.ids import new_id
+from sagas.core import registry
+from sagas.core.errors import Rejected
+from sagas.core.events import Cause, caused_by_each
+from sagas.core.ids import new_id
+from sagas.core.saga import Call, Result, Step
+from sagas.core.subscription import Received
 from sagas.models import Event
-from sagas.subscriptions import Received
 from shop.processes.fulfil_order import fulfil_order
 
 Place = Callable[..., Order]

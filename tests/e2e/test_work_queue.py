@@ -13,10 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from orders.models import Order
-from sagas import interventions
-from sagas.ids import new_id
+from sagas.core.ids import new_id
+from sagas.log.relay import relay
 from sagas.models import Intervention, Run, StepRun
-from sagas.relay import relay
+from sagas.operations import interventions
 from tests.conftest import Processes, wait_for
 
 from .conftest import Browser, text

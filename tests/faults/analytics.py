@@ -8,9 +8,10 @@ from celery import shared_task
 from django.db import connection
 
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
-from sagas import registry, tasks
-from sagas.bulk import array
-from sagas.subscriptions import Begin, Received, Subscription
+from sagas.core import registry
+from sagas.core.subscription import Begin, Received, Subscription
+from sagas.db.rows import array
+from sagas.messaging import tasks
 
 
 def note(received: Received[Any]) -> None:

@@ -15,10 +15,10 @@ from django.db import connection, transaction
 from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
-from sagas import clock
+from sagas.db import clock
+from sagas.log.relay import relay
+from sagas.messaging.tasks import send
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.tasks import send
 from tests.concurrency import at_once
 from tests.conftest import Processes, broker, wait_for
 

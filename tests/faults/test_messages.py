@@ -9,7 +9,7 @@ from django.db import connection
 from django_celery_results.models import TaskResult
 
 from orders.models import Order
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 from sagas.models import Attempt, Run
 from shop.celery import app
 from tests.conftest import Processes, broker, wait_for

@@ -13,8 +13,8 @@ from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from sagas.cdc import slots
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
+from sagas.core.events import Cause, caused_by
+from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
 from shop import embedded
 from tests.conftest import Processes, wait_for

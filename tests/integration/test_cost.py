@@ -8,8 +8,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import registry
-from sagas.relay import relay
+from sagas.core import registry
+from sagas.log.relay import relay
 from sagas.testing import Broker
 from shop.wiring import SAGAS, wiring
 

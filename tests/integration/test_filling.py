@@ -9,9 +9,9 @@ from django.utils import timezone
 from benchmarks import pages
 from benchmarks.filling import fill
 from orders.models import Order
-from sagas import registry
+from sagas.books.reconciliation import reconcile
+from sagas.core import registry
 from sagas.models import Event, Finding, Reconciliation, Run
-from sagas.reconciliation import reconcile
 from sagas.testing import drive
 from shop.timeline import standing, timeline
 

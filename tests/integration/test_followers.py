@@ -12,9 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import registry
+from sagas.core import registry
+from sagas.log.relay import relay
 from sagas.models import Follower, Intervention, Run
-from sagas.relay import relay
 from sagas.testing import drive
 
 Place = Callable[..., Order]

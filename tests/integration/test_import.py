@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from inventory.models import Reservation, StockItem
 from orders.models import Order, OrderLine, Product
 from payments.models import Payment
+from sagas.log.relay import relay
 from sagas.models import Event, Run
-from sagas.relay import relay
 from sagas.testing import drive
 from shop.importing import placing, waiting
 from shop.importing.reading import COLUMNS, Invoice, InvoiceFile

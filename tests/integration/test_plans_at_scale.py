@@ -11,12 +11,13 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
-from sagas import interventions, overdue, replays, selectors
-from sagas.deliveries import sweep_deliveries
+from sagas.books import engine_checks
+from sagas.books.reconciliation import Look
+from sagas.engine.deliveries import sweep_deliveries
+from sagas.engine.sweep import sweep
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Intervention, Run
-from sagas.reconciliation import Look
-from sagas.relay import relay
-from sagas.sweep import sweep
+from sagas.operations import interventions, queries, replays
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +59,7 @@ def _open_some(due_at: datetime) -> None:
 
 
 def check(name: str) -> None:
-    (made,) = [check for check in overdue.CHECKS if check.name == name]
+    (made,) = [check for check in engine_checks.CHECKS if check.name == name]
     assert list(made.look(Look(keys=(), now=timezone.now()))) == []
 
 
@@ -80,12 +81,12 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_number"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
-    "how late is the relay?": (lambda: selectors.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
+    "how late is the relay?": (lambda: queries.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
     "who needs a person?": (
-        selectors.keys_needing_attention,
+        queries.keys_needing_attention,
         {"sagas_run_needs_attention", "sagas_delivery_parked"},
     ),
-    "how many are parked?": (selectors.parked, {"sagas_delivery_parked"}),
+    "how many are parked?": (queries.parked, {"sagas_delivery_parked"}),
 }
 
 

@@ -21,11 +21,14 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
-from sagas import engine, interventions, registry, tasks
-from sagas.interventions import Action
+from sagas.books.reconciliation import Reconciled, reconcile
+from sagas.core import registry
+from sagas.engine import steps
+from sagas.log.relay import relay
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Finding, Follower, Reconciliation, Run
-from sagas.reconciliation import Reconciled, reconcile
-from sagas.relay import relay
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
 from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
@@ -503,7 +506,7 @@ def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watc
     order = place(now=watched.clock())
     (wake_up,) = relay(now=watched.clock(), limit=500).wake_ups
     for task in wake_up.tasks[:2]:
-        engine.execute(run_ids=wake_up.run_ids, place=task.place, epoch=1, clock=watched.clock)
+        steps.execute(run_ids=wake_up.run_ids, place=task.place, epoch=1, clock=watched.clock)
     assert Payment.objects.get().status == "captured"
     Run.objects.update(deadline_at=watched.clock())
     watched.clock.move(seconds=60)

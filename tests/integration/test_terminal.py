@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from orders.models import Order
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Intervention, Run
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 
 Place = Callable[..., Order]

@@ -15,9 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import interventions
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.relay import relay
+from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 from shop import timeline
 from tests.concurrency import at_once

@@ -24,12 +24,12 @@ from orders import services as orders
 from orders.models import Order
 from payments import services as payments
 from payments.history import MoneyState
-from sagas import interventions, selectors
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.interventions import Action
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.statuses import LIVE_RUNS
 from sagas.models import Run
+from sagas.operations import interventions, queries
+from sagas.operations.interventions import Action
 from sagas.testing import Broker, MovableClock, drive
-from sagas.transitions import LIVE_RUNS
 from shop.history import History, Whole, folded, history
 from tests.rows import rows_of
 
@@ -83,7 +83,7 @@ class Services(RuleBasedStateMachine):
         self.now = self.clock() - timedelta(milliseconds=late)
         with may_refuse():
             yield order
-        latest = max(event.occurred_at for event in selectors.events_of(str(order.id)))
+        latest = max(event.occurred_at for event in queries.events_of(str(order.id)))
         self.seen[order.id][latest] = rows_of(order.id)
 
     def key(self, order: Order, key: str) -> str:
@@ -92,7 +92,7 @@ class Services(RuleBasedStateMachine):
     @invariant()
     def the_fold_is_the_row(self) -> None:
         for order in self.orders:
-            events = selectors.events_of(str(order.id))
+            events = queries.events_of(str(order.id))
             assert folded(events).moments[-1].state == rows_of(order.id)
 
     @precondition(lambda self: len(self.orders) < 2)

@@ -9,17 +9,19 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from sagas import interventions, outbox, registry
-from sagas.definition import Call, ManyAction, Pivot, Result, Saga, Step
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.events import DomainEvent
-from sagas.interventions import Action
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.events import DomainEvent
+from sagas.core.retry import Retry
+from sagas.core.saga import Call, ManyAction, Pivot, Result, Saga, Step
+from sagas.core.statuses import OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from sagas.core.subscription import starts
+from sagas.log import outbox
 from sagas.models import Delivery, Event, Run, StepRun
-from sagas.retry import Retry
-from sagas.subscriptions import starts
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
 from sagas.testing import Killed, Message, MovableClock
 from sagas.testing.boundaries import Boundary, Watch, WatchedBroker, commits_watched
-from sagas.transitions import OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
 
 _EMPTIED = "; ".join(
     f"DELETE FROM {table}"  # noqa: S608 - names of our own

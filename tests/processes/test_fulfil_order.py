@@ -11,8 +11,8 @@ from notifications.models import Notification
 from orders.models import Order
 from payments.models import CreditAccount, FakeCharge, Payment
 from payments.services import open_credit
-from sagas import interventions
 from sagas.models import Attempt, Event, Run
+from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")

@@ -13,10 +13,10 @@ from orders.models import Order
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
-from sagas import registry
-from sagas.errors import Rejected, Retryable
+from sagas.core import registry
+from sagas.core.errors import Rejected, Retryable
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Run
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from shop.timeline import standing, timeline
 from shop.wiring import SAGAS, wiring

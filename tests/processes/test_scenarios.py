@@ -8,7 +8,7 @@ import pytest
 from inventory.errors import OutOfStock
 from orders.events import Line, OrderPlaced
 from payments.errors import CardDeclined, CreditLimitExceeded, NoAnswer, ProviderBusy
-from sagas.errors import Rejected, Retryable
+from sagas.core.errors import Rejected, Retryable
 from sagas.testing import Scenario
 from shop.processes.fulfil_order import fulfil_order
 

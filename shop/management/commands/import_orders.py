@@ -11,10 +11,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError
 
 from payments import selectors as payments
-from sagas import clock
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
-from sagas.progressbar import progress
+from sagas.cli.progress_bar import progress
+from sagas.core.events import Cause, caused_by
+from sagas.core.ids import new_id
+from sagas.db import clock
 from shop.importing import placing, waiting
 from shop.importing.reading import COLUMNS, InvoiceFile, Reject, UnreadableFile
 from shop.importing.rejects import RejectFile, open_rejects

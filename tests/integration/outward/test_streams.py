@@ -8,10 +8,10 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
-from sagas import cloudevents
-from sagas.deliveries import deliver
+from sagas.engine.deliveries import deliver
+from sagas.log import cloudevents
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from shop import wiring
 from shop.outward import receivers, streams

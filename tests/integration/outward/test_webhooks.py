@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from cloudevents.core.formats.json import JSONFormat
 
-from sagas import cloudevents, registry, selectors
-from sagas.deliveries import deliver
-from sagas.interventions import Action, ask, work
+from sagas.core import registry
+from sagas.core.retry import Retry
+from sagas.engine.deliveries import deliver
+from sagas.log import cloudevents
+from sagas.log.relay import relay
 from sagas.models import Attempt, Delivery, Event, Follower
-from sagas.relay import relay
-from sagas.retry import Retry
+from sagas.operations import queries
+from sagas.operations.interventions import Action, ask, work
 from sagas.testing import MovableClock, drive
 from shop import wiring
 from shop.outward import receivers
@@ -278,7 +280,7 @@ def test_a_receiver_that_is_away_for_an_hour_gets_all_once_in_order_and_nobody_e
         drive(now=clock)
         assert len(neighbour.told) == len(other.taken) == came
     assert len(erp.taken) == 1
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == ERP]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == ERP]
     assert (lag.waiting, lag.parked) == (20, 0)
     assert lag.seconds > 3000
 
@@ -303,14 +305,14 @@ def test_one_that_is_away_for_long_falls_behind_in_the_log_instead_of_piling_up_
         clock.move(minutes=1)
     assert len(neighbour.told) == 60
     assert Delivery.objects.filter(subscription=ERP).count() == 10
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == ERP]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == ERP]
     assert (lag.status, lag.events, lag.waiting) == ("catching up", 50, 10)
     erp.come()
     drive_for(clock, minutes=35)
     tell("k0", 60)
     drive(now=clock)
     assert erp.all_numbers() == {f"k{place}": list(range(place, 61 if place == 0 else 60, 3)) for place in range(3)}
-    assert [lag.status for lag in selectors.followers(now=clock()) if lag.name == ERP] == ["following"]
+    assert [lag.status for lag in queries.followers(now=clock()) if lag.name == ERP] == ["following"]
 
 
 def test_its_tries_last_for_a_day() -> None:

@@ -8,13 +8,15 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from sagas import interventions, outbox, registry
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import DomainEvent, IntegrationEvent
-from sagas.interventions import Subject, Worked
+from sagas.core import registry
+from sagas.core.events import DomainEvent, IntegrationEvent
+from sagas.core.retry import Retry
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.subscription import Received, Subscription, starts
+from sagas.log import outbox
 from sagas.models import Event, Run
-from sagas.retry import Retry
-from sagas.subscriptions import Received, Subscription, starts
+from sagas.operations import interventions
+from sagas.operations.interventions import Subject, Worked
 from sagas.testing import MovableClock
 
 

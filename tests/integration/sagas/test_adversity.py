@@ -12,16 +12,17 @@ from django.db import OperationalError, connection, connections
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from sagas import engine, plans, registry, undo
-from sagas import relay as relay_module
-from sagas.definition import Saga, Step
-from sagas.deliveries import sweep_deliveries
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Saga, Step
+from sagas.core.statuses import RunStatus
+from sagas.engine import plan, steps, undo
+from sagas.engine.deliveries import sweep_deliveries
+from sagas.engine.sweep import sweep
+from sagas.log import relay as relay_module
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive, run_delivery
-from sagas.transitions import RunStatus
 
 from .conftest import Asked, Script, ids, intervene, replace, standing
 
@@ -101,7 +102,7 @@ def test_a_redelivery_does_not_use_up_the_tries_of_the_business(ask: Ask, script
     script.says["first"] = [Retryable("busy")]
     ask()
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
     assert outcome.failed is None
     clock.move(seconds=11)
     drive(now=clock)
@@ -188,7 +189,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
     for key in "ab":
         ask(key)
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     far = registry.saga("test").steps[1]
     quick = far.run
 
@@ -199,8 +200,8 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
         return quick(call)
 
     replace(far, run=slow)
-    for alone in engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone:
-        engine.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
+    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone:
+        steps.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
     assert "far b" not in script.did
 
@@ -210,14 +211,14 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
 ) -> None:
     ask()
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     planning, answered = threading.Event(), threading.Event()
-    plan = plans.plan_undo
+    plan_undo = plan.plan_undo
 
     def plan_while_the_answer_comes(*parts: Any) -> Any:
         planning.set()
         answered.wait(0.5)  # the settling side is at its locks by then, or waits for ours
-        return plan(*parts)
+        return plan_undo(*parts)
 
     monkeypatch.setattr(undo, "plan_undo", plan_while_the_answer_comes)
     errors: list[Exception] = []
@@ -238,7 +239,7 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
         return {}
 
     replace(registry.saga("test").steps[1], run=far)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     sweeper.join()
     assert errors == []
     assert standing()[0] == "compensating"
@@ -328,7 +329,7 @@ def test_a_step_is_not_taken_for_a_message_of_an_old_epoch(ask: Ask, script: Scr
     ask()
     relay(now=clock(), limit=10)
     Run.objects.update(epoch=2)
-    assert not engine.execute(run_ids=ids(), place=0, epoch=1, clock=clock).carries_on
+    assert not steps.execute(run_ids=ids(), place=0, epoch=1, clock=clock).carries_on
     assert script.did == []
 
 
@@ -345,14 +346,14 @@ def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, cloc
 def test_an_answer_is_not_settled_in_a_later_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
 
     def late(call: Any) -> dict[str, str]:
         Run.objects.update(epoch=2)
         return {"by": "the late one"}
 
     replace(registry.saga("test").steps[1], run=late)
-    assert not engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
+    assert not steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
     assert StepRun.objects.get(name="far").status == "running"
     assert "far" not in Run.objects.get().results
 
@@ -393,7 +394,7 @@ def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clo
             clock.move(hours=2)
         else:
             clock.move(minutes=1)
-            Run.objects.filter(key__in=keys).update(resent=plans.MOST_RESENT)
+            Run.objects.filter(key__in=keys).update(resent=plan.MOST_RESENT)
         Run.objects.exclude(key__in=keys).delete()
         with CaptureQueriesContext(connection) as captured:
             sweep(now=clock(), limit=100)

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
-from sagas.bulk import update_all
+from sagas.db.rows import update_all
+from sagas.log.relay import relay
 from sagas.models import Event, Run
-from sagas.relay import relay
 from sagas.testing import MovableClock
 
 from .conftest import Script

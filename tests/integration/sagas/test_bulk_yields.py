@@ -9,15 +9,17 @@ from kombu import Connection
 from pytest_django import Settings
 
 from orders.models import Order
-from sagas import clock as shop_clock
-from sagas import outbox, registry, tasks
-from sagas.deliveries import DeliveryWakeUp
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
+from sagas.core import registry
+from sagas.core.events import Cause, caused_by
+from sagas.core.ids import new_id
+from sagas.core.subscription import Subscription
+from sagas.db import clock as shop_clock
+from sagas.engine.deliveries import DeliveryWakeUp
+from sagas.engine.plan import StepTask, WakeUp, wake_ups_of
+from sagas.log import outbox
+from sagas.log.relay import relay
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Run
-from sagas.plans import StepTask, WakeUp, wake_ups_of
-from sagas.relay import relay
-from sagas.subscriptions import Subscription
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 from tests.conftest import broker

@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from sagas import outbox, registry
-from sagas.definition import Failure
-from sagas.deliveries import deliver
-from sagas.errors import Rejected, Retryable
+from sagas.core import registry
+from sagas.core.errors import Rejected, Retryable
+from sagas.core.retry import Retry
+from sagas.core.saga import Failure
+from sagas.core.subscription import Received, Subscription
+from sagas.engine.deliveries import deliver
+from sagas.log import outbox
+from sagas.log.relay import relay
 from sagas.models import Attempt, Delivery, Event
-from sagas.relay import relay
-from sagas.retry import Retry
-from sagas.subscriptions import Received, Subscription
 from sagas.testing import MovableClock, drive, run_delivery
 
 from .conftest import Asked, Script, Told, intervene

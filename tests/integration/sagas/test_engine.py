@@ -9,13 +9,14 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 from pytest_django import Settings
 
-from sagas import engine, registry, undo
-from sagas.definition import Saga
-from sagas.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core.saga import Saga
+from sagas.core.subscription import starts
+from sagas.engine import steps, undo
+from sagas.engine.sweep import sweep
+from sagas.log.relay import relay
 from sagas.models import Attempt, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.subscriptions import starts
-from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, ids, standing
@@ -112,7 +113,7 @@ def test_a_retry_waits_for_its_time(ask: Ask, script: Script, clock: MovableCloc
     run = Run.objects.get()
     for seconds in (0, 60, 59):
         clock.move(seconds=seconds)
-        outcome = engine.execute(run_ids=[run.id], place=0, epoch=1, clock=clock)
+        outcome = steps.execute(run_ids=[run.id], place=0, epoch=1, clock=clock)
         assert not outcome.carries_on
     assert script.did == ["first k"]
     clock.move(seconds=1)
@@ -195,7 +196,7 @@ def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script
     relayed = relay(now=clock(), limit=10)
     saga_step = registry.saga("test").steps[0]
     object.__setattr__(saga_step, "run", write_and_fail)
-    outcome = engine.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert outcome.failed is not None
     assert not Event.objects.exclude(pk=event.pk).exists()
     assert StepRun.objects.get(name="first").status == "failed"
@@ -248,7 +249,7 @@ def test_a_redelivered_message_does_nothing_and_lets_its_chain_go_on(
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
     for redelivered in (False, True):
-        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=redelivered)
+        outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=redelivered)
         assert outcome.carries_on
         assert script.did == ["first k"]
 
@@ -256,8 +257,8 @@ def test_a_redelivered_message_does_nothing_and_lets_its_chain_go_on(
 def test_a_copy_that_comes_too_late_ends_its_chain(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    assert engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
-    assert not engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
+    assert steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
+    assert not steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
     assert script.did == ["first k"]
 
 
@@ -267,7 +268,7 @@ def test_a_message_of_an_old_epoch_does_nothing(ask: Ask, script: Script, clock:
     drive(now=clock)
     did = list(script.did)
     for place in range(7):
-        assert not engine.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
+        assert not steps.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
     assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
     assert script.did == did
@@ -291,16 +292,16 @@ def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: Movabl
     """A worker frozen in its call wakes up after another has settled the step by asking."""
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
 
     def frozen(call: object) -> dict[str, str]:
         clock.move(minutes=5)
-        engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+        steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
         return {"by": "the frozen one"}
 
     far = registry.saga("test").steps[1]
     object.__setattr__(far, "run", frozen)
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert Run.objects.get().results["far"] == {"by": "probe"}
     assert StepRun.objects.get(name="far").attempts == 2
     assert not outcome.failed
@@ -312,16 +313,16 @@ def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
     """Others may have asked meanwhile, called, failed and turned the run back."""
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     script.says["far"] = [OutcomeUnknown("silence")]
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
 
     def slow(call: object) -> None:
         clock.move(minutes=2)
 
     object.__setattr__(registry.saga("test").steps[1], "probe", slow)
     clock.move(minutes=2)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert script.did.count("far k") == 1
     assert standing()[1]["far"] == "unknown"
     clock.move(minutes=2)
@@ -333,15 +334,15 @@ def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
 def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     inner = []
 
     def doubled(call: object) -> None:
-        inner.append(engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
+        inner.append(steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
 
     far = registry.saga("test").steps[1]
     object.__setattr__(far, "run", doubled)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert [outcome.carries_on for outcome in inner] == [False]
     assert script.did == ["first k"]
 
@@ -354,7 +355,7 @@ def test_a_row_that_another_worker_holds_is_passed_over(ask: Ask, script: Script
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM sagas_run FOR UPDATE")
-            outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+            outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
             cursor.execute("ROLLBACK")
     finally:
         other.close()
@@ -371,7 +372,7 @@ def test_poison_that_kills_its_worker_is_counted_and_given_up(ask: Ask, script: 
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
     for _ in range(50):
         try:
-            outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+            outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
         except Killed:
             continue
         break
@@ -383,7 +384,7 @@ def test_poison_that_kills_its_worker_is_counted_and_given_up(ask: Ask, script: 
 def test_the_engine_refuses_a_transaction(ask: Ask, clock: MovableClock) -> None:
     ask()
     with transaction.atomic(), pytest.raises(TransactionRefusedError):
-        engine.execute(run_ids=ids(), place=0, epoch=1, clock=clock)
+        steps.execute(run_ids=ids(), place=0, epoch=1, clock=clock)
 
 
 # Batches ----------------------------------------------------------------------------------------------------------
@@ -399,7 +400,7 @@ def test_a_batch_shares_its_chain(batches: None, ask: Ask, script: Script, clock
         ask(key)
     wake_ups = relay(now=clock(), limit=10).wake_ups
     assert [len(wake_up.run_ids) for wake_up in wake_ups] == [3]
-    outcome = engine.execute(run_ids=wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert outcome.carries_on
     assert script.did == ["first a", "first b", "first c"]
 
@@ -411,13 +412,13 @@ def test_a_run_that_fails_in_a_batch_is_run_alone_and_its_neighbours_do_not_noti
         ask(key)
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
     script.says["first"] = [{"ok": 1}, Rejected("b is refused"), {"ok": 1}]
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     assert (outcome.carries_on, outcome.failed) == (True, None)
     assert [alone.run_ids for alone in outcome.alone] == [(ids("b")[0],)]
     assert not Attempt.objects.exists()
     assert set(Run.objects.filter(place=1).values_list("key", flat=True)) == {"a", "c"}
     script.says["first"] = [Rejected("b is refused")]
-    alone = engine.execute(run_ids=outcome.alone[0].run_ids, place=0, epoch=1, clock=clock)
+    alone = steps.execute(run_ids=outcome.alone[0].run_ids, place=0, epoch=1, clock=clock)
     assert str(alone.failed).endswith("step first failed: Rejected: b is refused")
 
 
@@ -455,7 +456,7 @@ def test_a_failure_whose_error_callback_was_lost_is_swept_into_its_undo(
     script.says["first"] = [Rejected("no")]
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    assert engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).failed is not None
+    assert steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).failed is not None
     clock.move(minutes=1)
     drive(now=clock)
     assert standing()[0] == "compensated"
@@ -467,7 +468,7 @@ def test_a_redelivered_message_of_a_failed_step_raises_again(ask: Ask, script: S
     ask()
     wake_up = relay(now=clock(), limit=10).wake_ups[0]
     for _ in range(2):
-        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+        outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
         assert outcome.failed is not None
     assert script.did == ["first k"]
 

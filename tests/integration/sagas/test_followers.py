@@ -8,13 +8,15 @@ import pytest
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
-from sagas import followers, interventions, outbox, registry, selectors
-from sagas.deliveries import deliver
-from sagas.events import Cause, caused_by
-from sagas.interventions import NotNow
+from sagas.core import registry
+from sagas.core.events import Cause, caused_by
+from sagas.core.subscription import Begin, Received, Subscription
+from sagas.engine.deliveries import deliver
+from sagas.log import followers, outbox
+from sagas.log.relay import Relayed, relay
 from sagas.models import Delivery, Event, Follower, Intervention, Run
-from sagas.relay import Relayed, relay
-from sagas.subscriptions import Begin, Received, Subscription
+from sagas.operations import interventions, queries
+from sagas.operations.interventions import NotNow
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit, intervene
@@ -220,13 +222,13 @@ def test_a_paused_subscription_does_nothing_and_catches_up_in_order_when_it_is_r
     assert analytics.told == []
     assert script.did == ["told k 1", "told k 2", "told k 3"]
     assert Delivery.objects.filter(subscription="analytics").count() == 1
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == "analytics"]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "analytics"]
     assert (lag.status, lag.events, lag.waiting, lag.parked, lag.seconds) == ("paused", 2, 1, 0, 3600)
 
     assert intervene(Follower.objects.get(name="analytics"), "resume", clock).done == 1
     drive(now=clock)
     assert analytics.told == [("k", 1), ("k", 2), ("k", 3)]
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == "analytics"]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "analytics"]
     assert (lag.status, lag.events, lag.waiting, lag.seconds) == ("following", 0, 0, 0)
 
 
@@ -285,14 +287,14 @@ def test_how_far_everybody_is_costs_the_same_for_one_and_for_many(
         tell("k", number)
     turn(clock)
     with django_assert_num_queries(4):
-        selectors.followers(now=clock())
+        queries.followers(now=clock())
     registry.register(
         Subscription(f"more-{number}", event=Told, queue="sagas", react=_nothing, begin=Begin.BEGINNING)
         for number in range(10)
     )
     followers.begin(now=clock())
     with django_assert_num_queries(4):
-        found = selectors.followers(now=clock())
+        found = queries.followers(now=clock())
     assert {lag.name: lag.events for lag in found} == {
         "start-test": 0,
         "inside": 0,
@@ -304,7 +306,7 @@ def test_a_follower_no_code_knows_is_named_so(tell: Tell, clock: MovableClock) -
     tell("k", 1)
     turn(clock)
     Follower.objects.create(name="gone", position=0, began_at=clock())
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == "gone"]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "gone"]
     assert (lag.status, lag.events) == ("unknown", 1)
 
 

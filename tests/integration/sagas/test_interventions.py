@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from sagas import engine, interventions
-from sagas.definition import Saga
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.interventions import NotNow, possible, seen
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Saga
+from sagas.engine import steps
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.relay import relay
+from sagas.operations import interventions
+from sagas.operations.interventions import NotNow, possible, seen
 from sagas.testing import MovableClock, drive, run_chain, run_delivery
 from tests.concurrency import at_once
 
@@ -322,7 +323,7 @@ def test_a_message_under_way_when_a_person_turns_a_run_back_does_nothing(
     ask()
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
     intervene(run_of(), "cancel", clock)
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=wake_up.epoch, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=wake_up.epoch, clock=clock)
     assert script.did == []
     drive(now=clock)
     clock.move(minutes=1)

@@ -7,11 +7,11 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
-from sagas import outbox
-from sagas.errors import Retryable, TransactionRequiredError
-from sagas.events import Cause, caused_by
+from sagas.core.errors import Retryable, TransactionRequiredError
+from sagas.core.events import Cause, caused_by
+from sagas.log import outbox
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Run, StepRun
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive, run_delivery
 
 from .conftest import Asked, Script, Told, emit, intervene, standing

@@ -8,10 +8,11 @@ import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
-from sagas import outbox, reconciliation
-from sagas.errors import TransactionRefusedError
+from sagas.books import reconciliation
+from sagas.books.reconciliation import BROKEN, Breach, Check, Look, Reconciled, Walk, dismiss
+from sagas.core.errors import TransactionRefusedError
+from sagas.log import outbox
 from sagas.models import Event, Finding, Reconciliation
-from sagas.reconciliation import BROKEN, Breach, Check, Look, Reconciled, Walk, dismiss, reconcile
 from sagas.testing import MovableClock
 from tests.concurrency import at_once
 
@@ -47,7 +48,7 @@ def watch() -> Watch:
 @pytest.fixture
 def turn(transactional_db: None, watch: Watch, clock: MovableClock) -> Callable[..., Reconciled]:
     def turn(*more: Check, walks: tuple[Walk, ...] = ()) -> Reconciled:
-        return reconcile(now=clock(), checks=(*more, Check(name="watch", look=watch.look)), walks=walks)
+        return reconciliation.reconcile(now=clock(), checks=(*more, Check(name="watch", look=watch.look)), walks=walks)
 
     return turn
 

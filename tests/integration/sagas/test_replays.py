@@ -8,12 +8,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import followers, interventions, registry, replays, tasks
-from sagas.ids import new_id
-from sagas.interventions import NotNow
+from sagas.core import registry
+from sagas.core.ids import new_id
+from sagas.core.retry import Retry
+from sagas.core.subscription import Begin, Received, Subscription
+from sagas.log import followers
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
-from sagas.retry import Retry
-from sagas.subscriptions import Begin, Received, Subscription
+from sagas.operations import interventions, replays
+from sagas.operations.interventions import NotNow
 from sagas.testing import MovableClock, drive
 
 from .conftest import Script, Told, intervene

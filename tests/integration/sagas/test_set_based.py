@@ -10,13 +10,13 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from sagas import engine
-from sagas.definition import Call, Result, Saga, Step
-from sagas.deliveries import deliver, sweep_deliveries
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Call, Result, Saga, Step
+from sagas.engine import steps
+from sagas.engine.deliveries import deliver, sweep_deliveries
+from sagas.engine.sweep import sweep
+from sagas.log.relay import relay
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.sweep import sweep
 from sagas.testing import Broker, Killed, MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit, ids, replace, standing
@@ -133,8 +133,8 @@ def test_no_batch_is_called_when_its_leases_have_run_out(
     for key in "ab":
         ask(key)
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=frozen)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=frozen)
     assert [did for did in script.did if "far" in did] == []
     assert len(outcome.alone) == 2
     clock.move(minutes=5)
@@ -162,7 +162,7 @@ def test_a_batch_that_tries_nothing_counts_no_lost_try(
     for _ in range(3):
         clock.move(minutes=11)
         (wake_up,) = sweep(now=clock(), limit=10)
-        left = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone
+        left = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone
         assert len(wake_up.run_ids) == len(left) == 3
     assert set(StepRun.objects.filter(name="far").values_list("attempts", "lost")) == {(1, 0)}
     clock.move(minutes=11)
@@ -192,7 +192,7 @@ def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
         ask(key)
     (wake_up,) = relay(now=clock(), limit=10).wake_ups
     script.says["first"] = [{}, Rejected("b is refused"), {}, Rejected("b is refused")]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-    again = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    again = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
     assert again.carries_on
     assert [(left.run_ids, left.alone) for left in again.alone] == [(tuple(ids("b")), True)]

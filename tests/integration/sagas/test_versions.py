@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 import pytest
 from django.db import transaction
 
-from sagas import outbox, registry
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import Data
+from sagas.core import registry
+from sagas.core.events import Data
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.subscription import Received, Subscription, starts
+from sagas.log import outbox
+from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Run
-from sagas.relay import relay
-from sagas.subscriptions import Received, Subscription, starts
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit

@@ -2,9 +2,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sagas.definition import Call, Pivot, Result, Saga, Step, task_name
-from sagas.errors import DefinitionError
-from sagas.events import DomainEvent
+from sagas.core.errors import DefinitionError
+from sagas.core.events import DomainEvent
+from sagas.core.saga import Call, Pivot, Result, Saga, Step, task_name
 
 
 class Asked(DomainEvent):

@@ -2,10 +2,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sagas import diagrams
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import DomainEvent
-from sagas.transitions import RUN_TRANSITIONS, STEP_TRANSITIONS
+from sagas.core import diagrams
+from sagas.core.events import DomainEvent
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.statuses import RUN_TRANSITIONS, STEP_TRANSITIONS
 
 
 class Asked(DomainEvent):

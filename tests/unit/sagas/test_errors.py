@@ -1,6 +1,6 @@
 import pytest
 
-from sagas.errors import Kind, OutcomeUnknown, Rejected, Retryable, StepFailed, kind_of
+from sagas.core.errors import Kind, OutcomeUnknown, Rejected, Retryable, StepFailed, kind_of
 
 
 @pytest.mark.parametrize(

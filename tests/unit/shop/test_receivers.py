@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sagas.subscriptions import Begin
+from sagas.core.subscription import Begin
 from shop.outward import receivers
 
 SECRET = f"whsec_{'QUFB' * 12}"
