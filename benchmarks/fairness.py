@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sagas.core.events import Cause, caused_by
+from sagas.core.cause import Cause, caused_by
 
 from . import ground, judging
 from .contenders import Ours

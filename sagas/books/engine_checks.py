@@ -8,11 +8,11 @@ from django.db import connection
 from django.db.models import Count, F, Min, QuerySet
 
 from ..core import registry
+from ..core.books import Breach, Check, Look
 from ..core.events import known_types
 from ..core.statuses import LIVE_RUNS, DeliveryStatus
 from ..engine.plan import MOST_RESENT
 from ..models import Delivery, Event, Run
-from .reconciliation import Breach, Check, Look
 
 #: A relay turns each second.
 _RELAYED_AFTER = timedelta(seconds=30)

@@ -5,15 +5,12 @@ from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from .events import DomainEvent
+from .events import DomainEvent, StoredEvent
 from .retry import PATIENT, Retry
 from .saga import Failure, Saga, task_name
-
-if TYPE_CHECKING:
-    from ..models import Event
 
 E = TypeVar("E", bound=DomainEvent)
 
@@ -30,7 +27,7 @@ class Received(Generic[E]):
 
     event: E
     event_id: UUID
-    stored: "Event"
+    stored: StoredEvent
     idempotency_key: str
     attempt: int
     now: datetime
@@ -91,13 +88,8 @@ class Start(Subscription):
 
 def starts(saga: Saga[Any]) -> Start:
     """Start `saga` on its input event, keyed by the event's key."""
-    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", react=_start_waiting(saga), saga=saga)
+    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", react=_started_by_the_engine, saga=saga)
 
 
-def _start_waiting(saga: Saga[Any]) -> Callable[[Received[Any]], None]:
-    def start_waiting(received: Received[Any]) -> None:
-        from ..engine import start
-
-        start.start_waiting(saga, received.event_id, now=received.now)
-
-    return start_waiting
+def _started_by_the_engine(received: Received[Any]) -> None:
+    raise AssertionError(f"the engine starts the run of event {received.event_id} itself")

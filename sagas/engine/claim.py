@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..core.cause import Cause
 from ..core.errors import OutcomeUnknown, Rejected, StepFailed, WorkerLostError
-from ..core.events import Cause
 from ..core.ids import new_id
 from ..core.saga import Action, Call, Failure, ManyAction, Result, Saga, Step
 from ..core.statuses import RunStatus, StepStatus

@@ -11,16 +11,17 @@ from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core import registry
+from ..core.cause import Cause, caused_by, caused_by_each
 from ..core.errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
-from ..core.events import Cause, caused_by, caused_by_each
 from ..core.ids import new_id
 from ..core.saga import Failure
 from ..core.statuses import SETTLED_DELIVERIES, DeliveryStatus
-from ..core.subscription import Received, Subscription
+from ..core.subscription import Received, Start, Subscription
 from ..db.rows import update_all
 from ..db.time_limit import time_limit
 from ..models import Delivery, Event, Follower
 from .plan import MOST_LOST, MOST_RESENT, SUSPECT_LOST, lease_of, limit_of, portions, resend_after
+from .start import start_waiting
 from .tries import check_constraints, failed_try, message_of
 
 logger = structlog.get_logger(__name__)
@@ -290,7 +291,10 @@ def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exc
         received = _received(subscription, delivery, now)
         with caused_by(_cause(delivery.event)):
             limit = time_limit(limit_of(subscription, subscription.retry))
-            if subscription.outside:
+            if isinstance(subscription, Start):
+                with transaction.atomic(), limit:
+                    start_waiting(subscription.saga, received.event_id, now=now)
+            elif subscription.outside:
                 with limit:
                     subscription.react(received)
             else:

@@ -17,8 +17,8 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from ..core import registry
+from ..core.cause import caused_by, caused_by_each
 from ..core.errors import DefinitionError, StepFailed, TransactionRefusedError, UnknownSagaError
-from ..core.events import caused_by, caused_by_each
 from ..core.saga import ManyAction
 from ..core.statuses import LIVE_RUNS, StepStatus
 from ..db.read import columns, read

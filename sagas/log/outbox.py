@@ -9,8 +9,9 @@ import structlog
 from django.db import connection, transaction
 
 from ..core import registry
+from ..core.cause import Cause, cause_of
 from ..core.errors import TransactionRequiredError
-from ..core.events import Cause, DomainEvent, cause_of
+from ..core.events import DomainEvent
 from ..core.ids import new_id
 from ..db.rows import array
 

@@ -12,7 +12,8 @@ from typing import Any
 from django.db.models import Max, Min
 
 from ..core import registry
-from ..core.events import Cause, caused_by, known_types
+from ..core.cause import Cause, caused_by
+from ..core.events import known_types
 from ..core.saga import Saga
 from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
 from ..log import outbox

@@ -24,7 +24,7 @@ from inventory.events import ShipmentBooked
 from orders import selectors as orders
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import PaymentRefunded
-from sagas.log.read_models import Difference, ReadModel, Recorded
+from sagas.core.read_model import Difference, ReadModel, Recorded
 from sagas.operations import queries
 
 from ..money import formatted

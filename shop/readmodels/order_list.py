@@ -9,8 +9,8 @@ from inventory.events import ShipmentBooked
 from notifications.events import NotificationSent
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import CreditHeld, CreditReleased, PaymentCaptured, PaymentRefunded
+from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import insert_all, update_all
-from sagas.log.read_models import ReadModel, Recorded
 
 from ..models import CustomerOrder
 

@@ -7,8 +7,8 @@ from datetime import UTC, date
 from django.db import connection
 
 from orders.events import OrderConfirmed, OrderPlaced
+from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import array
-from sagas.log.read_models import ReadModel, Recorded
 from sagas.operations import queries
 
 from ..models import SalesOfDay

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from inventory import selectors as inventory
 from notifications.events import Kind
 from payments import selectors as payments
-from sagas.books.reconciliation import Breach, Check, Look
+from sagas.core.books import Breach, Check, Look
 from sagas.operations.queries import RunStatus
 from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order

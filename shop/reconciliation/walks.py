@@ -9,7 +9,7 @@ from uuid import UUID
 from inventory import selectors as inventory
 from orders import selectors as orders
 from payments import selectors as payments
-from sagas.books.reconciliation import Walk
+from sagas.core.books import Walk
 
 Step = tuple[Collection[str], str]
 

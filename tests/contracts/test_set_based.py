@@ -15,8 +15,8 @@ from orders.events import OrderPlaced
 from orders.models import Order
 from payments.services import open_credit
 from sagas.core import registry
+from sagas.core.cause import Cause, caused_by_each
 from sagas.core.errors import Rejected
-from sagas.core.events import Cause, caused_by_each
 from sagas.core.ids import new_id
 from sagas.core.saga import Call, Result, Step
 from sagas.core.subscription import Received

@@ -13,7 +13,7 @@ from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from sagas.cdc import slots
-from sagas.core.events import Cause, caused_by
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
 from shop import embedded

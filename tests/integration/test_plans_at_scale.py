@@ -12,7 +12,7 @@ from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
 from sagas.books import engine_checks
-from sagas.books.reconciliation import Look
+from sagas.core.books import Look
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep
 from sagas.log.relay import relay

@@ -18,8 +18,9 @@ from redis import Redis
 
 from orders.models import Order, OrderLine
 from sagas.core import registry
+from sagas.core.read_model import ReadModel
 from sagas.log import followers, read_models
-from sagas.log.read_models import ReadModel, follow
+from sagas.log.read_models import follow
 from sagas.log.relay import relay
 from sagas.models import Event, Follower
 from sagas.operations import queries

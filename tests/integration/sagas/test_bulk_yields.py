@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from orders.models import Order
 from sagas.core import registry
-from sagas.core.events import Cause, caused_by
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.core.subscription import Subscription
 from sagas.db import clock as shop_clock

@@ -12,7 +12,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from sagas.books import engine_checks
-from sagas.books.reconciliation import Look
 from sagas.cdc import slots
 from sagas.cdc import wal_relay as wal
 from sagas.cdc.capture import Capture, Change
@@ -20,7 +19,8 @@ from sagas.cdc.errors import LogIsNotLogical, MayNotReplicate, SlotInUse, SlotIs
 from sagas.cdc.pgoutput import UNCHANGED
 from sagas.cdc.slots import Publication, Slot
 from sagas.core import registry
-from sagas.core.events import Cause, caused_by
+from sagas.core.books import Look
+from sagas.core.cause import Cause, caused_by
 from sagas.log import outbox
 from sagas.log.relay import relay
 from sagas.messaging import tasks

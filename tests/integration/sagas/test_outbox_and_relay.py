@@ -7,8 +7,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
+from sagas.core.cause import Cause, caused_by
 from sagas.core.errors import Retryable, TransactionRequiredError
-from sagas.core.events import Cause, caused_by
 from sagas.log import outbox
 from sagas.log.relay import relay
 from sagas.models import Delivery, Event, Run, StepRun

@@ -9,7 +9,8 @@ from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
 
 from sagas.books import reconciliation
-from sagas.books.reconciliation import BROKEN, Breach, Check, Look, Reconciled, Walk, dismiss
+from sagas.books.reconciliation import BROKEN, Reconciled, dismiss
+from sagas.core.books import Breach, Check, Look, Walk
 from sagas.core.errors import TransactionRefusedError
 from sagas.log import outbox
 from sagas.models import Event, Finding, Reconciliation
