@@ -14,4 +14,4 @@ class BenchmarksConfig(AppConfig):
 
         if PEER in os.environ:
             # Peers write the same events, but there is no relay to wake: the message would be a cost they need not pay.
-            outbox.on_commit_call(lambda: None)
+            outbox.set_waker(lambda: None)

@@ -184,7 +184,7 @@ class PlainOnAllCores(Children):
 
 
 class OrmFloor(Children):
-    name, title, kind, with_journal = "orm-floor", "floor: the ORM's bulk calls", "orm-floor", True
+    name, title, kind, with_journal = "orm-floor", "floor: the ORM's low_priority calls", "orm-floor", True
 
 
 class SqlFloor(Children):

@@ -73,7 +73,7 @@ _KINDS = (
     _Kind(share=5, lines=((_B, 3),), method="tok_flaky"),
     _Kind(share=6, lines=((_B, 1),), method="invoice"),
     _Kind(share=5, lines=((_A, 1), (_B, 2)), method="tok_chargeDeclined"),
-    _Kind(share=2, lines=((_A, services.MOST_QUANTITY),)),
+    _Kind(share=2, lines=((_A, services.MAX_QUANTITY),)),
     _Kind(share=2, lines=((_A, 1),), method="tok_flaky", called_off=True),
 )
 
@@ -419,7 +419,7 @@ def _insert(
     words: Mapping[str, Composable],
 ) -> Composable:
     """Return the statement that writes these rows for every order of the story."""
-    columns = [column for column in table._meta.concrete_fields if column.name != "transaction_id"]
+    columns = table._meta.concrete_fields
     patterns = [
         SQL("({})").format(
             SQL(", ").join(_pattern(column, getattr(row, column.attname), ids, words) for column in columns)

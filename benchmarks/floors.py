@@ -15,7 +15,7 @@ from django.db import transaction
 
 from inventory.events import Held, ShipmentBooked, StockReserved
 from inventory.models import Parcel, Reservation, StockItem
-from notifications.events import Kind, NotificationQueued, NotificationSent
+from notifications.events import NotificationKind, NotificationQueued, NotificationSent
 from notifications.models import Notification
 from orders.events import OrderConfirmed, OrderPlaced
 from orders.models import Order
@@ -124,7 +124,7 @@ def _rows_of(order: OrderPlaced, event: Event, now: datetime) -> _Rows:
     parcel.tracking_number = f"PX{parcel.id.hex[-14:].upper()}"
     total = formatted(order.total_minor, order.currency)
     notification = Notification(
-        order_id=order.order_id, kind=Kind.ORDER_CONFIRMED, recipient=order.customer_email, status="sent",
+        order_id=order.order_id, kind=NotificationKind.ORDER_CONFIRMED, recipient=order.customer_email, status="sent",
         context=_context(order, parcel.tracking_number, total), queued_at=now, sent_at=now,
     )  # fmt: skip
     run.results = {

@@ -178,7 +178,7 @@ def _surround(others: int) -> None:
         cursor.execute(
             """
             INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id,
-                traceparent, bulk, occurred_at)
+                traceparent, low_priority, occurred_at)
             SELECT gen_random_uuid(), 'others.moved', 1, 'other', n / 8, n %% 8 + 1, n / 8, '{"amount_minor": 2000}',
                 gen_random_uuid(), '', false, now()
             FROM generate_series(1, %s) AS n

@@ -17,7 +17,7 @@ class SagasConfig(AppConfig):
         system_checks.register_checks()
 
         if settings.SAGAS_RELAY == "celery":
-            outbox.on_commit_call(tasks.wake_relay)
+            outbox.set_waker(tasks.wake_relay)
         post_migrate.connect(_begin_to_follow, sender=self)
 
 
@@ -28,4 +28,4 @@ def _begin_to_follow(plan: Any = None, apps: Any = None, **_: Any) -> None:
 
     # `flush` sends this signal too, without a plan; migrating back takes the table away.
     if plan is not None and "follower" in apps.all_models["sagas"]:
-        followers.begin(now=clock.now())
+        followers.create_missing(now=clock.now())

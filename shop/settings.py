@@ -218,7 +218,7 @@ CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
 
 #: Of messages nobody waits for, and of what a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
 #: other way round.
-SAGAS_BULK_PRIORITY, SAGAS_ALONE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
+SAGAS_LOW_PRIORITY, SAGAS_SINGLE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
 
 #: Where the customers' feed lives, a Redis: the broker's, unless told otherwise. Empty, it is read from the database.
 FEED_REDIS_URL = (

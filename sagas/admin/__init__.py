@@ -33,9 +33,9 @@ from . import (
 _RUN_LABELS = {
     "running": "info",
     "paused": "warning",
-    "compensating": "warning",
+    "undoing": "warning",
     "completed": "success",
-    "compensated": "warning",
+    "undone": "warning",
     "needs attention": "danger",
 }
 _STEP_LABELS = {
@@ -188,7 +188,7 @@ class RunAdmin(ActAdmin):
         "failed_tries",
         ("started_at", "finished_at"),
         ("took", "deadline_at"),
-        ("due_at", "resent"),
+        ("due_at", "resends"),
         "results",
         "input",
         "id",
@@ -243,7 +243,7 @@ class EventAdmin(InspectAdmin):
         ("occurred_at", "relayed_at"),
         "what",
         ("correlation_id", "causation_id"),
-        ("traceparent", "bulk"),
+        ("traceparent", "low_priority"),
         "as_others_receive_it",
     )
     readonly_fields = ("position", "log_position", "what", "as_others_receive_it")

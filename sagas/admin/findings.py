@@ -26,7 +26,7 @@ from . import work_pages
 
 _FINDING_LABELS = {"open": "danger", "cleared": "success", "dismissed": "warning"}
 #: More do not fit into an address, and nobody reads them before dismissing them.
-_MOST_DISMISSED = 200
+_MAX_DISMISSED = 200
 
 
 class FindingStatusFilter(admin.SimpleListFilter):
@@ -125,10 +125,10 @@ class FindingAdmin(InspectAdmin):
 
     @admin.action(description="Dismiss", permissions=["dismiss"])
     def dismiss_selected(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
-        ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: _MOST_DISMISSED + 1])
-        if len(ids) <= _MOST_DISMISSED:
+        ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: _MAX_DISMISSED + 1])
+        if len(ids) <= _MAX_DISMISSED:
             return self._ask_why(ids)
-        self.message_user(request, f"Choose at most {_MOST_DISMISSED} at once.", messages.WARNING)
+        self.message_user(request, f"Choose at most {_MAX_DISMISSED} at once.", messages.WARNING)
         return None
 
     @action(description="Dismiss", permissions=["dismiss"], url_path="dismiss-this")  # type: ignore[untyped-decorator]
@@ -156,7 +156,7 @@ class FindingAdmin(InspectAdmin):
         context = self.admin_site.each_context(request) | {
             "title": "Dismiss findings",
             "opts": self.opts,
-            "findings": Finding.objects.filter(pk__in=ids[:_MOST_DISMISSED], status=Finding.Status.OPEN).order_by("pk"),
+            "findings": Finding.objects.filter(pk__in=ids[:_MAX_DISMISSED], status=Finding.Status.OPEN).order_by("pk"),
             "missing": request.method == "POST",
             "back": back,
         }

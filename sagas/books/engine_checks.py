@@ -8,10 +8,10 @@ from django.db import connection
 from django.db.models import Count, F, Min, QuerySet
 
 from ..core import registry
-from ..core.books import Breach, Check, Look
+from ..core.books import Breach, Check, Scope
 from ..core.events import known_types
 from ..core.statuses import LIVE_RUNS, DeliveryStatus
-from ..engine.plan import MOST_RESENT
+from ..engine.plan import MAX_RESENDS
 from ..models import Delivery, Event, Run
 
 #: A relay turns each second.
@@ -22,8 +22,8 @@ _SWEPT_AFTER = timedelta(minutes=2)
 _READ_AFTER = timedelta(minutes=5)
 
 
-def _events(look: Look) -> Iterator[Breach]:
-    waiting = Event.objects.filter(log_position=None, occurred_at__lt=look.now - _RELAYED_AFTER)
+def _events(scope: Scope) -> Iterator[Breach]:
+    waiting = Event.objects.filter(log_position=None, occurred_at__lt=scope.now - _RELAYED_AFTER)
     known = set(known_types())
     for row in _grouped(waiting, "type", "occurred_at").annotate(first=Min("position")):
         why = "does the relay run?" if row["type"] in known else "this code does not know the type."
@@ -35,14 +35,14 @@ def _events(look: Look) -> Iterator[Breach]:
         )
 
 
-def _runs(look: Look) -> Iterator[Breach]:
-    overdue = Run.objects.filter(status__in=LIVE_RUNS, due_at__lt=look.now - _SWEPT_AFTER)
+def _runs(scope: Scope) -> Iterator[Breach]:
+    overdue = Run.objects.filter(status__in=LIVE_RUNS, due_at__lt=scope.now - _SWEPT_AFTER)
     yield from _not_swept(overdue, "run", "saga", set(registry.names()))
 
 
-def _runs_nobody_takes(_: Look) -> Iterator[Breach]:
+def _runs_nobody_takes(_: Scope) -> Iterator[Breach]:
     """Runs that were sent again and again, for about an hour, and did not move."""
-    stuck = Run.objects.filter(status__in=LIVE_RUNS, resent__gte=MOST_RESENT, steps__place=F("place"))
+    stuck = Run.objects.filter(status__in=LIVE_RUNS, resends__gte=MAX_RESENDS, steps__place=F("place"))
     for row in stuck.order_by().values("saga", "steps__name").annotate(count=Count("pk"), oldest=Min("started_at")):
         yield Breach(
             key=f"{row['saga']}: {row['steps__name']}",
@@ -53,14 +53,14 @@ def _runs_nobody_takes(_: Look) -> Iterator[Breach]:
         )
 
 
-def _deliveries(look: Look) -> Iterator[Breach]:
+def _deliveries(scope: Scope) -> Iterator[Breach]:
     overdue = Delivery.objects.filter(
-        status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING), due_at__lt=look.now - _SWEPT_AFTER
+        status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING), due_at__lt=scope.now - _SWEPT_AFTER
     )
     yield from _not_swept(overdue, "delivery", "subscription", set(registry.subscription_names()))
 
 
-def _slots(look: Look) -> Iterator[Breach]:
+def _slots(scope: Scope) -> Iterator[Breach]:
     """Places in the write-ahead log that nobody reads on from, or that are lost: the log is kept for them."""
     with connection.cursor() as cursor:
         # As JSON, for older servers do not have all of these columns.
@@ -74,7 +74,7 @@ def _slots(look: Look) -> Iterator[Breach]:
     for name, lost, since, kept in found:
         if lost:
             why = f"is lost ({lost}): drop it and start its reader anew; what that means stands in docs/cdc.md."
-        elif since and since < look.now - _READ_AFTER:
+        elif since and since < scope.now - _READ_AFTER:
             why = "is read by nobody, and the write-ahead log is kept for it: start its reader, or drop it."
         else:
             continue

@@ -15,7 +15,7 @@ import structlog
 from django.db import connection, transaction
 from django.db.models import Q
 
-from ..core.books import Breach, Check, Look, Walk
+from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
 from ..engine.tries import message_of, storable_result
 from ..models import Event, Finding, Reconciliation
@@ -35,7 +35,7 @@ _OVERLAP = 1000
 #: was passed over, and for what was changed by hand when the process was over.
 _LOOK_AGAIN_AFTER = timedelta(minutes=5)
 #: No check may hold up the others for longer.
-_MOST_SECONDS_A_STATEMENT = 10
+_MAX_SECONDS_PER_STATEMENT = 10
 #: Under this name stand the checks that could not be made.
 BROKEN = "reconciliation"
 
@@ -55,7 +55,7 @@ class _Turn:
     """What was read in the snapshot; `broken` = what could not be made, and why, by its name."""
 
     state: Reconciliation
-    look: Look
+    scope: Scope
     more: bool
     breaches: dict[tuple[str, str], Breach] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def reconcile(*, now: datetime, checks: Sequence[Check], walks: Sequence[Walk] =
         found, cleared = _write(turn, checks, now)
     for finding in found:
         logger.warning("books_do_not_balance", check=finding.check_name, key=finding.key, message=finding.message)
-    return Reconciled(keys=len(turn.look.keys), found=len(found), cleared=cleared, more=turn.more)
+    return Reconciled(keys=len(turn.scope.keys), found=len(found), cleared=cleared, more=turn.more)
 
 
 def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime) -> int:
@@ -113,7 +113,7 @@ def _snapshot() -> Iterator[bool]:
     """Open a transaction that sees one moment and writes nothing; say whether no other reconciler has one."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        cursor.execute(f"SET LOCAL statement_timeout = '{_MOST_SECONDS_A_STATEMENT}s'")
+        cursor.execute(f"SET LOCAL statement_timeout = '{_MAX_SECONDS_PER_STATEMENT}s'")
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
         (locked,) = cursor.fetchone() or (False,)
         yield bool(locked)
@@ -143,8 +143,8 @@ def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
     state.walks = marks
     state.looked_at = max([state.looked_at, *(position for position, _ in new[-1:])])
     state.looked_again_at = max([state.looked_again_at, *(position for position, _ in rested[-1:])])
-    look = Look(keys=tuple(sorted(keys)), now=now)
-    return _Turn(state=state, look=look, more=_EVENTS in (len(new), len(rested)), broken=broken)
+    scope = Scope(keys=tuple(sorted(keys)), now=now)
+    return _Turn(state=state, scope=scope, more=_EVENTS in (len(new), len(rested)), broken=broken)
 
 
 def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
@@ -177,7 +177,7 @@ _STANDING = Walk(name="standing findings", step=_after_standing)
 def _look(check: Check, turn: _Turn) -> None:
     """Make one check; one that cannot be made leaves its findings as they are."""
     with _isolated(check.name, turn.broken):
-        breaches = [_storable(breach) for breach in check.look(turn.look)]
+        breaches = [_storable(breach) for breach in check.look(turn.scope)]
         turn.breaches |= {(check.name, breach.key): breach for breach in breaches}
 
 
@@ -225,7 +225,7 @@ def _write(turn: _Turn, checks: Sequence[Check], now: datetime) -> tuple[list[Fi
     made = [check for check in checks if check.name not in turn.broken]
     whole = [BROKEN, *(check.name for check in made if check.whole)]
     by_key = [check.name for check in made if not check.whole]
-    keys = {*turn.look.keys, *(key for _, key in new)}
+    keys = {*turn.scope.keys, *(key for _, key in new)}
     looked_at = Q(check_name__in=whole) | Q(check_name__in=by_key, key__in=keys)
     seen, changed, gone = [], [], []
     for finding in Finding.objects.filter(looked_at, cleared_at=None).order_by("pk").select_for_update():

@@ -8,7 +8,7 @@ from django.db import connection
 
 from ..db.rows import array
 from . import watched
-from .capture import Action, Capture, Change, Portion
+from .capture import Capture, Change, ChangeKind, Portion
 from .pgoutput import UNCHANGED, Values
 from .slots import Publication, Slot
 
@@ -77,7 +77,7 @@ def _counts(change: Change) -> bool:
     """Say whether it is a change of an audited row: an UPDATE may have set what was set already."""
     if change.table not in watched.audited():
         return False
-    return change.action != Action.UPDATE or not change.old or bool(_changed(change))
+    return change.action != ChangeKind.UPDATE or not change.old or bool(_changed(change))
 
 
 def _changed(change: Change) -> list[str]:
@@ -89,7 +89,7 @@ def _row(portion: Portion, change: Change, events: Sequence[str]) -> tuple[Any, 
     audited = watched.audited()[change.table]
     before, after = _plain(change.old), _plain(change.new)
     whole = before | after
-    if change.action == Action.UPDATE and change.old:
+    if change.action == ChangeKind.UPDATE and change.old:
         changed = _changed(change)
         before, after = ({name: values[name] for name in changed} for values in (before, after))
     return (

@@ -12,7 +12,7 @@ from .capture import Capture, Portion
 from .slots import Publication, Slot
 
 #: Most positions that are remembered. Behind by more, the outbox's own index says what is next.
-_MOST_TOLD = 10_000
+_MAX_TOLD = 10_000
 #: So long after the last one, a turn is made though nothing calls for it: subscriptions that catch up, the sweep.
 _TURN_SECONDS = 1.0
 #: How often the outbox is asked, in case of what the log does not tell: an event that was sent again by hand, a
@@ -65,14 +65,14 @@ class WalRelay:
                     self._told.setdefault(int(str(change.new["position"])), self._confirmable)
                 self._due = self._due or bool(registry.reactions_to(str(change.new["type"])))
             self._confirmable = portion.end or self._confirmable
-        if len(self._told) > _MOST_TOLD:
+        if len(self._told) > _MAX_TOLD:
             self._behind = True
 
     def _turn(self) -> None:
         told_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
 
-        def new(limit: int, bulk: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
-            asked.append(self._new(limit, bulk))
+        def new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
+            asked.append(self._new(limit, low_priority))
             return asked[-1]
 
         relayed = tasks.relay_turn(new)
@@ -90,10 +90,10 @@ class WalRelay:
         self._capture.confirm(next(iter(self._told.values()), told_up_to))
         self._due = relayed.more or self._behind or bool(self._told)
 
-    def _new(self, limit: int, bulk: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
+    def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
         if self._behind:
-            return waiting(limit, bulk)
-        return waiting(limit, bulk, among=self._told) if self._told else []
+            return waiting(limit, low_priority)
+        return waiting(limit, low_priority, among=self._told) if self._told else []
 
     def _settle(self, taken: Sequence[tuple[int, str]]) -> None:
         """Forget what has a place in the log now, by us or by another relay, or will have none by us."""

@@ -26,14 +26,14 @@ class Breach:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Scope:
     """What a check is called with: the keys of this turn, of every kind there is."""
 
     keys: tuple[str, ...]
     now: datetime
     _loaded: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
-    def once(self, load: "Callable[[Look], T]") -> T:
+    def once(self, load: "Callable[[Scope], T]") -> T:
         """Return what `load` returns, loaded once a turn, so that checks can share it."""
         if load not in self._loaded:
             self._loaded[load] = load(self)
@@ -54,7 +54,7 @@ class Check:
     """
 
     name: str
-    look: Callable[[Look], Iterable[Breach]]
+    look: Callable[[Scope], Iterable[Breach]]
     whole: bool = False
     page: str = ""
 

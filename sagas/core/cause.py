@@ -16,14 +16,13 @@ class Cause:
     """Where the work under way came from; stored with every event and run it leads to.
 
     Attributes:
-        bulk: one of many that nobody sits and waits for, such as the orders of an import: it yields to what somebody
-            does wait for.
+        low_priority: bulk work, such as the orders of an import: interactive work goes first.
     """
 
     correlation_id: UUID | None = None
     causation_id: UUID | None = None
     traceparent: str = ""
-    bulk: bool = False
+    low_priority: bool = False
 
 
 _cause: ContextVar[Cause] = ContextVar("cause", default=Cause())  # noqa: B039 - frozen

@@ -21,7 +21,7 @@ def _sequence(saga: Saga[Any]) -> Iterator[str]:
     yield "sequenceDiagram"
     yield "    participant relay"
     yield "    participant engine as sagas"
-    for queue in dict.fromkeys(step.queue for step in (*saga.steps, *saga.undone)):
+    for queue in dict.fromkeys(step.queue for step in (*saga.steps, *saga.after_undo)):
         yield f"    participant {queue}"
     yield f"    relay->>engine: {saga.input.type}"
     for step in saga.steps:
@@ -33,9 +33,9 @@ def _sequence(saga: Saga[Any]) -> Iterator[str]:
     for step in reversed(before):
         if step.undo is not None:
             yield f"    engine->>{step.queue}: {step.undo_name}"
-    for step in saga.undone:
+    for step in saga.after_undo:
         yield f"    engine->>{step.queue}: {step.name}"
-    yield "    Note over engine: compensated"
+    yield "    Note over engine: undone"
     yield "    end"
 
 

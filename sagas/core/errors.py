@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Why an attempt did not succeed."""
 
     REJECTED = "rejected"  #: the business says no: undo now
@@ -101,14 +101,14 @@ class UnknownSagaError(LookupError):
     """No saga of this name is registered in this process."""
 
 
-def kind_of(error: BaseException, *, outside: bool) -> Kind:
+def kind_of(error: BaseException, *, outside: bool) -> FailureKind:
     """Say what an exception means; an unforeseen one from a call outside may have taken effect."""
     match error:
         case Rejected():
-            return Kind.REJECTED
+            return FailureKind.REJECTED
         case Retryable():
-            return Kind.RETRYABLE
+            return FailureKind.RETRYABLE
         case OutcomeUnknown():
-            return Kind.UNKNOWN
+            return FailureKind.UNKNOWN
         case _:
-            return Kind.UNKNOWN if outside else Kind.UNEXPECTED
+            return FailureKind.UNKNOWN if outside else FailureKind.UNEXPECTED

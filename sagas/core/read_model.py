@@ -51,8 +51,8 @@ class ReadModel:
     """Tables made of events by `apply`, or a `store` elsewhere.
 
     `apply` runs in the transaction that moves the position. It gets events in the order of the log, works in sets, and
-    names no schema. It reads of other tables only what the log itself says (`selectors.told`): everything else has
-    changed since when a rebuild comes by.
+    names no schema. It reads no other table but the log (`queries.latest_events`): by the time of a rebuild the others
+    have changed.
     """
 
     name: str

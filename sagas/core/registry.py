@@ -20,7 +20,7 @@ _walks: dict[str, Walk] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class KeyLabel:
     """What people call a key, and the page of what it stands for."""
 
     text: str
@@ -36,7 +36,7 @@ class KeyNames:
         key_of: the key of what people call so.
     """
 
-    named: Callable[[Collection[str]], Mapping[str, Named]]
+    named: Callable[[Collection[str]], Mapping[str, KeyLabel]]
     key_of: Callable[[str], str | None]
 
 
@@ -101,7 +101,7 @@ def name_keys(names: KeyNames) -> None:
     _key_names = names
 
 
-def named(keys: Collection[str]) -> Mapping[str, Named]:
+def named(keys: Collection[str]) -> Mapping[str, KeyLabel]:
     return _key_names.named(keys)
 
 

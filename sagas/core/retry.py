@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 #: However long another system asks us to wait, we ask again after a day.
-MOST_ASKED_SECONDS = 86_400.0
+MAX_ASKED_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Retry:
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
         """
         if asked_seconds is not None and not math.isnan(asked_seconds):
-            return timedelta(seconds=min(max(asked_seconds, 0.0), MOST_ASKED_SECONDS))
+            return timedelta(seconds=min(max(asked_seconds, 0.0), MAX_ASKED_SECONDS))
         ceiling = min(self.cap_seconds, self.base_seconds * 2 ** (attempts_made - 1))
         return timedelta(seconds=random.uniform(0, ceiling))  # noqa: S311 - no secret
 

@@ -50,7 +50,7 @@ class Call(Generic[Input]):
     failure: Failure | None = None
 
 
-Action = Callable[[Call[Any]], Result]
+StepFunction = Callable[[Call[Any]], Result]
 #: The set-based form of an action: the results of the calls it surely did, by run; the others leave the batch.
 ManyAction = Callable[[Sequence[Call[Any]]], Mapping[UUID, Result]]
 Condition = Callable[[Any], bool]
@@ -79,10 +79,10 @@ class Step:
     name: str
     _: KW_ONLY
     queue: str
-    run: Action
+    run: StepFunction
     many: ManyAction | None = None
-    undo: Action | None = None
-    probe: Action | None = None
+    undo: StepFunction | None = None
+    probe: StepFunction | None = None
     when: Condition | None = None
     outside: bool = False
     retry: Retry = field(default=Retry())
@@ -115,19 +115,19 @@ class Saga(Generic[Input]):
         name: kebab-case, unique in the project; stored in every run.
         input: the event that starts it, and what its steps find in `call.input`.
         deadline: a run that has not passed its pivot by then is undone.
-        undone: what is still to do once everything is undone, in this order.
+        after_undo: what is still to do once everything is undone, in this order.
     """
 
     name: str
     _: KW_ONLY
     input: type[Input]
     steps: tuple[Step, ...]
-    undone: tuple[Step, ...] = ()
+    after_undo: tuple[Step, ...] = ()
     deadline: timedelta | None = None
 
     @cached_property
     def _by_name(self) -> dict[str, Step]:
-        return {step.name: step for step in (*self.steps, *self.undone)}
+        return {step.name: step for step in (*self.steps, *self.after_undo)}
 
     def step(self, name: str) -> Step:
         """Return the step of that name.
@@ -149,7 +149,7 @@ class Saga(Generic[Input]):
         """Changes when a run under way could notice: names, order, kinds of steps."""
         text = "|".join(
             f"{type(step).__name__}:{step.queue}:{step.name}:{step.undo_name}:{step.outside}"
-            for step in (*self.steps, *self.undone)
+            for step in (*self.steps, *self.after_undo)
         )
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -159,12 +159,12 @@ class Saga(Generic[Input]):
             yield "it has no steps"
         yield from self._faults_of_names()
         yield from self._faults_of_direction()
-        for step in (*self.steps, *self.undone):
+        for step in (*self.steps, *self.after_undo):
             if step.outside and step.probe is None:
                 yield f"step {step.name!r} calls outside and has no probe to ask after a lost answer"
 
     def _faults_of_names(self) -> Iterator[str]:
-        names = [step.name for step in (*self.steps, *self.undone)]
+        names = [step.name for step in (*self.steps, *self.after_undo)]
         names += [step.undo_name for step in self.steps if step.undo]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"the name {name!r} stands for more than one step or undo"
@@ -179,7 +179,7 @@ class Saga(Generic[Input]):
         for step in self.steps[turn:]:
             if step.undo is not None:
                 yield f"step {step.name!r} cannot have an undo: the pivot and what follows only go forward"
-        for step in self.undone:
+        for step in self.after_undo:
             if step.undo is not None or isinstance(step, Pivot):
                 yield f"step {step.name!r} follows the undo and only goes forward"
 

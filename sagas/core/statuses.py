@@ -6,9 +6,9 @@ from enum import StrEnum
 class RunStatus(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
-    COMPENSATING = "compensating"
+    UNDOING = "undoing"
     COMPLETED = "completed"
-    COMPENSATED = "compensated"
+    UNDONE = "undone"
     NEEDS_ATTENTION = "needs_attention"
 
 
@@ -33,19 +33,13 @@ class DeliveryStatus(StrEnum):
 
 
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    RunStatus.RUNNING: frozenset(
-        {RunStatus.COMPLETED, RunStatus.COMPENSATING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}
-    ),
+    RunStatus.RUNNING: frozenset({RunStatus.COMPLETED, RunStatus.UNDOING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
     # A call that was under way when its run was paused may be the run's last.
-    RunStatus.PAUSED: frozenset(
-        {RunStatus.RUNNING, RunStatus.COMPENSATING, RunStatus.COMPLETED, RunStatus.COMPENSATED}
-    ),
-    RunStatus.COMPENSATING: frozenset({RunStatus.COMPENSATED, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
-    RunStatus.NEEDS_ATTENTION: frozenset(
-        {RunStatus.RUNNING, RunStatus.COMPENSATING, RunStatus.COMPLETED, RunStatus.COMPENSATED}
-    ),
+    RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.COMPLETED, RunStatus.UNDONE}),
+    RunStatus.UNDOING: frozenset({RunStatus.UNDONE, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
+    RunStatus.NEEDS_ATTENTION: frozenset({RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.COMPLETED, RunStatus.UNDONE}),
     RunStatus.COMPLETED: frozenset(),
-    RunStatus.COMPENSATED: frozenset(),
+    RunStatus.UNDONE: frozenset(),
 }
 
 STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
@@ -62,7 +56,7 @@ STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
 }
 
 #: Runs the engine still has work for.
-LIVE_RUNS = (RunStatus.RUNNING, RunStatus.COMPENSATING)
+LIVE_RUNS = (RunStatus.RUNNING, RunStatus.UNDOING)
 #: Runs that stand still until a person does something.
 STOPPED_RUNS = (RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
 #: Runs that are not over: at most one of them per saga and key.

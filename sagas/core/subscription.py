@@ -33,7 +33,7 @@ class Received(Generic[E]):
     now: datetime
 
 
-class Begin(StrEnum):
+class StartAt(StrEnum):
     """Which events a subscription gets that the shop did not have before."""
 
     NOW = "now"  #: those written from its first deploy on
@@ -58,14 +58,14 @@ class Subscription:
     react: Callable[[Received[Any]], None]
     #: The reaction to many at once: returns the ids of the events it surely reacted to; the others are made alone.
     many: Callable[[Sequence[Received[Any]]], Collection[UUID]] | None = None
-    gave_up: Callable[[Received[Any], Failure], None] | None = None
+    on_give_up: Callable[[Received[Any], Failure], None] | None = None
     outside: bool = False
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None
-    begin: Begin = Begin.NOW
+    start_at: StartAt = StartAt.NOW
     #: With so many deliveries to do it is owed no more: it falls behind in the log, which keeps the rest for it. None:
     #: it is owed everything at once.
-    most_owed: int | None = None
+    max_open_deliveries: int | None = None
     #: Stands in the environment of a process, not in the code: the committed catalogue does not list it.
     configured: bool = False
 

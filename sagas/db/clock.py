@@ -13,9 +13,9 @@ from django.db import connection
 #: How long one reading is carried on: two crystals part by about a millisecond in that time.
 _READ_EVERY_SECONDS = 10.0
 #: A reading that took longer says little: somebody, perhaps this process, stood still on the way.
-_MOST_SECONDS_ON_THE_WAY = 0.5
+_MAX_SECONDS_ON_THE_WAY = 0.5
 #: So many such readings in a row, and the last one is taken.
-_MOST_READINGS = 5
+_MAX_READINGS = 5
 
 #: Nobody can set it, and all processes of a machine share it, so a reading outlives a fork. Where there is
 #: CLOCK_BOOTTIME it also counts the time a machine was asleep.
@@ -60,7 +60,7 @@ def _read() -> _Reading:
         asked = time.clock_gettime(_STEADY)
         answer = _database_time()
         answered = time.clock_gettime(_STEADY)
-        if answered - asked <= _MOST_SECONDS_ON_THE_WAY or number == _MOST_READINGS:
+        if answered - asked <= _MAX_SECONDS_ON_THE_WAY or number == _MAX_READINGS:
             return _Reading(time=answer, steady=(asked + answered) / 2)
 
 

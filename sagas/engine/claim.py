@@ -8,10 +8,10 @@ from typing import Any
 from ..core.cause import Cause
 from ..core.errors import OutcomeUnknown, Rejected, StepFailed, WorkerLostError
 from ..core.ids import new_id
-from ..core.saga import Action, Call, Failure, ManyAction, Result, Saga, Step
+from ..core.saga import Call, Failure, ManyAction, Result, Saga, Step, StepFunction
 from ..core.statuses import RunStatus, StepStatus
 from ..models import Run, StepRun
-from .plan import MOST_LOST, SUSPECT_LOST, lease_of, limit_of
+from .plan import MAX_LOST_TRIES, SUSPECT_LOST_TRIES, lease_of, limit_of
 from .rules import policy_of
 from .tries import storable_result
 
@@ -40,7 +40,7 @@ class Claim:
         return cls(run=run, row=row, saga=saga, step=saga.step(row.step))
 
     @property
-    def gave_up(self) -> bool:
+    def is_given_up(self) -> bool:
         """The run waits to be turned back or handed over."""
         return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
 
@@ -55,7 +55,7 @@ class Claim:
 
         Tries in a batch are not counted, so a policy allows one of them at most.
         """
-        if self.gave_up or self.row.attempts > 0 or self.row.lost >= SUSPECT_LOST:
+        if self.is_given_up or self.row.attempts > 0 or self.row.lost_tries >= SUSPECT_LOST_TRIES:
             return False
         return not self.step.outside or (self.many is not None and self.row.status == StepStatus.PENDING)
 
@@ -69,7 +69,7 @@ class Claim:
             correlation_id=self.run.correlation_id,
             causation_id=self.run.event_id,
             traceparent=self.run.traceparent,
-            bulk=self.run.bulk,
+            low_priority=self.run.low_priority,
         )
 
     def begin(self, now: datetime) -> None:
@@ -108,8 +108,8 @@ class Claim:
             WorkerLostError: earlier tries left no trace, too often.
             Exception: whatever the work raises.
         """
-        if self.row.lost > MOST_LOST:
-            raise WorkerLostError(self.row.lost)
+        if self.row.lost_tries > MAX_LOST_TRIES:
+            raise WorkerLostError(self.row.lost_tries)
         call = self.call(now)
         if self.asks_first and self.step.probe is not None:
             try:
@@ -121,7 +121,7 @@ class Claim:
             if found is not None:
                 return found
         if self.step.outside and not self.may_call:
-            raise WorkerLostError(self.row.lost)
+            raise WorkerLostError(self.row.lost_tries)
         if clock is not None and not self.is_in_time(clock()):
             raise OutcomeUnknown("the lease ran out before the call was made")
         return self._action(call)
@@ -136,7 +136,7 @@ class Claim:
         return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")
 
     @property
-    def _action(self) -> Action:
+    def _action(self) -> StepFunction:
         action = self.step.undo if self.row.action == StepRun.Action.UNDO else self.step.run
         assert action is not None  # noqa: S101 - an undo row is only planned for a step with an undo
         return action

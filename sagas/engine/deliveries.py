@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from ..core import registry
 from ..core.cause import Cause, caused_by, caused_by_each
-from ..core.errors import Kind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
+from ..core.errors import FailureKind, Retryable, TransactionRefusedError, WorkerLostError, kind_of
 from ..core.ids import new_id
 from ..core.saga import Failure
 from ..core.statuses import SETTLED_DELIVERIES, DeliveryStatus
@@ -20,7 +20,7 @@ from ..core.subscription import Received, Start, Subscription
 from ..db.rows import update_all
 from ..db.time_limit import time_limit
 from ..models import Delivery, Event, Follower
-from .plan import MOST_LOST, MOST_RESENT, SUSPECT_LOST, lease_of, limit_of, portions, resend_after
+from .plan import MAX_LOST_TRIES, MAX_RESENDS, SUSPECT_LOST_TRIES, lease_of, limit_of, portions, resend_after
 from .start import start_waiting
 from .tries import check_constraints, failed_try, message_of
 
@@ -37,12 +37,14 @@ class DeliveryWakeUp:
     task: str
     queue: str
     #: Nobody sits and waits for these deliveries.
-    bulk: bool = False
+    low_priority: bool = False
     #: A batch has left this delivery; it yields to others, as a run does.
-    alone: bool = False
+    single: bool = False
 
 
-def wake_ups_for(name: str, ids: Sequence[int], *, bulk: bool = False, alone: bool = False) -> list[DeliveryWakeUp]:
+def wake_ups_for(
+    name: str, ids: Sequence[int], *, low_priority: bool = False, single: bool = False
+) -> list[DeliveryWakeUp]:
     """Return the messages that carry deliveries of one subscription, in their order; none if it is unknown.
 
     Args:
@@ -54,20 +56,26 @@ def wake_ups_for(name: str, ids: Sequence[int], *, bulk: bool = False, alone: bo
         return []
     return [
         DeliveryWakeUp(
-            delivery_ids=tuple(portion), task=subscription.task, queue=subscription.queue, bulk=bulk, alone=alone
+            delivery_ids=tuple(portion),
+            task=subscription.task,
+            queue=subscription.queue,
+            low_priority=low_priority,
+            single=single,
         )
-        for portion in portions(ids, alone=alone)
+        for portion in portions(ids, single=single)
     ]
 
 
-def wake_ups_of(deliveries: Iterable[Delivery], *, alone: bool = False) -> list[DeliveryWakeUp]:
+def wake_ups_of(deliveries: Iterable[Delivery], *, single: bool = False) -> list[DeliveryWakeUp]:
     """As `wake_ups_for`, of rows; what is parked stays."""
     ids: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.status != DeliveryStatus.PARKED:
-            ids[delivery.subscription, delivery.bulk].append(delivery.pk)
+            ids[delivery.subscription, delivery.low_priority].append(delivery.pk)
     return [
-        wake_up for (name, bulk), owed in ids.items() for wake_up in wake_ups_for(name, owed, bulk=bulk, alone=alone)
+        wake_up
+        for (name, low_priority), owed in ids.items()
+        for wake_up in wake_ups_for(name, owed, low_priority=low_priority, single=single)
     ]
 
 
@@ -89,7 +97,7 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
         finished = _one(delivery_ids[0], clock)
     else:
         finished, left = _batch(delivery_ids, clock)
-    return [*wake_ups_of(left, alone=True), *wake_ups_of(_next_in_line(finished))]
+    return [*wake_ups_of(left, single=True), *wake_ups_of(_next_in_line(finished))]
 
 
 def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Delivery], list[Delivery]]:
@@ -128,7 +136,7 @@ def _fits_a_batch(delivery: Delivery, subscription: Subscription | None) -> bool
     Tries in a batch are not counted, so a policy allows one of them at most.
     """
     can = subscription is not None and subscription.many is not None
-    return can and delivery.attempts == 0 and delivery.lost < SUSPECT_LOST
+    return can and delivery.attempts == 0 and delivery.lost_tries < SUSPECT_LOST_TRIES
 
 
 def _without(deliveries: Iterable[Delivery], done: Iterable[Delivery]) -> list[Delivery]:
@@ -229,17 +237,17 @@ def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
 
     A delivery that merely stood in line was not tried, nor is one that a batch leaves alone.
     """
-    if Delivery.objects.filter(pk__in=pks, resent__gt=0).exists():
+    if Delivery.objects.filter(pk__in=pks, resends__gt=0).exists():
         with transaction.atomic():
             lost = [
                 delivery
                 for delivery in _first_in_line(pks, now)
-                if delivery.resent
+                if delivery.resends
                 and (len(pks) == 1 or _fits_a_batch(delivery, registry.subscription(delivery.subscription)))
             ]
             for delivery in lost:
-                delivery.lost += 1
-            update_all(lost, ("lost",))
+                delivery.lost_tries += 1
+            update_all(lost, ("lost_tries",))
 
 
 def _first_in_line(pks: Sequence[int], now: datetime) -> list[Delivery]:
@@ -268,7 +276,10 @@ def is_busy(subscription: str, limit: int) -> bool:
 
 def _cause(event: Event) -> Cause:
     return Cause(
-        correlation_id=event.correlation_id, causation_id=event.id, traceparent=event.traceparent, bulk=event.bulk
+        correlation_id=event.correlation_id,
+        causation_id=event.id,
+        traceparent=event.traceparent,
+        low_priority=event.low_priority,
     )
 
 
@@ -285,8 +296,8 @@ def _received(subscription: Subscription, delivery: Delivery, now: datetime) -> 
 
 
 def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exception | None:
-    if delivery.lost > MOST_LOST:
-        return WorkerLostError(delivery.lost)
+    if delivery.lost_tries > MAX_LOST_TRIES:
+        return WorkerLostError(delivery.lost_tries)
     try:
         received = _received(subscription, delivery, now)
         with caused_by(_cause(delivery.event)):
@@ -307,7 +318,7 @@ def _react(subscription: Subscription, delivery: Delivery, now: datetime) -> Exc
 
 
 def _note_done(delivery: Delivery, now: datetime) -> None:
-    delivery.resent, delivery.lost, delivery.lease_token = 0, 0, None
+    delivery.resends, delivery.lost_tries, delivery.lease_token = 0, 0, None
     delivery.status, delivery.due_at, delivery.retry_at = DeliveryStatus.DONE, None, None
     delivery.finished_at, delivery.error = now, ""
 
@@ -320,10 +331,10 @@ def _settle(
         _note_done(delivery, now)
         delivery.save(update_fields=_FIELDS)
         return True
-    delivery.resent, delivery.lease_token = 0, None
-    lost, delivery.lost = delivery.lost, 0
+    delivery.resends, delivery.lease_token = 0, None
+    lost, delivery.lost_tries = delivery.lost_tries, 0
     kind = kind_of(error, outside=subscription.outside)
-    again = kind is not Kind.REJECTED and lost <= MOST_LOST and subscription.retry.allows(delivery.attempts)
+    again = kind is not FailureKind.REJECTED and lost <= MAX_LOST_TRIES and subscription.retry.allows(delivery.attempts)
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
     pause: timedelta | None = (
         subscription.retry.pause(delivery.attempts, asked_seconds=asked_seconds) if again else None
@@ -331,20 +342,22 @@ def _settle(
     delivery.due_at = delivery.retry_at = None if pause is None else now + pause
     delivery.status = DeliveryStatus.PENDING if again else DeliveryStatus.PARKED
     delivery.error = f"{type(error).__name__}: {message_of(error)}"
-    if not again and subscription.gave_up is not None:
+    if not again and subscription.on_give_up is not None:
         _follow_up(delivery, subscription, error, kind, now)
     delivery.save(update_fields=_FIELDS)
     failed_try(error, of=delivery, kind=kind, started_at=started_at, failed_at=now, retry_at=delivery.retry_at)
     return delivery.status == DeliveryStatus.FAILED
 
 
-def _follow_up(delivery: Delivery, subscription: Subscription, error: Exception, kind: Kind, now: datetime) -> None:
+def _follow_up(
+    delivery: Delivery, subscription: Subscription, error: Exception, kind: FailureKind, now: datetime
+) -> None:
     """Have happen what follows from giving up, which ends the delivery; where this fails too, it is parked."""
-    assert subscription.gave_up is not None  # noqa: S101 - asked by the caller
+    assert subscription.on_give_up is not None  # noqa: S101 - asked by the caller
     failure = Failure(step=subscription.name, kind=kind, error=type(error).__name__, message=message_of(error))
     try:
         with transaction.atomic(), caused_by(_cause(delivery.event)):
-            subscription.gave_up(_received(subscription, delivery, now), failure)
+            subscription.on_give_up(_received(subscription, delivery, now), failure)
     except Exception as raised:  # as any other reaction's
         logger.exception("follow_up_failed", subscription=subscription.name, delivery=delivery.pk)
         delivery.error += f"; and then {type(raised).__name__}: {message_of(raised)}"
@@ -353,7 +366,8 @@ def _follow_up(delivery: Delivery, subscription: Subscription, error: Exception,
 
 
 _FIELDS = (
-    "status", "attempts", "lost", "due_at", "retry_at", "resent", "lease_token", "error", "started_at", "finished_at",
+    "status", "attempts", "lost_tries", "due_at", "retry_at", "resends", "lease_token", "error", "started_at",
+    "finished_at",
 )  # fmt: skip
 
 
@@ -379,9 +393,9 @@ def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWak
     Transaction: requires the one that has locked them.
     """
     for delivery in parked:
-        delivery.status, delivery.attempts, delivery.lost, delivery.resent = DeliveryStatus.PENDING, 0, 0, 0
+        delivery.status, delivery.attempts, delivery.lost_tries, delivery.resends = DeliveryStatus.PENDING, 0, 0, 0
         delivery.due_at, delivery.retry_at = now + resend_after(0), None
-    update_all(parked, ("status", "attempts", "lost", "resent", "due_at", "retry_at"))
+    update_all(parked, ("status", "attempts", "lost_tries", "resends", "due_at", "retry_at"))
     return wake_ups_of(parked)
 
 
@@ -410,9 +424,9 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
             .select_for_update(no_key=True, skip_locked=True, of=("self",))[:limit]
         )
         for delivery in due:
-            delivery.resent = min(delivery.resent + 1, MOST_RESENT)
+            delivery.resends = min(delivery.resends + 1, MAX_RESENDS)
             # A lease that ran out is void: whoever held it may no longer write what came of it.
             delivery.status, delivery.lease_token = DeliveryStatus.PENDING, None
-            delivery.due_at = now + resend_after(delivery.resent)
-        update_all(due, ("due_at", "resent", "status", "lease_token"))
+            delivery.due_at = now + resend_after(delivery.resends)
+        update_all(due, ("due_at", "resends", "status", "lease_token"))
     return wake_ups_of(due)

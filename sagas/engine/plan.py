@@ -29,14 +29,14 @@ logger = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 #: Counted no further: the pause has long reached its cap.
-MOST_RESENT = 10
+MAX_RESENDS = 10
 
 #: A worker that is killed takes down neighbours that never began, and queues may be slow: so many tries may leave
 #: no trace before the step itself counts as what kills its worker.
-MOST_LOST = 5
+MAX_LOST_TRIES = 5
 #: Lost so often, work is no longer done together with other work: it may be what killed the worker of them all. Once
 #: is nothing: its message may only have stood in a long queue.
-SUSPECT_LOST = 2
+SUSPECT_LOST_TRIES = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,20 +54,20 @@ class WakeUp:
 
     run_ids: tuple[UUID, ...]
     epoch: int
-    compensating: bool
+    undoing: bool
     tasks: tuple[StepTask, ...]
     #: Nobody sits and waits for these runs.
-    bulk: bool = False
+    low_priority: bool = False
     #: A batch has left this run. It yields: it costs as much as a batch, and may wait for a provider's silence.
-    alone: bool = False
+    single: bool = False
 
 
-def resend_after(resent: int) -> timedelta:
+def resend_after(resends: int) -> timedelta:
     """Return how long to wait for progress before sending again; doubled each time, ten minutes at most.
 
     A queue nobody serves for a while therefore does not fill with copies.
     """
-    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resent, MOST_RESENT)))
+    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resends, MAX_RESENDS)))
 
 
 def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
@@ -112,7 +112,7 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
         event_id=event.id,
         correlation_id=event.correlation_id,
         traceparent=event.traceparent,
-        bulk=event.bulk,
+        low_priority=event.low_priority,
         started_at=now,
     )
     rows = [_row(run, place, step) for place, step in enumerate(saga.steps)]
@@ -152,14 +152,14 @@ def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRu
                     idempotency_key=row.idempotency_key,
                 )
             )
-    for step in saga.undone:
+    for step in saga.after_undo:
         place += 1
         undo.append(_row(run, place, step))
     _link(undo)
     return undo
 
 
-def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, alone: bool = False) -> list[WakeUp]:
+def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = False) -> list[WakeUp]:
     """Return the chains that take `runs` on from where their journal stands; runs of one shape share chains.
 
     Args:
@@ -178,24 +178,26 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, alone: bool = Fals
             # Other code planned it; a process that has that code takes it on.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        groups[run.epoch, run.status == RunStatus.COMPENSATING, tasks, run.bulk].append(run.id)
+        groups[run.epoch, run.status == RunStatus.UNDOING, tasks, run.low_priority].append(run.id)
     return [
-        WakeUp(run_ids=tuple(portion), epoch=epoch, compensating=compensating, tasks=tasks, bulk=bulk, alone=alone)
-        for (epoch, compensating, tasks, bulk), ids in groups.items()
-        for portion in portions(ids, alone=alone)
+        WakeUp(
+            run_ids=tuple(portion), epoch=epoch, undoing=undoing, tasks=tasks, low_priority=low_priority, single=single
+        )
+        for (epoch, undoing, tasks, low_priority), ids in groups.items()
+        for portion in portions(ids, single=single)
     ]
 
 
-def portions(ids: Sequence[T], *, alone: bool = False) -> Iterator[Sequence[T]]:
+def portions(ids: Sequence[T], *, single: bool = False) -> Iterator[Sequence[T]]:
     """Yield `ids` in portions that share a message: `SAGAS_BATCH_SIZE` at most, or one each."""
-    size = 1 if alone else settings.SAGAS_BATCH_SIZE
+    size = 1 if single else settings.SAGAS_BATCH_SIZE
     for start in range(0, len(ids), size):
         yield ids[start : start + size]
 
 
-def wake_ups_of(runs: Sequence[Run], *, alone: bool = False) -> list[WakeUp]:
+def wake_ups_of(runs: Sequence[Run], *, single: bool = False) -> list[WakeUp]:
     """As `wake_ups`, with the rows read from the journal."""
-    return wake_ups(runs, StepRun.objects.filter(run__in=runs), alone=alone) if runs else []
+    return wake_ups(runs, StepRun.objects.filter(run__in=runs), single=single) if runs else []
 
 
 def tasks_of(run: Run, rows: Iterable[StepRun]) -> list[StepTask]:

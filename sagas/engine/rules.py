@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from ..core.errors import Kind, Retryable, kind_of
+from ..core.errors import FailureKind, Retryable, kind_of
 from ..core.retry import Retry
 from ..core.saga import Failure, Result, Step
 from ..core.statuses import RunStatus, StepStatus
 from ..models import Run, StepRun
-from .plan import MOST_LOST, looked_after_at, resend_after
+from .plan import MAX_LOST_TRIES, looked_after_at, resend_after
 from .tries import message_of
 
 
@@ -20,11 +20,13 @@ from .tries import message_of
 class FailedTry:
     """What a failed try means: its kind, and when the next one is due; None if that was the last."""
 
-    kind: Kind
+    kind: FailureKind
     retry_at: datetime | None
 
 
-DEADLINE_PASSED = Failure(step="", kind=Kind.REJECTED, error="DeadlinePassed", message="It could not be done in time.")
+DEADLINE_PASSED = Failure(
+    step="", kind=FailureKind.REJECTED, error="DeadlinePassed", message="It could not be done in time."
+)
 
 
 def policy_of(step: Step, row: StepRun) -> Retry:
@@ -33,7 +35,7 @@ def policy_of(step: Step, row: StepRun) -> Retry:
 
 def goes_back(run: Run) -> bool:
     """Say whether a run is being undone, also while it is paused or waits for a person."""
-    return run.direction == RunStatus.COMPENSATING
+    return run.direction == RunStatus.UNDOING
 
 
 def stands_before_pivot(run: Run, row: StepRun) -> bool:
@@ -58,11 +60,11 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
     row.lease_token = row.held_until = None
     if result is not None:
         run.results[row.name] = result
-    run.resent = 0
+    run.resends = 0
     if row.next_place is not None:
         run.place, run.due_at = row.next_place, looked_after_at(run.due_at, now=now)
         return
-    run.status = RunStatus.COMPENSATED if goes_back(run) else RunStatus.COMPLETED
+    run.status = RunStatus.UNDONE if goes_back(run) else RunStatus.COMPLETED
     run.resumes_as, run.stopped_at = "", None
     run.due_at, run.deadline_at, run.finished_at = None, None, now
 
@@ -72,17 +74,17 @@ def set_failure(run: Run, failure: Failure) -> None:
     run.failure = asdict(failure)
 
 
-def turn(run: Run, undo: Sequence[StepRun], *, now: datetime) -> None:
+def begin_undo(run: Run, undo: Sequence[StepRun], *, now: datetime) -> None:
     """Send a run back along its undo; where there is nothing to undo, it is over.
 
     The new epoch makes every message that is still under way harmless.
     """
     run.epoch += 1
-    run.resent = 0
+    run.resends = 0
     if undo:
-        run.status, run.place, run.due_at = RunStatus.COMPENSATING, undo[0].place, now + resend_after(0)
+        run.status, run.place, run.due_at = RunStatus.UNDOING, undo[0].place, now + resend_after(0)
     else:
-        run.status, run.due_at, run.deadline_at, run.finished_at = RunStatus.COMPENSATED, None, None, now
+        run.status, run.due_at, run.deadline_at, run.finished_at = RunStatus.UNDONE, None, None, now
 
 
 def fail(run: Run, row: StepRun, step: Step, error: Exception, *, asked_first: bool, now: datetime) -> FailedTry:
@@ -94,15 +96,15 @@ def fail(run: Run, row: StepRun, step: Step, error: Exception, *, asked_first: b
     policy = policy_of(step, row)
     kind = kind_of(error, outside=step.outside)
     asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
-    again = kind is not Kind.REJECTED and row.lost <= MOST_LOST and policy.allows(row.attempts)
+    again = kind is not FailureKind.REJECTED and row.lost_tries <= MAX_LOST_TRIES and policy.allows(row.attempts)
     retry_at = now + policy.pause(row.attempts, asked_seconds=asked_seconds) if again else None
     # Once unknown, it stays so until the provider says no or yes: a later "busy" says nothing of the first call.
-    if kind is Kind.UNKNOWN or (asked_first and kind is not Kind.REJECTED):
+    if kind is FailureKind.UNKNOWN or (asked_first and kind is not FailureKind.REJECTED):
         row.status = StepStatus.UNKNOWN
     else:
         row.status = StepStatus.PENDING if again else StepStatus.FAILED
-    row.lease_token, row.held_until, row.lost = None, retry_at, 0
-    run.resent = 0
+    row.lease_token, row.held_until, row.lost_tries = None, retry_at, 0
+    run.resends = 0
     run.due_at = retry_at or now + resend_after(0)
     if not again:
         row.finished_at = now

@@ -25,7 +25,7 @@ class Started:
     waiting: list[Event]
 
 
-def start(subscription: Start, events: Sequence[Event], *, now: datetime) -> Started:
+def start_runs(subscription: Start, events: Sequence[Event], *, now: datetime) -> Started:
     """Write the runs that `events` start.
 
     A key has one open run of a saga at most: an event that finds one waits until that run has ended, and so do the
@@ -44,7 +44,7 @@ def start(subscription: Start, events: Sequence[Event], *, now: datetime) -> Sta
             waiting.append(event)
             continue
         busy.add(event.key)
-        alike[event.bulk, shape_of[event.id]].append(event)
+        alike[event.low_priority, shape_of[event.id]].append(event)
     started = Started(wake_ups=[], waiting=waiting)
     for same in alike.values():
         _insert(saga, same, started, now)
@@ -73,7 +73,7 @@ def _insert(saga: Saga[Any], events: Sequence[Event], started: Started, now: dat
     if run.status in LIVE_RUNS:
         tasks = tuple(tasks_of(run, rows))
         started.wake_ups.extend(
-            WakeUp(run_ids=tuple(portion), epoch=run.epoch, compensating=False, tasks=tasks, bulk=run.bulk)
+            WakeUp(run_ids=tuple(portion), epoch=run.epoch, undoing=False, tasks=tasks, low_priority=run.low_priority)
             for portion in portions(run_ids)
         )
 
@@ -85,7 +85,7 @@ _OF_ITS_EVENT = {
     "input": "event.data",
     "input_version": "event.version",
     "event_id": "event.id",
-} | {name: f"event.{name}" for name in ("correlation_id", "traceparent", "bulk")}
+} | {name: f"event.{name}" for name in ("correlation_id", "traceparent", "low_priority")}
 
 
 def start_waiting(saga: Saga[Any], event_id: UUID, *, now: datetime) -> None:

@@ -41,12 +41,12 @@ class Outcome:
 
     Attributes:
         carries_on: some run stands further on, so the rest of the chain has work.
-        alone: runs that failed inside a batch, to be sent on their own (rule 8).
+        singles: runs that failed inside a batch, to be sent on their own (rule 8).
         failed: set for a run sent alone whose step gave up; raise it, so that the error callback runs.
     """
 
     carries_on: bool = False
-    alone: list[WakeUp] = field(default_factory=list)
+    singles: list[WakeUp] = field(default_factory=list)
     failed: StepFailed | None = None
 
 
@@ -66,18 +66,18 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     if connection.in_atomic_block:
         raise TransactionRefusedError("the engine commits its own transactions")
     taken = _take(run_ids, place, epoch, clock, redelivered=redelivered)
-    alone: list[WakeUp] = []
+    singles: list[WakeUp] = []
     if len(run_ids) > 1:
         called = _call_many(taken.outside, clock)
         taken.done += called
-        alone = wake_ups_of([claim.run for claim in (*taken.left, *_without(taken.outside, called))], alone=True)
+        singles = wake_ups_of([claim.run for claim in (*taken.left, *_without(taken.outside, called))], single=True)
     else:
         taken.done += [claim for claim in taken.outside if _run_outside(claim, clock)]
         for claim in (*taken.outside, *taken.left):
-            if claim.gave_up:
+            if claim.is_given_up:
                 return Outcome(failed=claim.failed())
     carries_on = bool(taken.done) or (redelivered and _is_further_on(run_ids, place, epoch))
-    return Outcome(carries_on=carries_on, alone=alone)
+    return Outcome(carries_on=carries_on, singles=singles)
 
 
 @dataclass(kw_only=True)
@@ -97,11 +97,11 @@ def _take(run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, *, rede
             claims = _claim(run_ids, place, epoch, clock())
             # What a batch leaves alone is not tried by it.
             tried = [claim for claim in claims if len(run_ids) == 1 or claim.fits_a_batch]
-            doubtful = [] if counted else [claim.row.pk for claim in tried if redelivered or claim.run.resent]
+            doubtful = [] if counted else [claim.row.pk for claim in tried if redelivered or claim.run.resends]
             if not doubtful:
                 return _take_many(claims, clock) if len(run_ids) > 1 else _take_one(claims, clock)
             # Counted in a commit of its own, before the effect: what kills its worker must not come round for ever.
-            StepRun.objects.filter(pk__in=doubtful).update(lost=F("lost") + 1)
+            StepRun.objects.filter(pk__in=doubtful).update(lost_tries=F("lost_tries") + 1)
         counted = True
 
 
@@ -109,7 +109,7 @@ def _take_one(claims: Sequence[Claim], clock: Clock) -> _Taken:
     """Take a run that was sent alone: the one path on which a failure is journalled."""
     taken = _Taken()
     for claim in claims:
-        if claim.gave_up:
+        if claim.is_given_up:
             taken.left.append(claim)
         elif claim.step.outside:
             _lease([claim], clock())
@@ -196,7 +196,7 @@ def _run_each(claims: Sequence[Claim], clock: Clock) -> list[Claim]:
         left_seconds = until - time.monotonic()
         if left_seconds <= 0:
             break
-        if _run_inside(claim, clock(), most_seconds=left_seconds) is None:
+        if _run_inside(claim, clock(), max_seconds=left_seconds) is None:
             done.append(claim)
         else:
             claim.row.attempts -= 1  # the try alone is the one that counts
@@ -277,11 +277,11 @@ def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()
 
 
-def _run_inside(claim: Claim, now: datetime, *, most_seconds: float = math.inf) -> Exception | None:
+def _run_inside(claim: Claim, now: datetime, *, max_seconds: float = math.inf) -> Exception | None:
     """Run the step in a savepoint; return what it raised, with its effect rolled back."""
     claim.begin(now)
     try:
-        with caused_by(claim.cause), transaction.atomic(), time_limit(min(claim.limit_seconds, most_seconds)):
+        with caused_by(claim.cause), transaction.atomic(), time_limit(min(claim.limit_seconds, max_seconds)):
             claim.take(claim.perform(now))
             check_constraints()
     except Exception as error:  # noqa: BLE001 - the engine isolates steps
@@ -351,7 +351,7 @@ def _save(claims: Sequence[Claim]) -> None:
     update_together(([claim.row for claim in claims], _ROW_FIELDS), ([claim.run for claim in claims], _RUN_FIELDS))
 
 
-_ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")
+_ROW_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
 _RUN_FIELDS = (
     "status",
     "resumes_as",
@@ -361,7 +361,7 @@ _RUN_FIELDS = (
     "failure",
     "attention",
     "due_at",
-    "resent",
+    "resends",
     "deadline_at",
     "finished_at",
 )

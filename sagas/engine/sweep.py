@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import F, prefetch_related_objects
 
 from ..core import registry
-from ..core.errors import DefinitionError, Kind, RunOfOtherCodeError
+from ..core.errors import DefinitionError, FailureKind, RunOfOtherCodeError
 from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, RunStatus
 from ..db.rows import update_all
 from ..models import Run, StepRun
-from .plan import MOST_RESENT, WakeUp, resend_after, tasks_of, wake_ups_of
+from .plan import MAX_RESENDS, WakeUp, resend_after, tasks_of, wake_ups_of
 from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .undo import hand_over, start_undo
 
@@ -23,7 +23,7 @@ from .undo import hand_over, start_undo
 _FORGOTTEN_AFTER = timedelta(hours=1)
 
 
-def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
+def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
     """Return the chains that take due runs on, from where their journal stands.
 
     Any number of sweeps may run: a run is swept by one of them, and not again before its new `due_at`.
@@ -39,10 +39,10 @@ def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
         )
         due = _not_held(due, now)
         for run in due:
-            run.resent = min(run.resent + 1, MOST_RESENT)
-            run.due_at = now + resend_after(run.resent)
-        _note_unknown([run for run in due if run.resent == MOST_RESENT and run.attention is None])
-        update_all(due, ("resent", "due_at", "attention"))
+            run.resends = min(run.resends + 1, MAX_RESENDS)
+            run.due_at = now + resend_after(run.resends)
+        _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])
+        update_all(due, ("resends", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
         failed = [run for run in due if _turns_back(run)]
         forward = [run for run in due if run.attention is None and run not in failed]
@@ -97,7 +97,7 @@ def _forgotten(now: datetime, limit: int) -> list[Run]:
 def _other_code(run: Run) -> Failure:
     return Failure(
         step="",
-        kind=Kind.UNEXPECTED,
+        kind=FailureKind.UNEXPECTED,
         error=RunOfOtherCodeError.__name__,
         message=f"No code that knows the rest of this run of {run.saga} has looked after it for about an hour. Deploy"
         " code that does, and retry; or skip what is left.",

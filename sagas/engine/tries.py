@@ -9,11 +9,11 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection
 
-from ..core.errors import Kind
+from ..core.errors import FailureKind
 from ..models import Attempt, Delivery, StepRun
 
 #: A traceback of recursion or of a large statement says no more than its end.
-_MOST_CHARACTERS = 20_000
+_MAX_CHARACTERS = 20_000
 #: A null character as JSON writes it, and not a backslash that happens to stand before "u0000".
 _NULL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
@@ -22,7 +22,7 @@ def failed_try(
     error: BaseException,
     *,
     of: StepRun | Delivery,
-    kind: Kind,
+    kind: FailureKind,
     started_at: datetime,
     failed_at: datetime,
     retry_at: datetime | None,
@@ -77,4 +77,4 @@ def storable_result(result: Any) -> Any:
 
 def _storable(text: str) -> str:
     text = text.replace("\x00", "�").encode("utf-8", "replace").decode()
-    return text if len(text) <= _MOST_CHARACTERS else f"… {text[-_MOST_CHARACTERS:]}"
+    return text if len(text) <= _MAX_CHARACTERS else f"… {text[-_MAX_CHARACTERS:]}"

@@ -14,12 +14,12 @@ from ..core.statuses import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 from ..db.rows import update_all
 from ..models import Run, StepRun
 from .plan import WakeUp, plan_undo, wake_ups
-from .rules import turn
+from .rules import begin_undo
 
 logger = structlog.get_logger(__name__)
 
 #: What an undo changes of a run.
-_RUN_FIELDS = ("status", "epoch", "place", "due_at", "resent", "deadline_at", "finished_at")
+_RUN_FIELDS = ("status", "epoch", "place", "due_at", "resends", "deadline_at", "finished_at")
 
 
 def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
@@ -34,10 +34,10 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
     with transaction.atomic():
         # The status is not asked of the database: it would think of the indexes of live runs.
         failed = Run.objects.claimed().filter(id__in=run_ids, epoch=epoch, failure__isnull=False)
-        return turn_back([run for run in failed if run.status == RunStatus.RUNNING], now=now)
+        return undo_runs([run for run in failed if run.status == RunStatus.RUNNING], now=now)
 
 
-def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
+def undo_runs(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
     """Plan the undo of runs whose failure is noted; return the chains to send once that is committed.
 
     Transaction: requires the one that has locked the runs.
@@ -51,7 +51,7 @@ def turn_back(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
             # Other code planned it; a process that has that code turns it back (rolling deploy).
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        turn(run, planned, now=now)
+        begin_undo(run, planned, now=now)
         undo.extend(planned)
         turned.append(run)
     StepRun.objects.filter(run__in=turned, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)

@@ -20,7 +20,7 @@ logger = structlog.get_logger(__name__)
 _wake_relay: Callable[[], None] = lambda: None  # noqa: E731
 
 
-def on_commit_call(wake_relay: Callable[[], None]) -> Callable[[], None]:
+def set_waker(wake_relay: Callable[[], None]) -> Callable[[], None]:
     """Set what tells the relay that there is something to do; return what did so far.
 
     It may fail, the relay looks each second anyway.
@@ -54,15 +54,15 @@ def emit(*events: DomainEvent, now: datetime) -> None:
 #: Numbers the events of each subject on; two writers of one subject meet in the unique constraint.
 _INSERT = """
     INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id, causation_id,
-        traceparent, bulk, occurred_at)
+        traceparent, low_priority, occurred_at)
     SELECT id, type, version, aggregate, subject,
         COALESCE((SELECT MAX(stored.sequence) FROM sagas_event AS stored
             WHERE stored.aggregate = new.aggregate AND stored.subject = new.subject), 0)
             + ROW_NUMBER() OVER (PARTITION BY aggregate, subject ORDER BY number),
-        key, data::jsonb, correlation_id, causation_id, traceparent, bulk, %s
+        key, data::jsonb, correlation_id, causation_id, traceparent, low_priority, %s
     FROM unnest(%s::uuid[], %s::text[], %s::smallint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::uuid[],
         %s::uuid[], %s::text[], %s::boolean[]) WITH ORDINALITY AS new (id, type, version, aggregate, subject, key, data,
-        correlation_id, causation_id, traceparent, bulk, number)
+        correlation_id, causation_id, traceparent, low_priority, number)
     ORDER BY number
     """
 
@@ -79,7 +79,7 @@ def _row(event: DomainEvent, cause: Cause, together: UUID) -> tuple[Any, ...]:
         cause.correlation_id or together,
         cause.causation_id,
         cause.traceparent,
-        cause.bulk,
+        cause.low_priority,
     )
 
 

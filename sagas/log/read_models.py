@@ -29,7 +29,7 @@ logger = structlog.get_logger(__name__)
 #: Events of one transaction.
 PORTION = 2000
 #: How long those who read the old copy are waited for, and everybody who comes meanwhile with us.
-_MOST_SECONDS_FOR_READERS = 10
+_MAX_SECONDS_FOR_READERS = 10
 
 
 # Following -----------------------------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def begin_rebuild(model: ReadModel, *, now: datetime) -> tuple[int, int]:
     Idempotent: by name.
     """
     with transaction.atomic():
-        followers.begin(now=now)
+        followers.create_missing(now=now)
         shadow, is_new = Follower.objects.get_or_create(
             name=model.shadow_name, defaults={"position": 0, "began_at": now}
         )
@@ -319,7 +319,7 @@ def _swap(model: ReadModel) -> None:
         # Behind the commit: done twice it does no harm, and not done, the old copy goes on.
         transaction.on_commit(partial(_swap_store, model.name, model.store))
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{_MOST_SECONDS_FOR_READERS}s'")
+        cursor.execute(f"SET LOCAL lock_timeout = '{_MAX_SECONDS_FOR_READERS}s'")
         for table in model.tables:
             name = table._meta.db_table  # noqa: SLF001
             cursor.execute("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = %s::regclass", [name])

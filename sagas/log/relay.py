@@ -16,7 +16,7 @@ from ..core.subscription import Start, Subscription
 from ..db.rows import array, insert_for_each, update_all
 from ..engine.deliveries import DeliveryWakeUp, is_busy, wake_ups_for
 from ..engine.plan import WakeUp, resend_after
-from ..engine.start import start
+from ..engine.start import start_runs
 from ..engine.tries import message_of
 from ..models import Delivery, Event, Follower
 from . import followers
@@ -45,7 +45,7 @@ Waiting = Callable[[int, bool], list[tuple[int, str]]]
 
 def waiting(
     limit: int,
-    bulk: bool,  # noqa: FBT001 - as `Waiting`
+    low_priority: bool,  # noqa: FBT001 - as `Waiting`
     *,
     among: Collection[int] | None = None,
 ) -> list[tuple[int, str]]:
@@ -54,11 +54,16 @@ def waiting(
     An event with an earlier one of its key among the others waits for that: order per key is kept.
 
     Args:
-        bulk: otherwise what nobody waits for is left out.
+        low_priority: otherwise what nobody waits for is left out.
         among: the positions that are asked about; all, if None.
     """
     only, positions = ("", "") if among is None else (_ONLY, array(among))
-    asked: dict[str, Any] = {"types": array(known_types()), "limit": limit, "bulk": bulk, "among": positions}
+    asked: dict[str, Any] = {
+        "types": array(known_types()),
+        "limit": limit,
+        "low_priority": low_priority,
+        "among": positions,
+    }
     first: dict[tuple[str, bool], int] = {}
     with connection.cursor() as cursor:
         cursor.execute(_WAITING.format(only=only), asked)
@@ -74,31 +79,35 @@ def waiting(
 
 
 _ONLY = "AND position = ANY(%(among)s::bigint[])"
-#: So many of each kind at most, and whether there are both. In the order of the index of what waits: in the middle of a
-#: burst, statistics of the table as it was would lead the planner elsewhere.
+#: At most `limit` events of each priority, and whether both wait. Ordered as the partial index on new events is:
+#: in the middle of a burst the statistics of the table are old, and the planner would take another index.
 _WAITING = """
-    SELECT bulk, position, type, key,
-        (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk, position LIMIT 1)
-            <> (SELECT bulk FROM sagas_event WHERE log_position IS NULL ORDER BY bulk DESC, position DESC LIMIT 1)
+    SELECT low_priority, position, type, key,
+        (SELECT low_priority FROM sagas_event WHERE log_position IS NULL
+            ORDER BY low_priority, position LIMIT 1)
+        <> (SELECT low_priority FROM sagas_event WHERE log_position IS NULL
+            ORDER BY low_priority DESC, position DESC LIMIT 1)
     FROM (
-        (SELECT bulk, position, type, key FROM sagas_event
-            WHERE log_position IS NULL AND bulk <= false AND type = ANY(%(types)s::text[]) {only}
-            ORDER BY bulk, position LIMIT %(limit)s)
+        (SELECT low_priority, position, type, key FROM sagas_event
+            WHERE log_position IS NULL AND low_priority <= false AND type = ANY(%(types)s::text[]) {only}
+            ORDER BY low_priority, position LIMIT %(limit)s)
         UNION ALL
-        (SELECT bulk, position, type, key FROM sagas_event
-            WHERE log_position IS NULL AND bulk >= true AND %(bulk)s AND type = ANY(%(types)s::text[]) {only}
-            ORDER BY bulk, position LIMIT %(limit)s)
+        (SELECT low_priority, position, type, key FROM sagas_event
+            WHERE log_position IS NULL AND low_priority >= true AND %(low_priority)s
+                AND type = ANY(%(types)s::text[]) {only}
+            ORDER BY low_priority, position LIMIT %(limit)s)
     ) AS waiting
     """
 #: Asked of all keys at once, and only while there are both: to ask for each event what is before it would be to read
 #: all that waits as often as there are events, wherever the planner takes the index of what waits.
 _FIRST_OF_KEY = """
-    SELECT key, bulk, min(position) FROM sagas_event
-    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[]) GROUP BY key, bulk
+    SELECT key, low_priority, min(position) FROM sagas_event
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[])
+    GROUP BY key, low_priority
     """
 
 
-def relay(*, now: datetime, limit: int, waiting: Waiting = waiting, bulk: bool = True) -> Relayed:
+def relay_events(*, now: datetime, limit: int, waiting: Waiting = waiting, low_priority: bool = True) -> Relayed:
     """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
 
     A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a
@@ -113,7 +122,7 @@ def relay(*, now: datetime, limit: int, waiting: Waiting = waiting, bulk: bool =
     Idempotent: by event; its place in the log is given in the same transaction.
 
     Args:
-        bulk: otherwise what nobody waits for is left to a later turn.
+        low_priority: otherwise what nobody waits for is left to a later turn.
         waiting: which events are new; asked once the lock is held. The outbox itself, unless the write-ahead log
             tells (`sagas.cdc`).
     """
@@ -122,11 +131,11 @@ def relay(*, now: datetime, limit: int, waiting: Waiting = waiting, bulk: bool =
             return Relayed()
         relayed = Relayed()
         head, known = followers.of_subscriptions(now)
-        behind = [each for each in known if bulk and each.paused_at is None and each.position < head]
+        behind = [each for each in known if low_priority and each.paused_at is None and each.position < head]
         for follower in behind:
             _catch_up(follower, head, relayed, now=now, limit=limit)
         update_all(behind, ("position",))
-        new = waiting(limit, bulk)
+        new = waiting(limit, low_priority)
         relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
         if new:
             at_the_end = [follower for follower in known if follower.paused_at is None and follower.position >= head]
@@ -161,8 +170,8 @@ def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Re
     found = Event.objects.in_bulk([position for position, event_type in new if event_type in heard])
     for subscription in listening:
         wanted = [found[position] for position, event_type in new if event_type in subscription.events]
-        for bulk, alike in groupby(wanted, key=lambda event: event.bulk):
-            _begin(subscription, list(alike), relayed, now, bulk=bulk)
+        for low_priority, alike in groupby(wanted, key=lambda event: event.low_priority):
+            _begin(subscription, list(alike), relayed, now, low_priority=low_priority)
 
 
 def _has_enough(follower: Follower) -> bool:
@@ -171,7 +180,7 @@ def _has_enough(follower: Follower) -> bool:
     What piled up without end would keep the sweep from what others are owed.
     """
     subscription = registry.subscription(follower.name)
-    most = None if subscription is None else subscription.most_owed
+    most = None if subscription is None else subscription.max_open_deliveries
     return most is not None and is_busy(follower.name, most)
 
 
@@ -180,46 +189,50 @@ def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime,
     subscription = registry.subscription(follower.name)
     if subscription is None:
         return
-    limit = limit if subscription.most_owed is None else min(limit, subscription.most_owed)
+    limit = limit if subscription.max_open_deliveries is None else min(limit, subscription.max_open_deliveries)
     if is_busy(follower.name, limit):
         return
     end = min(head, follower.position + limit)
     portion = Event.objects.filter(
         log_position__gt=follower.position, log_position__lte=end, type__in=subscription.events
     )
-    _begin(subscription, list(portion.order_by("log_position")), relayed, now, bulk=True)
+    _begin(subscription, list(portion.order_by("log_position")), relayed, now, low_priority=True)
     follower.position, relayed.more = end, True
 
 
-def _begin(subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, bulk: bool) -> None:
+def _begin(
+    subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
+) -> None:
     if not events:
         return
     if isinstance(subscription, Start):
-        _start(subscription, events, relayed, now, bulk=bulk)
+        _start(subscription, events, relayed, now, low_priority=low_priority)
     else:
-        _owe(subscription, events, relayed, now, bulk=bulk)
+        _owe(subscription, events, relayed, now, low_priority=low_priority)
 
 
-def _start(subscription: Start, events: Sequence[Event], relayed: Relayed, now: datetime, *, bulk: bool) -> None:
+def _start(
+    subscription: Start, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
+) -> None:
     """Start runs in bulk; where that fails, one by one, so that an unreadable event parks alone."""
     try:
         with transaction.atomic():
-            started = start(subscription, events, now=now)
+            started = start_runs(subscription, events, now=now)
     except (OperationalError, IntegrityError):
         raise  # the database is in trouble, not the event: the next turn takes it on
     except Exception as error:  # one bad event must not hold up the others
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
             parked = f"{type(error).__name__}: {message_of(error)}"
-            _owe(subscription, events, relayed, now, bulk=bulk, parked=parked)
+            _owe(subscription, events, relayed, now, low_priority=low_priority, parked=parked)
             return
     else:
         relayed.wake_ups.extend(started.wake_ups)
         if started.waiting:
-            _owe(subscription, started.waiting, relayed, now, bulk=bulk)
+            _owe(subscription, started.waiting, relayed, now, low_priority=low_priority)
         return
     for event in events:
-        _start(subscription, [event], relayed, now, bulk=bulk)
+        _start(subscription, [event], relayed, now, low_priority=low_priority)
 
 
 def _owe(
@@ -228,11 +241,11 @@ def _owe(
     relayed: Relayed,
     now: datetime,
     *,
-    bulk: bool,
+    low_priority: bool,
     parked: str = "",
 ) -> None:
     """Write deliveries that do not stand already (an event may be relayed again by hand), in one statement."""
-    template = Delivery(subscription=subscription.name, bulk=bulk, due_at=now + resend_after(0))
+    template = Delivery(subscription=subscription.name, low_priority=low_priority, due_at=now + resend_after(0))
     if parked:
         template.status, template.due_at, template.error = DeliveryStatus.PARKED, None, parked
     owed = insert_for_each(
@@ -242,4 +255,4 @@ def _owe(
         {"event_id": "new.event", "key": "new.key"},
     )
     if not parked:
-        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, bulk=bulk))
+        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, low_priority=low_priority))

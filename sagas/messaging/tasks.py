@@ -22,13 +22,15 @@ from ..books.reconciliation import reconcile as reconcile_once
 from ..core import registry
 from ..core.errors import StepFailed
 from ..db import clock
-from ..engine import deliveries, steps, undo
+from ..engine import deliveries, steps
 from ..engine.deliveries import DeliveryWakeUp
 from ..engine.plan import WakeUp
-from ..engine.sweep import sweep as sweep_once
+from ..engine.sweep import sweep_runs as sweep_once
+from ..engine.undo import hand_over as hand_over_runs
+from ..engine.undo import start_undo
 from ..log import read_models
 from ..log.relay import Relayed, Waiting, waiting
-from ..log.relay import relay as relay_once
+from ..log.relay import relay_events as relay_once
 from ..operations import interventions, queries, replays
 
 logger = structlog.get_logger(__name__)
@@ -95,14 +97,14 @@ def _chain_of(wake_up: WakeUp) -> Any:
     steps = chain(
         *(_message(task.name, task.queue, ids, task.place, wake_up.epoch, priority=priority) for task in wake_up.tasks)
     )
-    callback = "sagas.hand_over" if wake_up.compensating else "sagas.compensate"
+    callback = "sagas.hand_over" if wake_up.undoing else "sagas.undo"
     return steps.on_error(_message(callback, "sagas", ids, wake_up.epoch))
 
 
 def _priority_of(wake_up: WakeUp | DeliveryWakeUp) -> int:
-    if wake_up.bulk:
-        return settings.SAGAS_BULK_PRIORITY
-    return settings.SAGAS_ALONE_PRIORITY if wake_up.alone else 0
+    if wake_up.low_priority:
+        return settings.SAGAS_LOW_PRIORITY
+    return settings.SAGAS_SINGLE_PRIORITY if wake_up.single else 0
 
 
 def _message(name: str, queue: str, *args: Any, priority: int = 0) -> Signature[Any]:
@@ -120,7 +122,7 @@ def _message(name: str, queue: str, *args: Any, priority: int = 0) -> Signature[
 def register_tasks() -> None:
     """Make a Celery task of every step, undo and subscription in the registry."""
     for saga in registry.sagas():
-        for step in (*saga.steps, *saga.undone):
+        for step in (*saga.steps, *saga.after_undo):
             shared_task(name=step.task, bind=True, throws=(StepFailed,))(_step)
             if step.undo is not None:
                 shared_task(name=step.undo_task, bind=True, throws=(StepFailed,))(_step)
@@ -141,7 +143,7 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
                 redelivered=given_out_before or again,
             )
         )
-        send(outcome.alone)
+        send(outcome.singles)
         if outcome.failed is not None:
             raise outcome.failed
     if not outcome.carries_on:
@@ -185,19 +187,19 @@ def _deliver(delivery_ids: list[int]) -> None:
 
 
 # bind=True: Celery runs an error callback of several parameters inside the failing process; a bound one is a message.
-@shared_task(name="sagas.compensate", bind=True)
-def compensate(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
+@shared_task(name="sagas.undo", bind=True)
+def undo(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of a forward chain: turn back what the journal says has failed."""
     ids = [UUID(run_id) for run_id in run_ids]
-    send(_through_an_outage(lambda _: undo.start_undo(run_ids=ids, epoch=epoch, now=clock.now())))
-    _through_an_outage(lambda _: undo.hand_over(run_ids=ids, epoch=epoch, now=clock.now()))
+    send(_through_an_outage(lambda _: start_undo(run_ids=ids, epoch=epoch, now=clock.now())))
+    _through_an_outage(lambda _: hand_over_runs(run_ids=ids, epoch=epoch, now=clock.now()))
 
 
 @shared_task(name="sagas.hand_over", bind=True)
 def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of an undo chain: what cannot be undone needs a person."""
     _through_an_outage(
-        lambda _: undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
+        lambda _: hand_over_runs(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
     )
 
 
@@ -217,7 +219,7 @@ def relay_turn(new: Waiting = waiting) -> Relayed:
     Transaction: opens its own.
     """
     global _busy_until  # noqa: PLW0603 - of this process
-    relayed = relay_once(now=clock.now(), limit=turn_limit(), waiting=new, bulk=_wait_for_room())
+    relayed = relay_once(now=clock.now(), limit=turn_limit(), waiting=new, low_priority=_wait_for_room())
     send(relayed.wake_ups, relayed.deliveries)
     if relayed.wake_ups or relayed.deliveries:
         _busy_until = time.monotonic() + _BUSY_SECONDS

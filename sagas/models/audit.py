@@ -6,7 +6,7 @@ from django.db import models
 class AuditRecord(models.Model):
     """One change of a row that somebody may ask about, as the write-ahead log told it; only ever added to.
 
-    A trigger refuses to change or delete records (migration 0014).
+    A trigger refuses to change or delete records (migration 0001).
     """
 
     #: Where in the write-ahead log its transaction was committed, and the how-many-th change of that it is.

@@ -17,15 +17,17 @@ class Delivery(models.Model):
     subscription = models.CharField(max_length=100)
     key = models.CharField(max_length=100)
     #: As its event, or owed to a follower that catches up: nobody sits and waits for it.
-    bulk = models.BooleanField(default=False, db_default=False)
+    low_priority = models.BooleanField(default=False, db_default=False)
     status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
-    lost = models.PositiveSmallIntegerField(default=0, help_text="Tries begun again after the last left no trace.")
+    lost_tries = models.PositiveSmallIntegerField(
+        default=0, help_text="Tries begun again after the last left no trace."
+    )
     #: When the sweep looks after it.
     due_at = models.DateTimeField(null=True, blank=True)
     #: When the next try is due, after a failed one.
     retry_at = models.DateTimeField(null=True, blank=True)
-    resent = models.PositiveSmallIntegerField(default=0)
+    resends = models.PositiveSmallIntegerField(default=0)
     replays = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="How often it was owed once more after it was done."
     )

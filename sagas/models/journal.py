@@ -38,14 +38,14 @@ class Run(models.Model):
     #: When the sweep looks after it; empty once nothing is left to do.
     due_at = models.DateTimeField(null=True, blank=True)
     #: How often the sweep has sent it again since it last got on.
-    resent = models.PositiveSmallIntegerField(default=0)
+    resends = models.PositiveSmallIntegerField(default=0)
     #: Empty once it no longer counts.
     deadline_at = models.DateTimeField(null=True, blank=True)
     event_id = models.UUIDField(help_text="The event that started it.")
     correlation_id = models.UUIDField()
     traceparent = models.CharField(max_length=55, blank=True, default="")
     #: As its event: nobody sits and waits for it.
-    bulk = models.BooleanField(default=False, db_default=False)
+    low_priority = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -72,8 +72,8 @@ class Run(models.Model):
             ),
             models.CheckConstraint(
                 condition=models.Q(resumes_as__in=[status.value for status in LIVE_RUNS], stopped_at__isnull=False)
-                | ~models.Q(status=RunStatus.PAUSED.value),
-                name="sagas_a_paused_run_knows_how_it_goes_on",
+                | ~models.Q(status__in=STOPPED_RUNS),
+                name="sagas_a_stopped_run_knows_how_it_goes_on",
             ),
         ]
         indexes = [
@@ -99,10 +99,7 @@ class Run(models.Model):
         """Forward or back: the status it has, or goes on with once it no longer stands still."""
         if self.status not in STOPPED_RUNS:
             return RunStatus(self.status)
-        if self.resumes_as:
-            return RunStatus(self.resumes_as)
-        # Stopped by code that did not write it down.
-        return RunStatus.RUNNING if self.failure is None else RunStatus.COMPENSATING
+        return RunStatus(self.resumes_as)
 
 
 class StepRun(models.Model):
@@ -125,7 +122,7 @@ class StepRun(models.Model):
     status = models.CharField(max_length=10, choices=choices(StepStatus), default=StepStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
     #: Tries begun again after the last one left no trace: its worker died, or its message was lost.
-    lost = models.PositiveSmallIntegerField(default=0)
+    lost_tries = models.PositiveSmallIntegerField(default=0)
     idempotency_key = models.CharField(max_length=150)
     #: Note [Lease token]: whoever calls outside holds a token; only the holder of the current one may write what
     #: came of it, so a worker that was frozen and woken up changes nothing.

@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models.functions import Cast
 
 from ..core.ids import new_id
 from .locking import LockableQuerySet
@@ -19,13 +18,6 @@ class Event(models.Model):
     #: order, which is that of writing for the events of one key, and never misses one that commits late.
     log_position = models.BigIntegerField(null=True, blank=True, editable=False)
     id = models.UUIDField(unique=True, default=new_id, editable=False)
-    transaction_id = models.BigIntegerField(
-        db_default=Cast(
-            Cast(models.Func(function="pg_current_xact_id"), models.TextField()),
-            models.BigIntegerField(),
-        ),
-        editable=False,
-    )
     type = models.CharField(max_length=100)
     version = models.PositiveSmallIntegerField(default=1)
     #: What it happened to: kind, id and the how-many-th event of that thing.
@@ -39,7 +31,7 @@ class Event(models.Model):
     causation_id = models.UUIDField(null=True, blank=True)
     traceparent = models.CharField(max_length=55, blank=True, default="")
     #: Nobody sits and waits for what it leads to: it yields to what somebody does wait for.
-    bulk = models.BooleanField(default=False, db_default=False)
+    low_priority = models.BooleanField(default=False, db_default=False)
     occurred_at = models.DateTimeField()
     relayed_at = models.DateTimeField(null=True, blank=True)
 
@@ -51,7 +43,7 @@ class Event(models.Model):
         indexes = [
             # In the order in which the relay takes them.
             models.Index(
-                fields=["bulk", "position"], name="sagas_event_to_number", condition=models.Q(log_position=None)
+                fields=["low_priority", "position"], name="sagas_event_to_number", condition=models.Q(log_position=None)
             ),
             models.Index(fields=["key", "position"], name="sagas_event_of_key"),
             # Finds a range of time; a few pages, whatever the log holds.

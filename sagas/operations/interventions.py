@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet
 
 from ..core import registry
-from ..core.errors import Kind, Rejected
+from ..core.errors import FailureKind, Rejected
 from ..core.ids import new_id
 from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
@@ -26,7 +26,7 @@ from ..engine.deliveries import DeliveryWakeUp, send_again, skip_deliveries
 from ..engine.plan import WakeUp, wake_ups_of
 from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..engine.tries import storable_result
-from ..engine.undo import turn_back
+from ..engine.undo import undo_runs
 from ..log import followers
 from ..models import Delivery, Follower, Intervention, Run, StepRun
 
@@ -363,7 +363,7 @@ class _Portion:
             case Action.RETRY:
                 # An unanswered call stays unanswered: the next try asks first.
                 row.status = StepStatus.PENDING if row.status == StepStatus.FAILED else row.status
-                row.attempts, row.lost, row.held_until, row.finished_at = 0, 0, None, None
+                row.attempts, row.lost_tries, row.held_until, row.finished_at = 0, 0, None, None
                 _wake(run, self.now)
             case Action.RESUME:
                 _wake(run, self.now)
@@ -372,9 +372,9 @@ class _Portion:
             case Action.SKIP:
                 self._skip(run, row, asked.result)
             case Action.UNDO:
-                self._turn(run, Failure(step="", kind=Kind.UNEXPECTED, error="Undone", message=asked.reason))
+                self._turn(run, Failure(step="", kind=FailureKind.UNEXPECTED, error="Undone", message=asked.reason))
             case Action.CANCEL:
-                self._turn(run, Failure(step="", kind=Kind.CANCELLED, error="Cancelled", message=asked.reason))
+                self._turn(run, Failure(step="", kind=FailureKind.CANCELLED, error="Cancelled", message=asked.reason))
             case Action.PAUSE:
                 run.resumes_as, run.stopped_at, run.status = run.status, self.now, RunStatus.PAUSED
         self.changed.append(run)
@@ -389,7 +389,7 @@ class _Portion:
                 status=StepStatus.UNDONE
             )
         # A run whose saga this process does not know keeps its failure: one that knows it turns it back.
-        chains = turn_back(self.turning, now=self.now) if self.turning else []
+        chains = undo_runs(self.turning, now=self.now) if self.turning else []
         chains += wake_ups_of([run for run in self.changed if run not in self.turning])
         return chains, send_again(self.again, now=self.now) + skip_deliveries(self.skipped, now=self.now)
 
@@ -437,7 +437,7 @@ def _standing(subject: Subject) -> str:
     return "needs attention" if subject.status == RunStatus.NEEDS_ATTENTION else f"is {subject.status}"
 
 
-_ROW_FIELDS = ("status", "attempts", "lost", "lease_token", "held_until", "started_at", "finished_at")
+_ROW_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
 _RUN_FIELDS = (
     "status",
     "resumes_as",
@@ -448,7 +448,7 @@ _RUN_FIELDS = (
     "failure",
     "attention",
     "due_at",
-    "resent",
+    "resends",
     "deadline_at",
     "finished_at",
 )
@@ -461,4 +461,4 @@ def _wake(run: Run, now: datetime) -> None:
         if run.deadline_at is not None and run.stopped_at is not None:
             run.deadline_at += now - run.stopped_at
         run.resumes_as, run.stopped_at = "", None
-    run.attention, run.resent, run.due_at = None, 0, now
+    run.attention, run.resends, run.due_at = None, 0, now

@@ -39,6 +39,7 @@ __all__ = [
     "journal",
     "keys_needing_attention",
     "lag_seconds",
+    "latest_events",
     "movement",
     "open_findings",
     "owed",
@@ -46,7 +47,6 @@ __all__ = [
     "reconciled_seconds_ago",
     "runs",
     "somebody_waits_for_the_relay",
-    "told",
     "waiting_for_the_relay",
 ]
 
@@ -140,8 +140,14 @@ def lag_seconds(*, now: datetime) -> float:
     """Return how long the oldest event has been waiting for the relay; 0 when none is."""
     # In the order of the index of what waits, `>=` and not `=`: otherwise the planner, whose statistics may be those of
     # a burst that is over, walks through all there ever was, by position, to find one that waits.
-    waiting = Event.objects.filter(log_position=None).order_by("bulk", "position").values_list("occurred_at", flat=True)
-    oldest = [moment for moment in (waiting.first(), waiting.filter(bulk__gte=True).first()) if moment is not None]
+    waiting = (
+        Event.objects.filter(log_position=None)
+        .order_by("low_priority", "position")
+        .values_list("occurred_at", flat=True)
+    )
+    oldest = [
+        moment for moment in (waiting.first(), waiting.filter(low_priority__gte=True).first()) if moment is not None
+    ]
     return max([0.0, *((now - moment).total_seconds() for moment in oldest)])
 
 
@@ -177,7 +183,11 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
 
 def somebody_waits_for_the_relay() -> bool:
     """Say whether the relay has yet to take an event that is not of the bulk; one look into an index."""
-    waiting = Event.objects.filter(log_position=None).order_by("bulk", "position").values_list("bulk", flat=True)
+    waiting = (
+        Event.objects.filter(log_position=None)
+        .order_by("low_priority", "position")
+        .values_list("low_priority", flat=True)
+    )
     return waiting.first() is False
 
 
@@ -218,7 +228,7 @@ def choreographed(subscriptions: Collection[str], keys: Collection[str]) -> dict
     return found | dict.fromkeys(to_come.values_list("key", flat=True), True)
 
 
-def told(keys: Collection[str], event: type[E]) -> dict[str, E]:
+def latest_events(keys: Collection[str], event: type[E]) -> dict[str, E]:
     """Return the newest event of a type that each of these keys has, as today's code reads it; one statement."""
     newest = Event.objects.filter(key__in=keys, type=event.type).order_by("key", "-position").distinct("key")
     found = newest.values_list("key", "data", "version")

@@ -172,10 +172,10 @@ def _owe_again(subscription: Subscription, lines: QuerySet[Event], asked_at: dat
     ).update(
         status=DeliveryStatus.PENDING,
         replays=F("replays") + 1,
-        bulk=True,
+        low_priority=True,
         attempts=0,
-        lost=0,
-        resent=0,
+        lost_tries=0,
+        resends=0,
         due_at=due_at,
         retry_at=None,
         started_at=None,
@@ -184,7 +184,7 @@ def _owe_again(subscription: Subscription, lines: QuerySet[Event], asked_at: dat
     missing = insert_for_each(
         "unnest(%s::bigint[], %s::text[]) AS new (event, key)",
         [array(position for position, _ in events), array(key for _, key in events)],
-        [Delivery(subscription=subscription.name, bulk=True, due_at=due_at)],
+        [Delivery(subscription=subscription.name, low_priority=True, due_at=due_at)],
         {"event_id": "new.event", "key": "new.key"},
     )
     return again + len(missing)

@@ -65,7 +65,7 @@ def _faults(run: Run, rows: Sequence[StepRun]) -> Iterator[str]:
 
 def _faults_of_plan(run: Run, rows: Sequence[StepRun], saga: Saga) -> Iterator[str]:  # type: ignore[type-arg]
     planned = [row for row in rows if row.action == StepRun.Action.RUN]
-    steps = {step.name: step for step in (*saga.steps, *saga.undone)}
+    steps = {step.name: step for step in (*saga.steps, *saga.after_undo)}
     yield from _changed_order([row.step for row in planned], list(steps))
     for row in planned:
         step = steps.get(row.step)

@@ -40,7 +40,7 @@ def check_definitions(**_: Any) -> list[CheckMessage]:
 
 def _steps() -> Iterator[tuple[str, Step]]:
     for saga in registry.sagas():
-        for step in (*saga.steps, *saga.undone):
+        for step in (*saga.steps, *saga.after_undo):
             yield f"step {step.name!r} of saga {saga.name}", step
 
 

@@ -16,7 +16,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce
 
 from ..core import registry
-from ..core.registry import Named
+from ..core.registry import KeyLabel
 from ..core.statuses import OPEN_RUNS, DeliveryStatus, RunStatus
 from ..models import Attempt, Delivery, Follower, Run, StepRun
 from . import interventions
@@ -118,7 +118,7 @@ class Facts:
     tries: int
     since: datetime
     key: str
-    named: Named | None
+    named: KeyLabel | None
     seen: str
     actions: tuple[Action, ...]
 
@@ -214,7 +214,7 @@ def _last_tries(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> _Tries:
 
 
 def _of(
-    subject: Subject, here: Mapping[UUID, StepRun], last: _Tries, names: Mapping[str, Named], now: datetime
+    subject: Subject, here: Mapping[UUID, StepRun], last: _Tries, names: Mapping[str, KeyLabel], now: datetime
 ) -> Facts:
     if isinstance(subject, Run):
         return _of_run(subject, here.get(subject.pk), last, names.get(subject.key), now)
@@ -223,7 +223,7 @@ def _of(
     return _of_follower(subject, now)
 
 
-def _of_run(run: Run, row: StepRun | None, last: _Tries, named: Named | None, now: datetime) -> Facts:
+def _of_run(run: Run, row: StepRun | None, last: _Tries, named: KeyLabel | None, now: datetime) -> Facts:
     failed = None if row is None else last.get((row.pk, None))
     said = {"kind": failed.kind, "error": failed.error, "message": failed.message} if failed is not None else {}
     why = run.attention or run.failure or said
@@ -245,7 +245,7 @@ def _of_run(run: Run, row: StepRun | None, last: _Tries, named: Named | None, no
     )
 
 
-def _of_delivery(delivery: Delivery, failed: Attempt | None, named: Named | None, now: datetime) -> Facts:
+def _of_delivery(delivery: Delivery, failed: Attempt | None, named: KeyLabel | None, now: datetime) -> Facts:
     error, _, message = delivery.error.partition(": ")
     return Facts(
         kind="delivery",

@@ -17,7 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..core import registry
 from ..core.errors import OutcomeUnknown, Rejected, Retryable
-from ..core.saga import Action, Call, ManyAction, Result, Saga, Step
+from ..core.saga import Call, ManyAction, Result, Saga, Step, StepFunction
 from ..core.subscription import Received, Start, Subscription, starts
 from .broker import Body, Broker, Killed, Message
 from .clock import Clock
@@ -309,11 +309,11 @@ def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
     return replace(
         saga,
         steps=tuple(with_actions(step) for step in saga.steps),
-        undone=tuple(with_actions(step) for step in saga.undone),
+        after_undo=tuple(with_actions(step) for step in saga.after_undo),
     )
 
 
-def _watched_action(step: Step, kind: str, action: Action, watch: Callable[[], Watch]) -> Action:
+def _watched_action(step: Step, kind: str, action: StepFunction, watch: Callable[[], Watch]) -> StepFunction:
     @functools.wraps(action)
     def act(call: Call[Any]) -> Result:
         acted = Acted(kind=kind, name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside)

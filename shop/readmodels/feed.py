@@ -117,7 +117,7 @@ def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> En
 
 def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
     """Return the entries of events, each with the customer whose it is."""
-    placed = queries.told([each.key for each in events], OrderPlaced)
+    placed = queries.latest_events([each.key for each in events], OrderPlaced)
     return [
         (order.customer_email.lower(), _entry(each.key, order.number, *_said(each.event), each.occurred_at))
         for each in events

@@ -25,7 +25,7 @@ _ADD = f"""
 
 def apply(events: Sequence[Recorded]) -> None:
     """Add up what these events confirm: two statements, however many they are."""
-    placed = queries.told([each.key for each in events], OrderPlaced)
+    placed = queries.latest_events([each.key for each in events], OrderPlaced)
     sold: dict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     names: dict[str, str] = {}
     for each in events:

@@ -9,7 +9,7 @@ from django.db import connection
 
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from sagas.core import registry
-from sagas.core.subscription import Begin, Received, Subscription
+from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.db.rows import array
 from sagas.messaging import tasks
 
@@ -39,7 +39,7 @@ ANALYTICS = Subscription(
     queue="sagas",
     react=note,
     many=note_many,
-    begin=Begin.BEGINNING,
+    start_at=StartAt.BEGINNING,
 )
 
 registry.register([ANALYTICS])

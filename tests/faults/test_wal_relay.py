@@ -180,7 +180,7 @@ def test_an_import_in_one_transaction_and_an_order_by_hand_all_become_runs(
         payment_method="tok_visa",
         lines=[orders.LineRequest(sku="MUG", quantity=1)],
     )
-    with transaction.atomic(), caused_by(Cause(correlation_id=new_id(), bulk=True)):
+    with transaction.atomic(), caused_by(Cause(correlation_id=new_id(), low_priority=True)):
         for _ in range(8):
             orders.place_many([request] * 500, now=timezone.now())
     by_hand = place()

@@ -12,10 +12,10 @@ from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
 from sagas.books import engine_checks
-from sagas.core.books import Look
+from sagas.core.books import Scope
 from sagas.engine.deliveries import sweep_deliveries
-from sagas.engine.sweep import sweep
-from sagas.log.relay import relay
+from sagas.engine.sweep import sweep_runs
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.operations import interventions, queries, replays
 from tests.plans import explained
@@ -44,12 +44,12 @@ def _open_some(due_at: datetime) -> None:
     for row in runs:
         row.status, row.due_at, row.deadline_at, row.finished_at = "running", due_at, due_at, None
     for row in runs[: OPEN // 10]:
-        row.status = "needs_attention"
+        row.status, row.resumes_as, row.stopped_at = "needs_attention", "running", due_at
     for delivery in owed:
         delivery.status, delivery.due_at = "pending", due_at
     for delivery in owed[: OPEN // 10]:
         delivery.status, delivery.due_at = "parked", None
-    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at"))
+    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at"))
     Intervention.objects.bulk_create(
         Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
@@ -60,15 +60,15 @@ def _open_some(due_at: datetime) -> None:
 
 def check(name: str) -> None:
     (made,) = [check for check in engine_checks.CHECKS if check.name == name]
-    assert list(made.look(Look(keys=(), now=timezone.now()))) == []
+    assert list(made.look(Scope(keys=(), now=timezone.now()))) == []
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "relay": (
-        lambda: relay(now=timezone.now(), limit=500),
+        lambda: relay_events(now=timezone.now(), limit=500),
         {"sagas_event_to_number", "sagas_event_one_per_log_position"},
     ),
-    "sweep": (lambda: sweep(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
+    "sweep": (lambda: sweep_runs(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
     "sweep of deliveries": (
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
@@ -106,10 +106,10 @@ def test_statistics_taken_in_a_burst_lead_nobody_through_the_whole_log(question:
 
 def test_the_relay_of_a_burst_beside_orders_by_hand_reads_no_whole_table() -> None:
     waiting = Event.objects.filter(position__in=Event.objects.order_by("-position").values("position")[:400])
-    waiting.update(log_position=None, bulk=True)
-    Event.objects.filter(pk=Event.objects.order_by("-position")[0].pk).update(bulk=False)
+    waiting.update(log_position=None, low_priority=True)
+    Event.objects.filter(pk=Event.objects.order_by("-position")[0].pk).update(low_priority=False)
     with explained() as plans:
-        assert relay(now=timezone.now(), limit=500).events
+        assert relay_events(now=timezone.now(), limit=500).events
     assert any("GROUP BY key" in sql for sql, _ in plans.explained)
     assert plans.read_whole == []
 

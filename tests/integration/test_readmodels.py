@@ -21,7 +21,7 @@ from sagas.core import registry
 from sagas.core.read_model import ReadModel
 from sagas.log import followers, read_models
 from sagas.log.read_models import follow
-from sagas.log.relay import relay
+from sagas.log.relay import relay_events
 from sagas.models import Event, Follower
 from sagas.operations import queries
 from sagas.testing import MovableClock, drive
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("longest_pauses")
 def redis(transactional_db: None) -> "Iterator[Redis]":
     with broker() as redis:
         redis.flushdb()
-        followers.begin(now=timezone.now())
+        followers.create_missing(now=timezone.now())
         yield redis
         redis.flushdb()
 
@@ -287,7 +287,7 @@ def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> Non
 
 
 def test_who_reads_for_long_is_not_waited_for(history: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_models, "_MOST_SECONDS_FOR_READERS", 1)
+    monkeypatch.setattr(read_models, "_MAX_SECONDS_FOR_READERS", 1)
     take_in()
     reader = connection.copy()
     try:
@@ -364,7 +364,7 @@ def test_events_that_come_twice_are_one_entry(place: Place) -> None:
 def test_a_feed_keeps_its_newest_entries(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "LENGTH", 3)
     placed = [place() for _ in range(3)]
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     drive()
     take_in()
     kept, _ = feed._kept("ada@example.com", 20)

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from inventory import services as inventory
 from notifications import services as notifications
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from notifications.models import Notification
 from orders import services as orders
 from orders.models import Order
@@ -171,8 +171,8 @@ class Services(RuleBasedStateMachine):
                 orders.cancel(order_id=order.id, reason="Ordered twice.", now=self.now)
 
     @precondition(lambda self: self.orders)
-    @rule(which=WHICH, kind=st.sampled_from(list(Kind)))
-    def tell(self, which: int, kind: Kind) -> None:
+    @rule(which=WHICH, kind=st.sampled_from(list(NotificationKind)))
+    def tell(self, which: int, kind: NotificationKind) -> None:
         with self.on(self.orders[which % len(self.orders)]) as order:
             context = {"number": order.number, "name": "Ada", "total": "£1", "lines": [], "reason": "Sold out."}
             notifications.queue(order_id=order.id, kind=kind, recipient=EMAIL, context=context, now=self.now)

@@ -195,7 +195,7 @@ class World:
         if run.status == RunStatus.COMPLETED:
             assert paid == "charged", f"completed and {paid or 'not paid'} {self.picture()}"
             assert set(status.values()) == {StepStatus.DONE}
-        elif run.status == RunStatus.COMPENSATED:
+        elif run.status == RunStatus.UNDONE:
             assert paid in ("", "refunded", "spent"), f"undone and {paid} {self.picture()}"
             assert status["send"] in (StepStatus.FAILED, StepStatus.SKIPPED)
             assert status["say-sorry"] == StepStatus.DONE
@@ -249,7 +249,7 @@ class World:
                 Pivot("send", queue="sagas", run=self._effect("send"), retry=RETRY),
                 self._inside("tell"),
             ),
-            undone=(self._inside("say-sorry"),),
+            after_undo=(self._inside("say-sorry"),),
         )
 
     def _inside(self, name: str, *, undo: str = "") -> Step:

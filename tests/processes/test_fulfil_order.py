@@ -95,7 +95,7 @@ def test_a_declined_card_releases_the_stock(place: Place) -> None:
     assert stock("MUG") == (100, 0)
     assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
     assert told(order) == ["order_rejected"]
-    assert Run.objects.get(key=order.id).status == "compensated"
+    assert Run.objects.get(key=order.id).status == "undone"
 
 
 def test_a_flaky_provider_is_tried_again_later_and_charged_once(place: Place) -> None:

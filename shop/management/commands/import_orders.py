@@ -64,7 +64,7 @@ class Command(BaseCommand):
         done = _Done()
         # An import is one cause: all it leads to shares a correlation id, and yields to orders placed by hand.
         with (
-            caused_by(Cause(correlation_id=new_id(), bulk=True)),
+            caused_by(Cause(correlation_id=new_id(), low_priority=True)),
             progress("Placing", file.size, self.stdout.write) as show,
         ):
             for invoices, rejects in placing.batches(file):

@@ -185,7 +185,7 @@ def webhook(receiver: LocalReceiver, name: str = "erp", **more: Any) -> receiver
 def follow(subscription: Subscription, clock: MovableClock) -> None:
     """Wire it, to the tests' event."""
     registry.register([replace(subscription, event=Told)])
-    followers.begin(now=clock())
+    followers.create_missing(now=clock())
 
 
 @pytest.fixture

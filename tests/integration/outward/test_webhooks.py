@@ -13,7 +13,7 @@ from sagas.core import registry
 from sagas.core.retry import Retry
 from sagas.engine.deliveries import deliver
 from sagas.log import cloudevents
-from sagas.log.relay import relay
+from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event, Follower
 from sagas.operations import queries
 from sagas.operations.interventions import Action, ask, work
@@ -108,7 +108,7 @@ def test_many_share_a_connection_and_come_in_order_of_their_key(
 def test_a_doubled_delivery_carries_the_same_id(erp: LocalReceiver, tell: Tell, clock: MovableClock) -> None:
     """The worker died between the answer and its note of it."""
     tell("k", 1)
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     (pk,) = Delivery.objects.filter(subscription=ERP).values_list("pk", flat=True)
     deliver(delivery_ids=[pk], clock=clock)
     Delivery.objects.filter(pk=pk).update(status="running", due_at=clock(), finished_at=None)
@@ -297,7 +297,7 @@ def test_a_receiver_that_is_away_for_an_hour_gets_all_once_in_order_and_nobody_e
 def test_one_that_is_away_for_long_falls_behind_in_the_log_instead_of_piling_up_deliveries(
     erp: LocalReceiver, neighbour: Inside, tell: Tell, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    object.__setattr__(registry.subscription(ERP), "most_owed", 10)
+    object.__setattr__(registry.subscription(ERP), "max_open_deliveries", 10)
     erp.leave()
     for number in range(60):
         tell(f"k{number % 3}", number)

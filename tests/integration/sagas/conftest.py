@@ -91,7 +91,7 @@ def saga(script: Script, transactional_db: None, monkeypatch: pytest.MonkeyPatch
             Pivot("pivot", queue="sagas", run=script.step("pivot"), retry=twice),
             Step("last", queue="sagas", run=script.step("last"), retry=twice),
         ),
-        undone=(Step("say-sorry", queue="sagas", run=script.step("say-sorry"), retry=twice),),
+        after_undo=(Step("say-sorry", queue="sagas", run=script.step("say-sorry"), retry=twice),),
     )  # fmt: skip
     monkeypatch.setattr(registry, "_sagas", {})
     monkeypatch.setattr(registry, "_subscriptions", {})

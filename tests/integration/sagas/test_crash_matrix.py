@@ -88,7 +88,7 @@ def saga_of(bank: Bank, *, give_back: Callable[[Call[Asked]], Result]) -> Saga[A
             Pivot("send", queue="sagas", run=prepare, retry=often),
             Step("tell", queue="sagas", run=prepare, retry=often),
         ),
-        undone=(Step("say-sorry", queue="sagas", run=clear_up, retry=often),),
+        after_undo=(Step("say-sorry", queue="sagas", run=clear_up, retry=often),),
     )  # fmt: skip
 
 
@@ -213,8 +213,8 @@ MUTATIONS: dict[str, Mutate] = {
         undo,
         "start_undo",
         "epoch=epoch, failure__isnull=False)\n"
-        "        return turn_back([run for run in failed if run.status == RunStatus.RUNNING], now=now)",
-        "failure__isnull=False)\n        return turn_back(list(failed), now=now)",
+        "        return undo_runs([run for run in failed if run.status == RunStatus.RUNNING], now=now)",
+        "failure__isnull=False)\n        return undo_runs(list(failed), now=now)",
     ),
     "a step is marked as done before its effect": changed(
         steps,

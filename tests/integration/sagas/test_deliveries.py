@@ -11,7 +11,7 @@ from sagas.core.saga import Failure
 from sagas.core.subscription import Received, Subscription
 from sagas.engine.deliveries import deliver
 from sagas.log import outbox
-from sagas.log.relay import relay
+from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event
 from sagas.testing import MovableClock, drive, run_delivery
 
@@ -23,7 +23,7 @@ Tell = Callable[[str, int], Event]
 def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock: MovableClock) -> None:
     for number in (1, 2, 3):
         tell("k", number)
-    owed = [pk for wake_up in relay(now=clock(), limit=10).deliveries for pk in wake_up.delivery_ids]
+    owed = [pk for wake_up in relay_events(now=clock(), limit=10).deliveries for pk in wake_up.delivery_ids]
     for pk in reversed(owed):
         deliver(delivery_ids=[pk], clock=clock)
     assert script.did == ["told k 1"]
@@ -36,7 +36,7 @@ def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock
 def test_the_next_in_line_is_woken_when_the_first_is_done(tell: Tell, script: Script, clock: MovableClock) -> None:
     tell("k", 1)
     tell("k", 2)
-    ((first, second),) = (wake_up.delivery_ids for wake_up in relay(now=clock(), limit=10).deliveries)
+    ((first, second),) = (wake_up.delivery_ids for wake_up in relay_events(now=clock(), limit=10).deliveries)
     assert deliver(delivery_ids=[second], clock=clock) == []
     (woken,) = deliver(delivery_ids=[first], clock=clock)
     assert woken.delivery_ids == (second,)
@@ -93,7 +93,7 @@ def test_a_parked_delivery_is_sent_again_by_hand_and_the_line_moves(
 
 def test_a_doubled_delivery_message_finds_nothing_to_do(tell: Tell, script: Script, clock: MovableClock) -> None:
     tell("k", 1)
-    (wake_up,) = relay(now=clock(), limit=10).deliveries
+    (wake_up,) = relay_events(now=clock(), limit=10).deliveries
     for _ in range(3):
         run_delivery(wake_up, now=clock)
     assert script.did == ["told k 1"]
@@ -106,7 +106,7 @@ def with_follow_up(react: Callable[..., None], gave_up: Callable[..., None], *, 
     registry.register(
         [
             Subscription(
-                "tries", event=Told, queue="sagas", react=react, gave_up=gave_up, outside=outside,
+                "tries", event=Told, queue="sagas", react=react, on_give_up=gave_up, outside=outside,
                 retry=Retry(attempts=2, base_seconds=10, cap_seconds=10),
             )
         ]

@@ -158,4 +158,4 @@ def test_a_run_whose_step_always_hangs_ends(ask: Ask, saga: Saga[Asked], clock: 
         drive(now=clock)
         clock.move(minutes=1)
     assert (Run.objects.get().failure or {})["error"] == "TryTimedOut"
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from sagas.core import registry
 from sagas.core.ids import new_id
 from sagas.core.retry import Retry
-from sagas.core.subscription import Begin, Received, Subscription
+from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.log import followers
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
@@ -49,12 +49,16 @@ def far(saga: object, clock: MovableClock) -> Far:
     return far
 
 
-def subscribe(far: Far, clock: MovableClock, name: str = "far", begin: Begin = Begin.NOW) -> None:
+def subscribe(far: Far, clock: MovableClock, name: str = "far", start_at: StartAt = StartAt.NOW) -> None:
     once = Retry(attempts=1)
     registry.register(
-        [Subscription(name, event=Told, queue="sagas", react=far.react, outside=True, begin=begin, retry=once)]
+        [
+            Subscription(
+                name, event=Told, queue="sagas", react=far.react, outside=True, start_at=StartAt.BEGINNING, retry=once
+            )
+        ]
     )
-    followers.begin(now=clock())
+    followers.create_missing(now=clock())
 
 
 def ask(clock: MovableClock, since: datetime, until: datetime | None = None, name: str = "far") -> Intervention:
@@ -105,7 +109,7 @@ def test_a_range_is_made_again_in_order_and_by_nobody_else(
     assert (asked.outcome, asked.by, asked.reason, asked.step) == (
         "7 of 7 events are owed once more.", "ada", "they lost a day", "far",
     )  # fmt: skip
-    assert set(Delivery.objects.filter(subscription="far").values_list("replays", "bulk", "status")) == {
+    assert set(Delivery.objects.filter(subscription="far").values_list("replays", "low_priority", "status")) == {
         (0, False, "done"),
         (1, True, "done"),
     }

@@ -10,7 +10,7 @@ from sagas.core.events import Data
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
 from sagas.core.subscription import Received, Subscription, starts
 from sagas.log import outbox
-from sagas.log.relay import relay
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 
@@ -70,7 +70,7 @@ def test_events_of_an_older_version_are_lifted_for_whoever_reads_them(seen: list
 def test_a_run_under_way_is_carried_on_by_code_of_a_newer_version(seen: list[str], clock: MovableClock) -> None:
     emit(Asked(name="k"), clock)
     with registry.only(wired(seen, asked=Asked, told=Told)):
-        relay(now=clock(), limit=10)
+        relay_events(now=clock(), limit=10)
     clock.move(minutes=10)
     with registry.only(wired(seen, asked=AskedInColour, told=ToldInColour)):
         drive(now=clock)

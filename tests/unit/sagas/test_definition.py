@@ -21,7 +21,7 @@ def undo_it(call: Call[Any]) -> Result:
 
 
 def saga(*steps: Step, undone: tuple[Step, ...] = ()) -> Saga[Asked]:
-    return Saga("test", input=Asked, steps=steps, undone=undone)
+    return Saga("test", input=Asked, steps=steps, after_undo=undone)
 
 
 A = Step("a", queue="q", run=do, undo=undo_it)

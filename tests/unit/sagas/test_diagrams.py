@@ -41,7 +41,7 @@ SORRY = Step("say-sorry", queue="mail", run=do)
 
 
 def lines(*steps: Step, undone: tuple[Step, ...] = ()) -> list[str]:
-    return diagrams.sequence(Saga("test", input=Asked, steps=steps, undone=undone)).splitlines()
+    return diagrams.sequence(Saga("test", input=Asked, steps=steps, after_undo=undone)).splitlines()
 
 
 def test_a_saga_is_drawn_forward_and_back() -> None:
@@ -65,7 +65,7 @@ def test_a_saga_is_drawn_forward_and_back() -> None:
         "    engine->>bank: undo-pay",
         "    engine->>stock: give-back",
         "    engine->>mail: say-sorry",
-        "    Note over engine: compensated",
+        "    Note over engine: undone",
         "    end",
     ]
 
