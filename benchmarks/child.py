@@ -77,10 +77,10 @@ def _relay_all(_: Orders) -> None:
 
     from sagas.db import clock
     from sagas.log.relay import relay_events
-    from sagas.messaging import tasks
+    from sagas.messaging.publish import send
 
     while (relayed := relay_events(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)).events:
-        tasks.send(relayed.wake_ups, relayed.deliveries)
+        send(relayed.wake_ups, relayed.deliveries)
 
 
 def _place(seed: str) -> dict[str, Any]:

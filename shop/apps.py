@@ -9,7 +9,6 @@ class ShopConfig(AppConfig):
 
     def ready(self) -> None:
         from sagas.core import registry
-        from sagas.messaging import tasks
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
         from .changes import AUDITED, ON_CHANGE
@@ -29,4 +28,3 @@ class ShopConfig(AppConfig):
             on_change=ON_CHANGE,
             key_names=KEY_NAMES,
         )
-        tasks.register_tasks()

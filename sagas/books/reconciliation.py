@@ -17,6 +17,8 @@ from django.db.models import Q
 
 from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
+from ..db import locks
+from ..db.read import one_moment
 from ..engine.tries import message_of, storable_result
 from ..models import Event, Finding, Reconciliation
 
@@ -24,8 +26,6 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Name of the lock that one reconciler at a time holds ("reco" in ASCII).
-_LOCK = 0x7265636F
 #: Most events one turn takes in; an order has about eight.
 _EVENTS = 4000
 #: Positions are given out before they are committed, and commit in any order: so many are looked at once more, which
@@ -111,12 +111,9 @@ def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime
 @contextmanager
 def _snapshot() -> Iterator[bool]:
     """Open a transaction that sees one moment and writes nothing; say whether no other reconciler has one."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    with one_moment(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = '{_MAX_SECONDS_PER_STATEMENT}s'")
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        (locked,) = cursor.fetchone() or (False,)
-        yield bool(locked)
+        yield locks.take_if_free(locks.Lock.RECONCILIATION)
 
 
 def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:

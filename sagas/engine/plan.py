@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
-from django.conf import settings
 
+from ..conf import conf
 from ..core import registry
 from ..core.errors import DefinitionError
 from ..core.events import DomainEvent
@@ -67,7 +67,7 @@ def resend_after(resends: int) -> timedelta:
 
     A queue nobody serves for a while therefore does not fill with copies.
     """
-    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resends, MAX_RESENDS)))
+    return timedelta(seconds=min(600.0, conf.RESEND_AFTER_SECONDS * 2 ** min(resends, MAX_RESENDS)))
 
 
 def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
@@ -84,22 +84,28 @@ def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
 
 def lease_of(work: Step | Subscription) -> timedelta:
     """Return how long one try of an outside call may take before somebody else looks after it."""
-    return timedelta(seconds=settings.SAGAS_LEASE_SECONDS) if work.lease is None else work.lease
+    return timedelta(seconds=conf.LEASE_SECONDS) if work.lease is None else work.lease
 
 
 def limit_of(work: Step | Subscription, policy: Retry) -> float:
     """Return how many seconds one try may take: never longer than the lease of a call outside, which would be void."""
-    limit = settings.SAGAS_TRY_SECONDS if policy.try_seconds is None else policy.try_seconds
+    limit = conf.TRY_SECONDS if policy.try_seconds is None else policy.try_seconds
     return min(limit, lease_of(work).total_seconds()) if work.outside else float(limit)
 
 
-def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[StepRun]]:
+def plan(
+    saga: Saga[Any], event: Event, *, now: datetime, left_out: Sequence[bool] | None = None
+) -> tuple[Run, list[StepRun]]:
     """Return the rows of a new run, not yet saved.
+
+    Args:
+        left_out: what `skipped` says of the event's data; read from it if not given.
 
     Raises:
         pydantic.ValidationError: the event's data is not readable.
     """
-    order = saga.input.read(event.data, version=event.version)
+    if left_out is None:
+        left_out = skipped(saga, saga.input.read(event.data, version=event.version))
     run = Run(
         saga=saga.name,
         definition_hash=saga.definition_hash,
@@ -116,7 +122,7 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
         started_at=now,
     )
     rows = [_row(run, place, step) for place, step in enumerate(saga.steps)]
-    for row, is_skipped in zip(rows, skipped(saga, order), strict=True):
+    for row, is_skipped in zip(rows, left_out, strict=True):
         if is_skipped:
             row.status = StepStatus.SKIPPED
     path = [row for row in rows if row.status == StepStatus.PENDING]
@@ -190,7 +196,7 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = Fal
 
 def portions(ids: Sequence[T], *, single: bool = False) -> Iterator[Sequence[T]]:
     """Yield `ids` in portions that share a message: `SAGAS_BATCH_SIZE` at most, or one each."""
-    size = 1 if single else settings.SAGAS_BATCH_SIZE
+    size = 1 if single else conf.BATCH_SIZE
     for start in range(0, len(ids), size):
         yield ids[start : start + size]
 

@@ -218,9 +218,9 @@ _WHAT_CELERY_HEARS = """
 import django
 django.setup()
 from sagas.log import outbox
-from sagas.messaging import tasks
+from sagas.messaging.waker import waker
 from shop.celery import app
-print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
+print(sorted(app.conf.beat_schedule), outbox._wake_relay == waker.wake)
 """
 
 

@@ -416,7 +416,7 @@ def test_a_relay_at_its_turn_is_waited_for(
     emit(Asked(name="a"), clock)
     before = confirmed()
     with monkeypatch.context() as patch:
-        patch.setattr("sagas.log.relay.followers.lock_the_log", lambda **_: False)
+        patch.setattr("sagas.log.relay.locks.take_if_free", lambda _: False)
         for _ in range(3):
             caught_up.work()
         assert (in_the_log(), confirmed(), len(caught_up._told)) == ([], before, 1)
