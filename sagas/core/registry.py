@@ -13,13 +13,15 @@ The functions of this module ask the current registry. A test that wants another
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from .books import Check, Walk
 from .errors import DefinitionError, UnknownSagaError
 from .read_model import ReadModel
 from .saga import Saga
 from .subscription import Start, Subscription
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,42 +101,32 @@ class Registry:
 
         The relay serves subscriptions in the order in which they were registered.
 
+        Idempotent: what is registered already may come again (Django's `override_settings(INSTALLED_APPS=...)` calls
+            `ready` again).
+
         Raises:
-            DefinitionError: two of one kind share a name.
+            DefinitionError: something else of that kind has the name, or a subscription that of a read model.
         """
         for saga in more.get("sagas", ()):
-            self._add_saga(saga)
+            _add("saga", self.sagas, saga.name, saga)
         for subscription in subscriptions:
-            self._refuse_taken("subscription or read model", subscription.name, self.subscriptions, self.read_models)
-            self.subscriptions[subscription.name] = subscription
+            _refuse_taken("read model", self.read_models, subscription.name)
+            _add("subscription", self.subscriptions, subscription.name, subscription)
             if isinstance(subscription, Start):
-                self._add_saga(subscription.saga)
-        self.dormant.extend(more.get("dormant", ()))
+                _add("saga", self.sagas, subscription.saga.name, subscription.saga)
+        self.dormant.extend(one for one in more.get("dormant", ()) if one not in self.dormant)
         for model in more.get("read_models", ()):
-            self._refuse_taken("subscription or read model", model.name, self.read_models, self.subscriptions)
-            self.read_models[model.name] = model
+            _refuse_taken("subscription", self.subscriptions, model.name)
+            _add("read model", self.read_models, model.name, model)
         for check in more.get("checks", ()):
-            self._refuse_taken("check", check.name, self.checks)
-            self.checks[check.name] = check
+            _add("check", self.checks, check.name, check)
         for walk in more.get("walks", ()):
-            self._refuse_taken("walk", walk.name, self.walks)
-            self.walks[walk.name] = walk
+            _add("walk", self.walks, walk.name, walk)
         for table in more.get("audited", ()):
-            self._refuse_taken("audited table", table.table, self.audited)
-            self.audited[table.table] = table
+            _add("audited table", self.audited, table.table, table)
         for name, call in more.get("on_change", {}).items():
-            self._refuse_taken("call on change of a table", name, self.on_change)
-            self.on_change[name] = call
+            _add("call on change", self.on_change, name, call)
         self.key_names = more.get("key_names", self.key_names)
-
-    def _add_saga(self, saga: Saga[Any]) -> None:
-        if self.sagas.setdefault(saga.name, saga) is not saga:
-            raise DefinitionError(f"another saga called {saga.name!r} is registered already")
-
-    @staticmethod
-    def _refuse_taken(kind: str, name: str, *taken: Mapping[str, object]) -> None:
-        if any(name in names for names in taken):
-            raise DefinitionError(f"another {kind} called {name!r} is registered already")
 
     def rewired(self, subscriptions: Iterable[Subscription], *, sagas: Iterable[Saga[Any]] = ()) -> "Registry":
         """Return a registry with these subscriptions and sagas; everything else is as in this one.
@@ -162,6 +154,16 @@ class Registry:
             yield self
         finally:
             activate(former)
+
+
+def _add(kind: str, known: dict[str, T], name: str, thing: T) -> None:
+    if known.setdefault(name, thing) != thing:
+        raise DefinitionError(f"another {kind} called {name!r} is registered already")
+
+
+def _refuse_taken(kind: str, known: Mapping[str, object], name: str) -> None:
+    if name in known:
+        raise DefinitionError(f"a {kind} called {name!r} is registered already")
 
 
 _current = Registry()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
@@ -18,6 +19,7 @@ from ..engine.plan import lease_of
 def register_checks() -> None:
     """Have Django run the checks with its own."""
     register(check_settings, "sagas")
+    register(check_admin, "sagas")
     register(check_definitions, "sagas")
 
 
@@ -25,6 +27,14 @@ def check_settings(**_: Any) -> list[CheckMessage]:
     """Report every `SAGAS_*` setting that the engine cannot work with, or does not know."""
     hint = "The settings of the engine, with their defaults, stand in sagas/conf.py."
     return [Error(fault, hint=hint, id="sagas.E007") for fault in conf.faults()]
+
+
+def check_admin(**_: Any) -> list[CheckMessage]:
+    """Report an admin without unfold, which the engine's pages are made with."""
+    if not apps.is_installed("django.contrib.admin") or apps.is_installed("unfold"):
+        return []
+    hint = 'Install django-unfold, and put "unfold" in front of "django.contrib.admin" in INSTALLED_APPS.'
+    return [Error("The engine's pages in the admin need unfold.", hint=hint, id="sagas.E008")]
 
 
 def check_definitions(**_: Any) -> list[CheckMessage]:
@@ -116,10 +126,16 @@ def _limits() -> Iterator[str]:
 
 
 def _strangers() -> Iterator[str]:
-    """Only its own context, whose name is its queue's, can follow what becomes of an event without a contract."""
+    """Only its own context can follow what becomes of an event without a contract.
+
+    A context goes by the name of its queue; the context of a saga is that of all its steps.
+    """
     for subscription in registry.subscriptions():
+        queues = {subscription.queue}
+        if isinstance(subscription, Start):
+            queues = {step.queue for step in (*subscription.saga.steps, *subscription.saga.after_undo)}
         for event in subscription.events.values():
-            if not issubclass(event, IntegrationEvent) and subscription.queue != event.type.partition(".")[0]:
+            if not issubclass(event, IntegrationEvent) and queues != {event.type.partition(".")[0]}:
                 yield f"subscription {subscription.name!r} reacts to {event.type}, a domain event of another context"
 
 

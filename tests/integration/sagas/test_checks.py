@@ -61,7 +61,7 @@ def wrong(**parts: Any) -> Step:
     ("step", "fault"),
     [
         (wrong(undo=None), "step 'wrong' stands before the pivot and has no undo"),
-        (wrong(queue="nowhere"), "nobody serves the queue 'nowhere'"),
+        (wrong(queue="nowhere"), "CELERY_TASK_QUEUES has no queue 'nowhere'"),
         (wrong(retry=Retry(attempts=0)), "retry allows no try"),
         (wrong(undo_retry=Retry(attempts=0)), "undo_retry allows no try"),
         (wrong(retry=Retry(base_seconds=5, cap_seconds=1)), "the pauses of retry go from 5 to 1 s"),

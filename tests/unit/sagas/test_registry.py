@@ -84,19 +84,19 @@ def test_a_rewired_registry_differs_in_sagas_and_subscriptions_only() -> None:
         ({"sagas": [saga_of("trip")]}, "another saga called 'trip' is registered already"),
         (
             {"subscriptions": [reaction("tell")]},
-            "another subscription or read model called 'tell' is registered already",
+            "another subscription called 'tell' is registered already",
         ),
         (
             {"read_models": [ReadModel("tell", events=())]},
-            "another subscription or read model called 'tell' is registered already",
+            "a subscription called 'tell' is registered already",
         ),
         (
             {"subscriptions": [reaction("trips")]},
-            "another subscription or read model called 'trips' is registered already",
+            "a read model called 'trips' is registered already",
         ),
         ({"checks": [Check(name="c", look=lambda _: ())]}, "another check called 'c' is registered already"),
         ({"walks": [Walk(name="w", step=lambda *_: ((), ""))]}, "another walk called 'w' is registered already"),
-        ({"audited": [Audited(table="t")]}, "another audited table called 't' is registered already"),
+        ({"audited": [Audited(table="t", name="number")]}, "another audited table called 't' is registered already"),
     ],
 )
 def test_two_of_one_name_are_refused(more: dict[str, Any], message: str) -> None:
@@ -116,3 +116,11 @@ def test_a_saga_no_code_knows_is_named_with_those_that_are_known() -> None:
     with Registry(sagas=[saga_of("trip"), saga_of("flight")]).active(), pytest.raises(UnknownSagaError) as unknown:
         registry.saga("hotel")
     assert str(unknown.value) == "no saga is called 'hotel'; known: flight, trip"
+
+
+def test_what_is_registered_already_may_come_again() -> None:
+    saga, tell, check = saga_of("trip"), reaction("tell"), Check(name="c", look=lambda _: ())
+    known = Registry()
+    for _ in range(2):
+        known.register([starts(saga), tell], sagas=[saga], dormant=[tell], checks=[check], audited=[Audited(table="t")])
+    assert (list(known.sagas), list(known.subscriptions), known.dormant) == (["trip"], ["start-trip", "tell"], [tell])
