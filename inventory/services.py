@@ -115,7 +115,7 @@ def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
     Idempotent: by `key` + SKU.
     """
     with transaction.atomic():
-        held = [reservation for reservation in _held(order_id) if reservation.key in (key, "")]
+        held = [reservation for reservation in _held(order_id) if reservation.key == key]
         if held:
             quantities = {reservation.sku: reservation.quantity for reservation in held}
             _locked(quantities)
@@ -222,7 +222,7 @@ def _locked(skus: Iterable[str]) -> dict[str, StockItem]:
 
 
 def _repeat(order_id: UUID, held: list[Reservation], key: str) -> list[Reservation]:
-    if any(reservation.key not in (key, "") for reservation in held):
+    if any(reservation.key != key for reservation in held):
         raise ReservedAlready(order_id)
     if any(reservation.status == Reservation.Status.RELEASED for reservation in held):
         raise ReservationEnded(order_id)

@@ -173,7 +173,7 @@ def hold_credit(
             .filter(customer_email=customer_email.lower(), currency=currency)
             .first()
         )
-        holds = CreditHold.objects.filter(order_id=order_id).filter(Q(key__in=(key, "")) | Q(status="held"))
+        holds = CreditHold.objects.filter(order_id=order_id).filter(Q(key=key) | Q(status="held"))
         hold = holds.order_by("-pk").first()
         if hold is not None:
             return _repeat(hold, key)
@@ -257,7 +257,7 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
     with transaction.atomic():
         hold = (
             CreditHold.objects.select_for_update(of=("self",))
-            .filter(order_id=order_id, key__in=(key, ""), status=CreditHold.Status.HELD)
+            .filter(order_id=order_id, key=key, status=CreditHold.Status.HELD)
             .first()
         )
         if hold is None:
@@ -279,7 +279,7 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
 
 
 def _repeat(hold: CreditHold, key: str) -> CreditHold:
-    if hold.key not in (key, ""):
+    if hold.key != key:
         raise CreditHeldAlready(hold.order_id)
     if hold.status == CreditHold.Status.RELEASED:
         raise CreditHoldEnded(hold.order_id)

@@ -141,11 +141,6 @@ class Broker:
         """Repeat a message, as a broker that restores what was acknowledged too late."""
         return self.publish(message.body)
 
-    def hold_back(self, message: Message) -> None:
-        """Let a message wait behind all others."""
-        self.messages.remove(message)
-        self.messages.append(message)
-
     def work_off(self) -> None:
         """Give out what waits, oldest first, until nothing does."""
         while waiting := self.waiting:

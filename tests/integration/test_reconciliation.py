@@ -169,7 +169,7 @@ def test_a_shelf_that_counts_wrong_is_found(confirmed: Order) -> None:
     assert found() == {("stock", "LAMP"): "The shelf of LAMP says 3 reserved; open reservations hold 0."}
     assert facts("stock", "LAMP") == {"sku": "LAMP", "reserved": 3, "held": 0}
     StockItem.objects.filter(sku="LAMP").update(reserved=0)
-    Reservation.objects.create(order_id=confirmed.id, sku="LAMP", quantity=2, reserved_at=timezone.now())
+    Reservation.objects.create(order_id=confirmed.id, key="by hand", sku="LAMP", quantity=2, reserved_at=timezone.now())
     turn()
     assert set(found()) == {("stock", "LAMP"), ("goods", str(confirmed.id))}
     assert facts("stock", "LAMP") == {"sku": "LAMP", "reserved": 0, "held": 2}
