@@ -1,4 +1,4 @@
-"""What the write-ahead log tells of watched tables becomes the audit trail, and calls those who want to know."""
+"""Changes of tables, as the write-ahead log tells them, become the audit trail and call what depends on a table."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,7 +37,7 @@ class Watcher:
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        #: Whom to call. All of them at first: nobody knows what happened before we came.
+        #: Tables whose call is due. All of them at first: what happened before this process is unknown.
         self._to_call = set(registry.on_change())
         #: Of a transaction that comes in several portions: the events so far.
         self._events: list[str] = []

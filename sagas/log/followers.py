@@ -1,4 +1,4 @@
-"""Who follows the event log, and how far each has come: subscriptions are owed it, up to their position."""
+"""The followers of the event log, and their positions. A subscription is owed the log up to its position."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""Snapshots: what a subject had become at some event, so that those before it need not be read again.
+"""Snapshots: the state of a subject at some event, so that the events before it need not be read again.
 
 A snapshot is a cache of its events: it may be deleted at any time, and one of another fingerprint of its fold is as
 good as none. It pays for a subject of many events whose state stays small (docs/event-sourcing.md); an order has eight.
@@ -68,7 +68,7 @@ def take(fold: Fold[AnyState], *, aggregate: str, subject: str, now: datetime, e
     """Keep what a subject has become, if so many events came since that was last done; say whether it was.
 
     Transaction: needs none; the last statement writes.
-    Idempotent: by fold and subject; one that is behind what another has kept meanwhile is thrown away.
+    Idempotent: by fold and subject; a snapshot older than the stored one is not written.
 
     Raises:
         UnreadableEventError: a payload that today's code cannot read.
@@ -93,7 +93,7 @@ _KEEP = """
 
 
 def _kept(fold: Fold[AnyState], aggregate: str, subject: str) -> Reached[AnyState] | None:
-    """Return the snapshot of this fold as it is now; None if there is none, or none that can be read."""
+    """Return the stored snapshot of this version of the fold; None if there is none, or it cannot be read."""
     kept = (
         Snapshot.objects.filter(fold=fold.name, aggregate=aggregate, subject=subject, fingerprint=fold.fingerprint)
         .values_list("state", "sequence")
