@@ -1,8 +1,8 @@
 """The reconciliation: in turns, compares what should be true with what is, and keeps a finding where they differ.
 
 It knows no context. Checks say what should be true; this module says which keys they look at, and writes what they
-find. A turn costs what has moved since the last one, the standing findings, and a slice of everything else; its cost does not
-grow with history.
+find. A turn costs what has moved since the last one, the standing findings, and a slice of everything else; its cost
+does not grow with history.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -30,8 +30,8 @@ class Run(models.Model):
     #: the version it was written in.
     input = models.JSONField()
     input_version = models.PositiveSmallIntegerField(default=1, db_default=1)
-    #: By name of the row (a step or an undo), what it returned: `{"capture-payment": {"payment_id": "01a2…"}}`. One that
-    #: returned nothing, was left out or has not finished has no entry. Later steps read it as `call.results`.
+    #: By name of the row (a step or an undo), what it returned: `{"capture-payment": {"payment_id": "01a2…"}}`. A row
+    #: that returned nothing, was left out or has not finished has no entry. Later steps read it as `call.results`.
     results = models.JSONField(default=dict)
     #: Why the run turned back, as `core.saga.Failure`: `{"step": its name, "kind": a FailureKind, "error": class of the
     #: exception, "message": its text}`. An empty `step` means the run as a whole, such as its deadline. None: nothing
