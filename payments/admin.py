@@ -9,7 +9,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from backoffice.inspect import EditAdmin, InspectAdmin, amount, labelled
+from sagas.db import clock
 
+from . import selectors
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
 
 
@@ -38,8 +40,8 @@ class CreditAccountAdmin(EditAdmin):
 
     list_display = ("customer_email", "limit", "held", "left")
     search_fields = ("customer_email__istartswith",)
-    fields = ("customer_email", "limit_minor", "currency", "held", "left")
-    readonly_fields = ("held", "left")
+    fields = ("customer_email", "limit_minor", "currency", "held", "left", "by_events")
+    readonly_fields = ("held", "left", "by_events")
 
     @admin.display(description="limit", ordering="limit_minor")
     def limit(self, account: CreditAccount) -> str:
@@ -53,11 +55,26 @@ class CreditAccountAdmin(EditAdmin):
     def left(self, account: CreditAccount) -> str:
         return "-" if not account.currency else amount(account.available_minor, account.currency)
 
+    @admin.display(description="by its events")
+    def by_events(self, account: CreditAccount) -> str:
+        if not account.currency:
+            return "-"
+        reached = selectors.account_by_events(account, now=clock.now())
+        held, orders = amount(reached.state.held_minor, account.currency), reached.state.orders
+        told = f"{held} held by {_counted(orders, 'order')}, after {_counted(reached.sequence, 'movement')}"
+        if reached.state.held_minor == account.held_minor:
+            return told
+        return f"{told}. The account says otherwise: it was changed by hand."
+
     def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
-        return ("held", "left") if obj is None else ("customer_email", "currency", "held", "left")
+        return self.readonly_fields if obj is None else ("customer_email", "currency", *self.readonly_fields)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"currency": settings.CURRENCY}
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what if count == 1 else f'{what}s'}"
 
 
 @admin.register(CreditHold)
