@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from backoffice.money import formatted
 from inventory.events import Held, ShipmentBooked, StockReserved
 from inventory.models import Parcel, Reservation, StockItem
 from notifications.events import Kind, NotificationQueued, NotificationSent
@@ -24,7 +25,6 @@ from payments.models import FakeCharge, Payment
 from sagas import clock, followers
 from sagas.events import DomainEvent
 from sagas.models import Delivery, Event, Run, StepRun
-from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
 
 #: Orders of one transaction.

@@ -9,6 +9,8 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q
 
+from backoffice.customers import identity
+from backoffice.money import currency_code
 from sagas import outbox
 from sagas.bulk import insert_all, update_all
 from sagas.errors import TransactionRefusedError
@@ -23,13 +25,8 @@ from .events import (
     PaymentRefunded,
     PaymentReleased,
 )
-from .gateway import Charge, ChargeOrder, Gateway
-from .gateways.fake import FakeGateway
+from .gateway import Charge, ChargeOrder, gateway
 from .models import CreditAccount, CreditHold, Payment
-
-
-def gateway() -> Gateway:
-    return FakeGateway()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +167,7 @@ def hold_credit(
         # First the lock, then the look: a second try at the same moment waits here and finds what the first one did.
         account = (
             CreditAccount.objects.select_for_update()
-            .filter(customer_email=customer_email.lower(), currency=currency)
+            .filter(customer_email=identity(customer_email), currency=currency)
             .first()
         )
         holds = CreditHold.objects.filter(order_id=order_id).filter(Q(key__in=(key, "")) | Q(status="held"))
@@ -210,7 +207,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
     Idempotent: by order; one that has or had credit already is left out.
     """
     with transaction.atomic():
-        emails = {request.customer_email.lower() for request in requests}
+        emails = {identity(request.customer_email) for request in requests}
         accounts = {
             (account.customer_email, account.currency): account
             for account in CreditAccount.objects.filter(customer_email__in=emails).order_by("pk").select_for_update()
@@ -222,7 +219,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
         )
         holds: dict[UUID, CreditHold] = {}
         for request in requests:
-            account = accounts.get((request.customer_email.lower(), request.currency))
+            account = accounts.get((identity(request.customer_email), request.currency))
             if account is None or request.order_id in known or account.available_minor < request.amount_minor:
                 continue
             account.held_minor += request.amount_minor
@@ -310,9 +307,13 @@ def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> Cred
     """Open a credit account.
 
     Idempotent: by `customer_email`; an account that stands is left as it is.
+
+    Raises:
+        UnknownCurrency: ISO 4217 does not list it.
     """
     account, _ = CreditAccount.objects.get_or_create(
-        customer_email=customer_email.lower(), defaults={"limit_minor": limit_minor, "currency": currency}
+        customer_email=identity(customer_email),
+        defaults={"limit_minor": limit_minor, "currency": currency_code(currency)},
     )
     return account
 

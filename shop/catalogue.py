@@ -4,10 +4,10 @@ from typing import Any
 
 from django.conf import settings
 
+from backoffice.money import formatted
 from orders import selectors as orders
 
 from .cache import Cached
-from .money import formatted
 
 CATALOGUE = Cached("catalogue", seconds=settings.CACHE_SECONDS)
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.urls import reverse
 
+from backoffice.customers import identity
 from orders import selectors as orders
 from sagas.registry import KeyNames, Named
 
@@ -18,6 +19,8 @@ def _named(keys: Collection[str]) -> dict[str, Named]:
 
 
 def _key_of(text: str) -> str | None:
+    if "@" in text:
+        return identity(text)
     order_id = orders.numbered(text.strip().upper())
     return None if order_id is None else str(order_id)
 

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from sagas.bulk import array
 
 from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
-from ..gateway import Charge, ChargeOrder
+from ..gateway import Charge, ChargeOrder, Method
 from ..models import FakeCharge
 
 WORKS = "tok_visa"
@@ -22,6 +22,7 @@ FLAKY = "tok_flaky"
 LOST_REPLY = "tok_lostReply"
 DOWN = "tok_down"
 
+_CODES = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
 _FAILURES_OF_FLAKY = 2
 
 
@@ -30,10 +31,16 @@ class FakeGateway:
     charges and loses the answer, `tok_down` never answers a charge.
     """  # noqa: D205
 
-    methods: tuple[str, ...] = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
+    methods: tuple[Method, ...] = (
+        Method(code=WORKS, name="Visa card", note="works"),
+        Method(code=DECLINED, name="Declined card", note="the bank says no"),
+        Method(code=FLAKY, name="Flaky card", note="fails twice, then works"),
+        Method(code=LOST_REPLY, name="Card with a lost reply", note="charged, but the answer gets lost"),
+        Method(code=DOWN, name="Card of a provider that is down", note="never answers"),
+    )
 
     def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
-        if method not in self.methods:
+        if method not in _CODES:
             raise UnknownPaymentMethod(method)
         with transaction.atomic():
             books = _books(key)
@@ -45,7 +52,7 @@ class FakeGateway:
         return _reply(books)
 
     def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge]:
-        orders = [order for order in orders if order.method in self.methods]
+        orders = [order for order in orders if order.method in _CODES]
         with connection.cursor() as cursor:
             cursor.execute(
                 """

@@ -100,6 +100,7 @@ def _request(invoice: Invoice, payment_method: str) -> orders.OrderRequest:
             for line in invoice.lines
         ],
         idempotency_key=f"{KEY_PREFIX}{invoice.number}",
+        currency=settings.CURRENCY,
     )
 
 

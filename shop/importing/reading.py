@@ -16,7 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Self
 
-from orders.services import MOST_MINOR, MOST_QUANTITY
+from django.conf import settings
+
+from backoffice.money import NotAnAmount, minor_units
+from orders.services import MOST_QUANTITY
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 #: Columns of the file of refused lines, in front of the original ones; left out when such a file is read again.
@@ -251,15 +254,14 @@ def _quantity(text: str) -> int:
 def _price(text: str) -> int:
     if not _NUMBER.fullmatch(text):
         raise _BadLine("price", f"UnitPrice {text[:100]!r} is not a number")
-    minor = Decimal(text) * 100
-    if minor <= 0:
+    price = Decimal(text)
+    if price <= 0:
         raise _BadLine("price not positive", f"UnitPrice {text} is not positive")
-    if minor != int(minor):
-        # Rounding would make the invoice's total another one.
-        raise _BadLine("price", f"UnitPrice {text} has more than two decimals")
-    if minor > MOST_MINOR:
-        raise _BadLine("price", f"UnitPrice {text} is too large")
-    return int(minor)
+    try:
+        # Not rounded: the invoice's total would be another one.
+        return minor_units(price, settings.CURRENCY)
+    except NotAnAmount as wrong:
+        raise _BadLine("price", f"UnitPrice {text}: {wrong}") from None
 
 
 def _customer(text: str) -> str:

@@ -8,17 +8,19 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import services as inventory
+from inventory.errors import OutOfStock
 from notifications import services as notifications
 from notifications.events import Kind
 from orders import services as orders
 from orders.events import OrderPlaced
+from payments import selectors as payments_books
 from payments import services as payments
 from payments.selectors import INVOICE
 from sagas.definition import Call, Failure, Pivot, Result, Saga, Step
 from sagas.errors import Kind as Failed
 from sagas.retry import PATIENT, Retry
-from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]
 OrderCalls = Sequence[OrderCall]
@@ -37,9 +39,14 @@ def pays_by_card(order: OrderPlaced) -> bool:
 
 def reserve_stock(call: OrderCall) -> Result:
     quantities = [(line.sku, line.quantity) for line in call.input.lines]
-    return _pieces(
-        inventory.reserve(order_id=call.input.order_id, quantities=quantities, key=call.idempotency_key, now=call.now)
-    )
+    names = {line.sku: line.name for line in call.input.lines}
+    try:
+        reserved = inventory.reserve(
+            order_id=call.input.order_id, quantities=quantities, key=call.idempotency_key, now=call.now
+        )
+    except OutOfStock as short:
+        raise short.called(names[short.sku]) from None
+    return _pieces(reserved)
 
 
 def reserve_stock_many(calls: OrderCalls) -> Results:
@@ -148,7 +155,24 @@ def reject_order(call: OrderCall) -> Result:
 
 def tell_customer(call: OrderCall) -> Result:
     kind = Kind.ORDER_CANCELLED if _was_called_off(call) else Kind.ORDER_REJECTED
-    return _tell(call, _message(call, kind, reason=reason_of(call.failure)))
+    return _tell(call, _message(call, kind, reason=reason_of(call.failure), **_given_back(call)))
+
+
+def _given_back(call: OrderCall) -> dict[str, str]:
+    """Return what became of the customer's money, for a message; empty if none was taken.
+
+    Money that was `kept` means that a person skipped the refund.
+    """
+    balances = payments_books.balances([call.input.order_id]).get(call.input.order_id, {})
+    amounts = {
+        "refunded": {currency: balance.refunded_minor for currency, balance in balances.items()},
+        "kept": {currency: balance.kept_minor for currency, balance in balances.items()},
+    }
+    return {
+        what: " and ".join(formatted(minor, currency) for currency, minor in by_currency.items())
+        for what, by_currency in amounts.items()
+        if any(by_currency.values())
+    }
 
 
 def _payment(call: OrderCall) -> payments.PaymentRequest:

@@ -7,12 +7,12 @@ step, try, failure or undo may leave behind, not even for a moment. Every commit
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from notifications.events import Kind
 from payments import selectors as payments
 from sagas.reconciliation import Breach, Check, Look
 from sagas.selectors import RunStatus
-from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
 
 from .books import Books, as_uuid, books

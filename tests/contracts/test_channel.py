@@ -73,12 +73,18 @@ def part(kind: str) -> str:
         (
             Kind.ORDER_REJECTED,
             "We could not take your order S100001",
-            ["Hello Ada Lovelace,", "S100001", "£45.00", "Your card was declined.", "Nothing was charged"],
+            ["Hello Ada Lovelace,", "S100001", "£45.00", "Your card was declined.", "You have not been charged."],
         ),
         (
             Kind.ORDER_CANCELLED,
             "Your order S100001 was cancelled",
-            ["Hello Ada Lovelace,", "S100001", "£45.00", "cancelled: Your card was declined.", "Nothing was charged"],
+            [
+                "Hello Ada Lovelace,",
+                "S100001",
+                "£45.00",
+                "cancelled: Your card was declined.",
+                "You have not been charged.",
+            ],
         ),
     ],
 )

@@ -69,7 +69,7 @@ def test_too_little_stock_rejects_before_anything_is_charged(place: Place) -> No
         ("reject-order", "done"),
         ("tell-customer", "done"),
     ]
-    assert decided(order) == ("rejected", "LAMP is out of stock: 101 wanted, 100 available.")
+    assert decided(order) == ("rejected", "Only 100 of Lamp (LAMP) are left, and you asked for 101.")
     assert stock("MUG") == (100, 0)
     assert stock("LAMP") == (100, 0)
     assert not Reservation.objects.exists()
@@ -154,8 +154,8 @@ def test_an_invoice_holds_credit_and_charges_no_card(place: Place) -> None:
 @pytest.mark.parametrize(
     ("limit_minor", "reason"),
     [
-        (1999, "The order of 20.00 GBP is over the credit that is left, 19.99 GBP."),
-        (None, "There is no credit account for this customer; pay by card instead."),
+        (1999, "The order costs £20.00, and your credit has £19.99 left."),
+        (None, "You have no credit account with us; please pay by card instead."),
     ],
 )
 def test_too_little_credit_releases_the_stock(place: Place, limit_minor: int | None, reason: str) -> None:
