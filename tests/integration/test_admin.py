@@ -182,7 +182,9 @@ def test_what_only_the_service_refuses_is_a_form_error_too(staff: Client) -> Non
 def test_the_page_learns_prices_and_what_is_left(staff: Client) -> None:
     mug = Product.objects.get(sku="MUG")
     answer = staff.get("/admin/orders/order/prices/", {"product": [str(mug.pk), "x", "9" * 30]}).json()
-    assert answer == {str(mug.pk): {"price_minor": 1000, "price": "£10.00", "currency": "GBP", "decimals": 2, "available": 100}}
+    assert answer == {
+        str(mug.pk): {"price_minor": 1000, "price": "£10.00", "currency": "GBP", "decimals": 2, "available": 100}
+    }
 
 
 def test_autocomplete_offers_only_what_can_be_ordered(staff: Client) -> None:

@@ -434,7 +434,7 @@ def test_a_limit_below_what_is_held_is_a_form_error(account: CreditAccount) -> N
     hold()
     account.refresh_from_db()
     account.limit_minor = 1999
-    with pytest.raises(ValidationError, match="£20.00 of it is held by open orders"):
+    with pytest.raises(ValidationError, match=r"£20\.00 of it is held by open orders"):
         account.full_clean()
 
 
