@@ -103,6 +103,27 @@ def test_every_kind_says_the_same_in_text_and_in_html(
         assert words in part("html")
 
 
+@pytest.mark.parametrize("kind", [Kind.ORDER_REJECTED, Kind.ORDER_CANCELLED])
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({}, "You have not been charged."),
+        (
+            {"refunded": "£45.00"},
+            "We have given back your payment of £45.00; your bank may need some days to show it.",
+        ),
+        ({"kept": "£45.00"}, "Please write to us about your payment of £45.00."),
+    ],
+)
+def test_a_customer_reads_what_became_of_the_money(
+    channel: Channel, kind: Kind, context: dict[str, str], said: str
+) -> None:
+    channel.send(notification(kind, **context))
+    assert said in part("plain")
+    assert said in part("html")
+    assert "Nothing was charged" not in part("plain")
+
+
 def test_there_is_a_message_for_every_kind(channel: Channel) -> None:
     for kind in Kind:
         channel.send(notification(kind))

@@ -77,6 +77,14 @@ def test_too_little_stock_rejects_before_anything_is_charged(place: Place) -> No
     assert told(order) == ["order_rejected"]
 
 
+def test_a_product_that_is_sold_out_is_called_by_its_name(place: Place) -> None:
+    StockItem.objects.filter(sku="LAMP").update(on_hand=0)
+    order = place(lines=(("LAMP", 2),))
+    drive()
+    assert decided(order) == ("rejected", "Lamp (LAMP) is sold out.")
+    assert Notification.objects.get().context["reason"] == "Lamp (LAMP) is sold out."
+
+
 def test_a_declined_card_releases_the_stock(place: Place) -> None:
     order = place("tok_chargeDeclined")
     drive()
@@ -95,6 +103,7 @@ def test_a_declined_card_releases_the_stock(place: Place) -> None:
     assert stock("MUG") == (100, 0)
     assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
     assert told(order) == ["order_rejected"]
+    assert {"refunded", "kept"} & Notification.objects.get().context.keys() == set()
     assert Run.objects.get(key=order.id).status == "compensated"
 
 
@@ -204,7 +213,8 @@ def test_an_order_that_is_called_off_is_cancelled_and_undone_and_the_customer_re
     assert list(FakeCharge.objects.values_list("status", flat=True)) == ["refunded"]
     assert stock("MUG") == (100, 0)
     assert told(order) == ["order_cancelled"]
-    assert Notification.objects.get().context["reason"] == "Ada changed her mind."
+    context = Notification.objects.get().context
+    assert (context["reason"], context["refunded"]) == ("Ada changed her mind.", "£20.00")
     said = Event.objects.get(type="orders.order_cancelled")
     assert (said.version, said.data["reason"]) == (1, "Ada changed her mind.")
     assert not Event.objects.filter(type="orders.order_rejected").exists()

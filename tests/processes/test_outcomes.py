@@ -176,6 +176,8 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
         "charges": ["refunded"] if card else [],
         "credit": [] if card else ["released"],
     }
+    context = Notification.objects.get().context
+    assert (context.get("refunded"), context.get("kept")) == ("£20.00" if card else None, None)
 
 
 def test_a_batch_of_orders_comes_out_as_they_would_alone(
