@@ -56,11 +56,11 @@ class CreditAccountAdmin(EditAdmin):
 
     @admin.display(description="held by orders", ordering="held_minor")
     def held(self, account: CreditAccount) -> str:
-        return "-" if account.pk is None else formatted(account.held_minor, account.currency)
+        return "-" if not account.pk else formatted(account.held_minor, account.currency)
 
     @admin.display(description="left")
     def left(self, account: CreditAccount) -> str:
-        return "-" if account.pk is None else formatted(account.available_minor, account.currency)
+        return "-" if not account.pk else formatted(account.available_minor, account.currency)
 
     def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
         return ("held", "left") if obj is None else ("customer_email", "currency", "held", "left")

@@ -9,6 +9,7 @@ from django.forms.models import BaseInlineFormSet
 from django.utils.functional import cached_property
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from backoffice.customers import identity
 from inventory import selectors as inventory
 from orders.errors import KeyUsedForAnotherOrder, OrderRefused, TotalChanged
 from orders.models import Order, Product
@@ -44,6 +45,9 @@ class OrderForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Order
         fields = ("customer_name", "customer_email", "payment_method")
         labels = {"customer_name": "Customer's name", "customer_email": "Customer's e-mail"}
+
+    def clean_customer_email(self) -> str:
+        return identity(self.cleaned_data["customer_email"])
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}

@@ -25,7 +25,7 @@ from sagas.findingpage import _rows
 from sagas.readmodels import follow
 from sagas.testing import drive
 from shop.importing.placing import place as place_invoices
-from shop.importing.reading import InvoiceFile
+from shop.importing.reading import Invoice, InvoiceFile, Reject
 from shop.models import SalesOfDay
 from tests.integration.test_admin import allowed
 
@@ -191,10 +191,9 @@ def _import(tmp_path: Any, price: str) -> list[Any]:
     file.write_text(f"{HEADER}536365,FAN,Fan,2,12-01-2010 08:26,{price},17850,Japan\n")
     with InvoiceFile(file) as found:
         items = list(found)
-    invoices = [item for item in items if hasattr(item, "number")]
-    return [item for item in items if item not in invoices] + list(
-        place_invoices(invoices, payment_method="tok_visa", now=timezone.now())
-    )
+    refused: list[Any] = [item for item in items if isinstance(item, Reject)]
+    invoices = [item for item in items if isinstance(item, Invoice)]
+    return [*refused, *place_invoices(invoices, payment_method="tok_visa", now=timezone.now())]
 
 
 def test_an_import_reads_prices_in_the_shops_currency(shelves: None, settings: LazySettings, tmp_path: Any) -> None:

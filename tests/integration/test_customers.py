@@ -19,6 +19,7 @@ from sagas.readmodels import follow
 from sagas.testing import drive
 from shop.keys import KEY_NAMES
 from tests.conftest import broker
+from tests.integration.test_admin import ADD, typed
 
 Place = Callable[..., Order]
 SPELLINGS = ("Ada.L@Example.com", "ada.l@example.com", "ADA.L@EXAMPLE.COM")
@@ -71,11 +72,20 @@ def test_every_spelling_finds_all_orders_of_a_customer(staff: Client, place: Pla
         assert KEY_NAMES.key_of(spelling) == "ada.l@example.com"
 
 
+def test_the_order_form_takes_every_spelling(staff: Client) -> None:
+    for spelling in SPELLINGS:
+        assert staff.post(ADD, typed(("MUG", 1), customer_email=spelling)).status_code == 302
+    assert list(Order.objects.values_list("customer_email", flat=True)) == ["ada.l@example.com"] * 3
+
+
 def test_one_credit_account_serves_every_spelling(staff: Client, place: Place) -> None:
     payments.open_credit(customer_email="Ada.L@Example.com", limit_minor=10_000, currency="GBP")
     payments.open_credit(customer_email="ada.l@example.com", limit_minor=99_000, currency="GBP")
-    typed = {"customer_email": "ADA.L@example.com", "limit_minor": "5", "currency": "GBP"}
-    assert staff.post("/admin/payments/creditaccount/add/", typed).status_code == 200
+    account_form = {"customer_email": "ADA.L@example.com", "limit_minor": "5", "currency": "GBP"}
+    response = staff.post("/admin/payments/creditaccount/add/", account_form)
+    assert dict(response.context["adminform"].form.errors) == {
+        "customer_email": ["Credit account with this Customer's e-mail already exists."]
+    }
     account = CreditAccount.objects.get()
     assert (account.customer_email, account.limit_minor) == ("ada.l@example.com", 10_000)
     for spelling in SPELLINGS:
