@@ -70,13 +70,13 @@ def test_the_form_has_its_products_again_after_back(browser: Browser, live_serve
     choose(browser, 1, "LAMP Lamp", 3)
     choose(browser, 2, "TRAY Tray", 4)
     browser.find_element(By.CSS_SELECTOR, ".add-row").click()
-    choose(browser, 3, "MUG Mug", 1)
-    wait_for(lambda: text(browser, TOTAL)() == "£280.00")
-    lines = [("MUG Mug", "2"), ("LAMP Lamp", "3"), ("TRAY Tray", "4"), ("MUG Mug", "1")]
+    choose(browser, 3, "MUG Mug", 7)
+    wait_for(lambda: text(browser, TOTAL)() == "£340.00")
+    lines = [("MUG Mug", "2"), ("LAMP Lamp", "3"), ("TRAY Tray", "4"), ("MUG Mug", "7")]
     browser.get(f"{live_server.url}/admin/orders/order/")
     browser.back()
     wait_for(lambda: chosen(browser) == lines, why=lambda: str(chosen(browser)))
-    wait_for(lambda: text(browser, TOTAL)() == "£280.00")
+    wait_for(lambda: text(browser, TOTAL)() == "£340.00")
     assert value(browser, "customer_name") == "Ada Lovelace"
     assert value(browser, "customer_email") == "ada@example.com"
     assert Select(browser.find_element(By.NAME, "payment_method")).first_selected_option.get_attribute("value") == (
@@ -84,7 +84,7 @@ def test_the_form_has_its_products_again_after_back(browser: Browser, live_serve
     )
     save(browser)
     wait_for(lambda: "/change/" in browser.current_url)
-    assert set(OrderLine.objects.values_list("sku", "quantity")) == {("MUG", 3), ("LAMP", 3), ("TRAY", 4)}
+    assert set(OrderLine.objects.values_list("sku", "quantity")) == {("MUG", 9), ("LAMP", 3), ("TRAY", 4)}
 
 
 def test_a_form_that_was_left_by_placing_an_order_places_another_one_after_back(

@@ -105,8 +105,8 @@
   }
 
   // Autocomplete fields tell of a change through jQuery only.
-  django.jQuery(form).on("change", "select", () => { update(); keep(); });
-  form.addEventListener("input", () => { draw(); keep(); });
+  django.jQuery(form).on("change", "select", update);
+  form.addEventListener("input", draw);
   document.addEventListener("formset:added", () => { prepare(); update(); });
 
   // Taking a row away empties and hides it. The theme would renumber the rows below by their HTML, which forgets
@@ -146,5 +146,6 @@
   });
   window.addEventListener("pageshow", () => { delete form.dataset.sent; });
   window.addEventListener("load", restore);
+  window.addEventListener("pagehide", keep);
   update();
 })();
