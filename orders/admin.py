@@ -9,8 +9,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from backoffice.inspect import EditAdmin
 from backoffice.money import formatted
-from sagas.backoffice import EditAdmin
 
 from .models import Product
 

@@ -1,7 +1,7 @@
 """How orders refuse."""
 
 from backoffice.money import formatted
-from sagas.errors import Rejected
+from sagas.core.errors import Rejected
 
 
 class OrderRefused(Rejected):

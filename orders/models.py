@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models.functions import Collate, Lower, Upper
 
 from backoffice.money_fields import validate_currency
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager

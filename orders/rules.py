@@ -15,8 +15,8 @@ from .errors import OrderRefused, TotalChanged, UnknownProduct
 from .events import Line
 from .models import Product, validate_name
 
-MOST_MINOR = MAX_MINOR
-MOST_QUANTITY = 1_000_000
+MAX_MINOR = MAX_MINOR
+MAX_QUANTITY = 1_000_000
 #: Of an order that comes through the API or the admin's form; an import is not typed, and has no such limit.
 MAX_LINES = 1000
 
@@ -79,8 +79,8 @@ def check_lines(request: OrderRequest, catalogue: Mapping[str, Product]) -> None
     for place, line in enumerate(lines):
         if line.sku not in catalogue:
             raise UnknownProduct(f"lines.{place}.sku", line.sku)
-        if not 0 < line.quantity <= MOST_QUANTITY:
-            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {MOST_QUANTITY:,}.")
+        if not 0 < line.quantity <= MAX_QUANTITY:
+            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {MAX_QUANTITY:,}.")
         if line.unit_price_minor is not None:
             _check_price(f"lines.{place}.unit_price", line.unit_price_minor, request, catalogue[line.sku])
     currencies = {catalogue[line.sku].currency for line in lines}
@@ -100,8 +100,8 @@ def merged(lines: Sequence[LineRequest], catalogue: Mapping[str, Product]) -> li
     for line in lines:
         price = catalogue[line.sku].price_minor if line.unit_price_minor is None else line.unit_price_minor
         quantities[line.sku, price] = quantities.get((line.sku, price), 0) + line.quantity
-        if quantities[line.sku, price] > MOST_QUANTITY:
-            raise OrderRefused("lines", f"At most {MOST_QUANTITY:,} of {line.sku} in one order.")
+        if quantities[line.sku, price] > MAX_QUANTITY:
+            raise OrderRefused("lines", f"At most {MAX_QUANTITY:,} of {line.sku} in one order.")
     return [
         Line(sku=sku, name=catalogue[sku].name, quantity=quantity, unit_price_minor=price)
         for (sku, price), quantity in quantities.items()

@@ -10,8 +10,8 @@ from django.db import IntegrityError, transaction
 
 from backoffice.customers import identity
 from backoffice.money import currency_code
-from sagas import outbox
-from sagas.ids import new_id
+from sagas.core.ids import new_id
+from sagas.log import outbox
 
 from . import selectors
 from .errors import KeyUsedForAnotherOrder, OrderDecidedAlready, OrderRefused
@@ -19,8 +19,8 @@ from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderReje
 from .models import Order, OrderLine, Product
 from .rules import (
     MAX_LINES,
-    MOST_MINOR,
-    MOST_QUANTITY,
+    MAX_MINOR,
+    MAX_QUANTITY,
     LineRequest,
     OrderRequest,
     check_customer,
@@ -33,8 +33,8 @@ from .rules import (
 
 __all__ = [
     "MAX_LINES",
-    "MOST_MINOR",
-    "MOST_QUANTITY",
+    "MAX_MINOR",
+    "MAX_QUANTITY",
     "LineRequest",
     "OrderRequest",
     "Placed",
@@ -257,7 +257,7 @@ def _save(requests: Sequence[OrderRequest], now: datetime) -> list[Order]:
 
 def _order(request: OrderRequest, lines: list[Line], catalogue: dict[str, Product], now: datetime) -> Order:
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
-    if total_minor > MOST_MINOR:
+    if total_minor > MAX_MINOR:
         raise OrderRefused("lines", "The total is too large.")
     currency = catalogue[lines[0].sku].currency
     check_total(request, total_minor, currency)

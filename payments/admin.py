@@ -10,8 +10,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from backoffice.customers import identity
+from backoffice.inspect import EditAdmin, InspectAdmin, labelled
 from backoffice.money import formatted
-from sagas.backoffice import EditAdmin, InspectAdmin, labelled
 
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
 

@@ -1,7 +1,7 @@
 """How payments fail."""
 
 from backoffice.money import formatted
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 
 
 class CardDeclined(Rejected):

@@ -8,7 +8,7 @@ from django.db.models.functions import Lower
 from backoffice.customers import identity
 from backoffice.money import formatted
 from backoffice.money_fields import validate_currency
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 
 class Payment(models.Model):

@@ -27,6 +27,7 @@ from django_celery_results.models import GroupResult, TaskResult
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from backoffice.customers import identity
+from backoffice.inspect import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 from backoffice.money import decimals, formatted
 from inventory import selectors as inventory
 from orders import selectors as orders
@@ -34,9 +35,9 @@ from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
 from payments import selectors as payments
-from sagas import clock, workpages
-from sagas import selectors as sagas
-from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
+from sagas.admin import work_pages
+from sagas.db import clock
+from sagas.operations import queries as sagas
 
 from .models import CustomerOrder, SalesOfDay
 from .pages.history_page import as_of
@@ -120,7 +121,7 @@ class LineInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name == "quantity":
-            kwargs |= {"min_value": 1, "max_value": services.MOST_QUANTITY, "initial": 1}
+            kwargs |= {"min_value": 1, "max_value": services.MAX_QUANTITY, "initial": 1}
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "product":
             # Without its links to add and change a product: an order is no place for that.
@@ -357,7 +358,7 @@ class OrderAdmin(ModelAdmin):
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     """Return what this person may do now: what a button says, where it leads, what that means."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
-    for facts, buttons in workpages.buttons_of_key(request, str(order.id), back=back):
+    for facts, buttons in work_pages.buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
         labels = {"cancel": "Cancel order", "undo": "Undo order", "pause": "Pause", "resume": "Resume"}
         found += [(labels.get(each.action, each.label + on), each.url, each.means) for each in buttons]

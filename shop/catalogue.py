@@ -7,7 +7,7 @@ from django.conf import settings
 from backoffice.money import formatted
 from orders import selectors as orders
 
-from .cache import Cached
+from .platform.cache import Cached
 
 CATALOGUE = Cached("catalogue", seconds=settings.CACHE_SECONDS)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from backoffice.money import formatted
-from sagas.selectors import Event
+from sagas.operations.queries import Event
 
 EntryKind = Literal[
     "event", "step", "undo", "attempt", "run", "payment", "reservation", "notification", "delivery", "intervention"

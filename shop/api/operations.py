@@ -16,7 +16,7 @@ from orders import selectors as catalogue
 from orders import services as orders
 from orders.errors import OrderRefused, TotalChanged
 from orders.selectors import Order
-from sagas import clock
+from sagas.db import clock
 from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
 from shop.readmodels import feed, order_list

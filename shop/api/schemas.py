@@ -50,7 +50,7 @@ class CustomerIn(_Asked):
 
 class LineIn(_Asked):
     sku: Text = Field(min_length=1, max_length=40, examples=["MUG-BLUE"])
-    quantity: int = Field(ge=1, le=orders.MOST_QUANTITY, examples=[2])
+    quantity: int = Field(ge=1, le=orders.MAX_QUANTITY, examples=[2])
 
 
 class OrderIn(_Asked):
@@ -60,7 +60,7 @@ class OrderIn(_Asked):
     expected_total_minor: int | None = Field(
         default=None,
         ge=1,
-        le=orders.MOST_MINOR,
+        le=orders.MAX_MINOR,
         description="What the customer was shown; an order that costs something else by now is refused with 409.",
         examples=[2590],
     )

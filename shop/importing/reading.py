@@ -19,7 +19,7 @@ from typing import Self
 from django.conf import settings
 
 from backoffice.money import NotAnAmount, minor_units
-from orders.services import MOST_QUANTITY
+from orders.services import MAX_QUANTITY
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 #: Columns of the file of refused lines, in front of the original ones; left out when such a file is read again.
@@ -246,8 +246,8 @@ def _quantity(text: str) -> int:
     quantity = int(text)
     if quantity <= 0:
         raise _BadLine("return", f"Quantity {quantity} is not positive; returns are not imported yet")
-    if quantity > MOST_QUANTITY:
-        raise _BadLine("quantity", f"Quantity {quantity} is more than {MOST_QUANTITY}")
+    if quantity > MAX_QUANTITY:
+        raise _BadLine("quantity", f"Quantity {quantity} is more than {MAX_QUANTITY}")
     return quantity
 
 

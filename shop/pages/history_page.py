@@ -16,7 +16,7 @@ from notifications.history import ToldState
 from orders.history import OrderState
 from payments import selectors as payments
 from payments.history import MoneyState
-from sagas.errors import UnreadableEventError
+from sagas.core.errors import UnreadableEventError
 from shop.entries import Entry, event_entry, words
 from shop.history import History, Moment, Whole, history
 

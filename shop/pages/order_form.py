@@ -15,7 +15,7 @@ from orders.errors import KeyUsedForAnotherOrder, OrderRefused, TotalChanged
 from orders.models import Order, Product
 from orders.services import LineRequest
 from payments import selectors as payments
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 _PRICE_CHANGED = "A price was changed while this page was open. Place the order again to accept the new total."
 _FIELDS = {"customer.name": "customer_name", "customer.email": "customer_email", "payment_method": "payment_method"}

@@ -20,9 +20,9 @@ from orders.services import LineRequest
 from payments import services as payments
 from payments.gateway import Charge
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
-from sagas import followers
-from sagas.findingpage import _rows
-from sagas.readmodels import follow
+from sagas.admin.findings import _rows
+from sagas.log import followers
+from sagas.log.read_models import follow
 from sagas.testing import drive
 from shop.importing.placing import place as place_invoices
 from shop.importing.reading import Invoice, InvoiceFile, Reject
@@ -159,7 +159,7 @@ def test_pages_show_amounts_as_money_and_never_as_minor_units(staff: Client, pla
     payments.open_credit(customer_email="ada@example.com", limit_minor=10_000, currency="GBP")
     place()
     place("invoice")
-    followers.begin(now=timezone.now())
+    followers.create_missing(now=timezone.now())
     drive()
     while follow(now=timezone.now()):
         pass

@@ -13,9 +13,11 @@ from orders.models import Order
 from orders.services import LineRequest, OrderRequest
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold
-from sagas import followers, reconciliation, registry
+from sagas.books import reconciliation
+from sagas.core import registry
+from sagas.log import followers
+from sagas.log.read_models import follow
 from sagas.models import Event, Finding
-from sagas.readmodels import follow
 from sagas.testing import drive
 from shop.keys import KEY_NAMES
 from tests.conftest import broker
@@ -47,7 +49,7 @@ def catch_up() -> None:
 def read_models(transactional_db: None) -> Iterator[None]:
     with broker() as redis:
         redis.flushdb()
-        followers.begin(now=timezone.now())
+        followers.create_missing(now=timezone.now())
         yield
         redis.flushdb()
 
