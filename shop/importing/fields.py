@@ -1,7 +1,6 @@
 """What each field of an invoice line may hold, and the reason where it does not."""
 
 import re
-import unicodedata
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -15,6 +14,7 @@ _PRICE = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 #: thousands, so they are refused.
 _PRICE_WITH_EITHER_SIGN = re.compile(r"-?[0-9]{1,15}([.,][0-9]{1,2})?")
 _NUMBERED_CUSTOMER = re.compile(r"([0-9]{1,18})(?:\.0)?")  # some exports write it as 17850.0
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INVOICE = re.compile(r"[!-~]{1,100}")
 #: Month first, as in the original; some exports write slashes. With dots the day is first.
 _DATES = ("%m-%d-%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M")
@@ -58,7 +58,7 @@ def sku(text: str) -> str:
 def description(text: str) -> str:
     """Return the text as it was typed, on one line."""
     one_line = " ".join(text.strip(" \t\r\n").splitlines()).replace("\t", " ")
-    if any(unicodedata.category(letter) == "Cc" for letter in one_line):
+    if _CONTROL.search(one_line):
         raise BadLine("description", f"Description {text[:100]!r} has control characters")
     return one_line[:200] if one_line.strip() else ""
 

@@ -70,7 +70,9 @@ def place(invoices: Sequence[Invoice], *, payment_method: str, now: datetime) ->
     requests: list[orders.OrderRequest] = []
     # Read in no transaction: if another import places lines of these invoices meanwhile, the keys are used.
     earlier = _earlier_orders([invoice.number for invoice in invoices])
-    for invoice in invoices:
+    for invoice in sorted(
+        invoices, key=lambda invoice: invoice.number
+    ):  # in one order: imports cannot block each other
         standing = earlier[invoice.number]
         if contradiction := _contradiction(invoice, standing, payment_method):
             done += _rejects(invoice, "imported before", f"imported before {contradiction}")

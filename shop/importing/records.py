@@ -109,21 +109,32 @@ class CsvFile:
         raise UnreadableFile(f"{self.path} is empty.")
 
     def _record(self, first: str) -> Record:
-        line, taken = self._line, [first]
+        line, pieces = self._line, first.rstrip("\r\n").split(self.separator)
         if _is_cut(first):
             bad = BadLine("too long", f"the line is longer than {_MAX_LINE_CHARACTERS} characters")
-            return Record(line=line, values=first.split(self.separator), bad=bad)
-        try:
-            values = next(csv.reader(self._lines_of_one(taken), delimiter=self.separator, strict=True))
-        except csv.Error:
-            self._put_back(taken[1:])
+            return Record(line=line, values=pieces, bad=bad)
+        values = self._values(first)
+        if values is None:
             bad = BadLine("quotes", 'a quoted field is not closed, or has a single " inside, which is written ""')
-            return Record(line=line, values=first.rstrip("\r\n").split(self.separator), bad=bad)
+            return Record(line=line, values=pieces, bad=bad)
         if any(_UNREADABLE in value for value in values):
             name = "Windows-1252" if self.encoding == "cp1252" else "UTF-8"
             bad = BadLine("encoding", f"some letters cannot be read as {name} and are replaced by U+FFFD")
             return Record(line=line, values=values, bad=bad)
         return Record(line=line, values=values)
+
+    def _values(self, first: str) -> list[str] | None:
+        """Return the fields of the record that begins with this line; nothing, and no line more, if it is no CSV."""
+        taken = [first]
+        try:
+            values = next(csv.reader(self._lines_of_one(taken), delimiter=self.separator, strict=True))
+        except csv.Error:
+            pass
+        else:
+            if len(taken) == 1 or len(values) == len(self.columns):
+                return values
+        self._put_back(taken[1:])
+        return None
 
     def _lines_of_one(self, taken: list[str]) -> Iterator[str]:
         """Give the reader the lines of one record; it asks for a second one only inside quotes.

@@ -156,7 +156,7 @@ def test_the_whole_file_corrected_places_what_was_refused(transactional_db: None
     assert "3 lines are in these orders, 0 are blank." in said
     assert "0 lines refused" in said
     assert "0 orders placed" in run(write_lines(tmp_path / "alone.csv", CORRECTED))
-    assert_placed_once([FIRST, ("import:830001", "UQ-1", 1, 395), SECOND])
+    assert_placed_once([("import:830001", "UQ-1", 1, 395), FIRST, SECOND])
 
 
 def test_the_file_of_refused_lines_is_corrected_and_imported(transactional_db: None, tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_lines_far_from_their_invoice_are_placed_from_the_refused_ones(transacti
         assert rejects(file) == [("4", "invoice 536365 ended further up; its lines must stand together")]
         run(rejects_file(file))
         assert_placed_once(
-            [("import:536365", "A", 6, 255), ("import:1", "85123A", 6, 255), ("import:536365 2", "B", 6, 255)]
+            [("import:1", "85123A", 6, 255), ("import:536365", "A", 6, 255), ("import:536365 2", "B", 6, 255)]
         )
 
 
@@ -255,8 +255,10 @@ def test_the_line_alone_and_the_whole_file_at_the_same_moment_place_it_once(
     first = [row(InvoiceNo=str(number), StockCode="A") for number in range(100)]
     second = [row(InvoiceNo=str(number), StockCode="B") for number in range(100)]
     whole = [line for pair in zip(first, second, strict=True) for line in pair]
-    files = [write(tmp_path / f"{place}-in.csv", *lines) for place, lines in enumerate([first, second, whole, whole])]
+    contents = [first, second[::-1], whole, whole]  # also in another order
+    files = [write(tmp_path / f"{place}-in.csv", *lines) for place, lines in enumerate(contents)]
     said = run_at_once(files)
+    assert len(said) == 4
     assert sum(int(re.findall(r"(\d+) orders placed", text)[0]) for text in said) == Order.objects.count()
     assert sorted((key.split()[0], sku) for key, sku, _, _ in placed_lines()) == sorted(
         (f"import:{number}", sku) for number in range(100) for sku in "AB"

@@ -36,8 +36,8 @@ class Command(BaseCommand):
     help = (
         "Place the invoices of a CSV file as orders, with the products and the stock they need. "
         "Safe to repeat and to interrupt: an invoice is placed once. The good lines of an invoice are placed without "
-        "its bad ones; those go to FILE.rejects.csv, each with its line number and the reason. Correct them there, or "
-        "in FILE, and import that: what was refused becomes one more order."
+        "its bad ones; those go to FILE.rejects.csv, each with its line number and the reason. Correct them in FILE or "
+        "in a copy of that, and import it: what was refused becomes one more order."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
