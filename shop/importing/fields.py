@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 
-from orders.services import MOST_MINOR, MOST_QUANTITY
+from orders.services import MAX_MINOR, MAX_QUANTITY
 
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,39}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -69,8 +69,8 @@ def quantity(text: str) -> int:
     whole = int(text)
     if whole <= 0:
         raise BadLine("return", f"Quantity {whole} is not positive; returns are not imported yet")
-    if whole > MOST_QUANTITY:
-        raise BadLine("quantity", f"Quantity {whole} is more than {MOST_QUANTITY}")
+    if whole > MAX_QUANTITY:
+        raise BadLine("quantity", f"Quantity {whole} is more than {MAX_QUANTITY}")
     return whole
 
 
@@ -96,7 +96,7 @@ def price(text: str, *, separator: str) -> int:
     if minor != int(minor):
         # Rounding would make the invoice's total another one.
         raise BadLine("price", f"UnitPrice {text} has more than two decimals")
-    if minor > MOST_MINOR:
+    if minor > MAX_MINOR:
         raise BadLine("price", f"UnitPrice {text} is too large")
     return int(minor)
 
