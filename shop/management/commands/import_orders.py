@@ -9,10 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
-from sagas.core.cause import Cause, caused_by
 
 from payments import selectors as payments
 from sagas.cli.progress_bar import progress
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.db import clock
 from shop.importing import placing, waiting
