@@ -99,7 +99,6 @@ def _tell(order: OrderPlaced, kind: NotificationKind, **more: str) -> UUID:
         ],
         **more,
     }
-    queued = notifications.queue(
-        order_id=order.order_id, kind=kind, recipient=order.customer_email, context=context, now=clock.now()
-    )
+    message = notifications.Message(order_id=order.order_id, kind=kind, recipient=order.customer_email, context=context)
+    queued = notifications.queue(message, now=clock.now())
     return queued.id

@@ -9,13 +9,11 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from backoffice.customers import identity
-from backoffice.money import MAX_MINOR
 
 from .errors import OrderRefused, TotalChanged, UnknownProduct
 from .events import Line
 from .models import Product, validate_name
 
-MAX_MINOR = MAX_MINOR
 MAX_QUANTITY = 1_000_000
 #: Of an order that comes through the API or the admin's form; an import is not typed, and has no such limit.
 MAX_LINES = 1000

@@ -14,6 +14,7 @@ __all__ = [
     "Order",
     "Product",
     "by_id",
+    "by_key",
     "count_by_status",
     "for_sale",
     "ids_after",
@@ -82,6 +83,11 @@ def placed_by_status(*, since: datetime) -> dict[str, int]:
 def by_id(order_ids: Collection[UUID]) -> dict[UUID, Order]:
     """Return orders with their lines; two statements, however many."""
     return {order.id: order for order in orders().filter(id__in=order_ids)}
+
+
+def by_key(keys: Iterable[str]) -> dict[str, Order]:
+    """Return orders with their lines, by idempotency key; two statements, however many."""
+    return {order.idempotency_key or "": order for order in orders().filter(idempotency_key__in=list(keys))}
 
 
 def ids_after(order_id: UUID | None, *, limit: int) -> list[UUID]:

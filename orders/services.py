@@ -10,7 +10,9 @@ from django.db import IntegrityError, transaction
 
 from backoffice.customers import identity
 from backoffice.money import currency_code
+from sagas.core.errors import Rejected
 from sagas.core.ids import new_id
+from sagas.core.outcomes import only
 from sagas.log import outbox
 
 from . import selectors
@@ -113,22 +115,13 @@ def confirm(*, order_id: UUID, now: datetime) -> Order:
     return _decide(order_id, Order.Status.CONFIRMED, reason="", now=now)
 
 
-def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
-    """Tell that customers get their orders; return the orders that were pending and are confirmed now.
+def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Order | Rejected]:
+    """Tell that customers get their orders. Return the order, or the refusal `OrderDecidedAlready`, by order.
 
     Transaction: opens one.
-    Idempotent: by order; what was decided before is left out.
+    Idempotent: by order; a repeat returns the order.
     """
-    with transaction.atomic():
-        pending = list(
-            Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).order_by("id").select_for_update()
-        )
-        for order in pending:
-            order.status, order.decided_at = Order.Status.CONFIRMED, now
-        confirmed = {order.id for order in pending}
-        Order.objects.filter(id__in=confirmed).update(status=Order.Status.CONFIRMED, decided_at=now)
-        outbox.emit(*map(_decided, pending), now=now)
-    return confirmed
+    return _decide_many(order_ids, Order.Status.CONFIRMED, reason="", now=now)
 
 
 def reject(*, order_id: UUID, reason: str, now: datetime) -> Order:
@@ -178,16 +171,28 @@ def add_products(products: Iterable[tuple[str, str, int]], *, currency: str) -> 
 
 
 def _decide(order_id: UUID, status: Order.Status, *, reason: str, now: datetime) -> Order:
+    outcomes = _decide_many([order_id], status, reason=reason, now=now)
+    if not outcomes:
+        raise Order.DoesNotExist(f"there is no order {order_id}")
+    return only(outcomes)
+
+
+def _decide_many(
+    order_ids: Collection[UUID], status: Order.Status, *, reason: str, now: datetime
+) -> dict[UUID, Order | Rejected]:
+    outcomes: dict[UUID, Order | Rejected] = {}
+    decided = []
     with transaction.atomic():
-        order = Order.objects.select_for_update().get(id=order_id)
-        if order.status == status:
-            return order
-        if order.status != Order.Status.PENDING:
-            raise OrderDecidedAlready(order.number, order.status)
-        order.status, order.reason, order.decided_at = status, reason, now
-        order.save(update_fields=["status", "reason", "decided_at"])
-        outbox.emit(_decided(order), now=now)
-    return order
+        for order in Order.objects.filter(id__in=order_ids).order_by("id").select_for_update():
+            if order.status == Order.Status.PENDING:
+                order.status, order.reason, order.decided_at = status, reason, now
+                decided.append(order)
+            outcomes[order.id] = order if order.status == status else OrderDecidedAlready(order.number, order.status)
+        Order.objects.filter(id__in=[order.id for order in decided]).update(
+            status=status, reason=reason, decided_at=now
+        )
+        outbox.emit(*map(_decided, decided), now=now)
+    return outcomes
 
 
 def _decided(order: Order) -> OrderConfirmed | OrderRejected | OrderCancelled:

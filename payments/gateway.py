@@ -1,6 +1,6 @@
 """What the shop asks of a payment provider; `gateways/` holds those it can talk to."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol
@@ -66,7 +66,7 @@ class Gateway(Protocol):
     def methods(self) -> tuple[Method, ...]:
         """The payment methods it takes."""
 
-    def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
+    def charge(self, order: ChargeOrder) -> Charge:
         """Charge once per key; a repeat returns the first charge.
 
         Raises:
@@ -75,11 +75,11 @@ class Gateway(Protocol):
             UnknownPaymentMethod: not one of `methods`.
         """
 
-    def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge]:
-        """Charge many at once; return the charges that were made now, by key.
+    def charge_many(self, orders: Sequence[ChargeOrder]) -> Mapping[str, Charge | Exception]:
+        """Charge once per key; return the charge, or what `charge` would raise, by key.
 
-        A key that is missing there was declined, was charged before, or has not answered within moments: it may have
-        been charged. Ask for it alone.
+        Of many orders, a key that is missing has not answered within moments: it may have been charged. Ask for it
+        alone.
         """
 
     def find(self, *, key: str) -> Charge | None:

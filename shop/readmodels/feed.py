@@ -19,7 +19,6 @@ import structlog
 from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
-from sagas.core.read_model import Difference, ReadModel, Recorded
 
 from backoffice.customers import identity
 from backoffice.money import formatted
@@ -27,6 +26,7 @@ from inventory.events import ShipmentBooked
 from orders import selectors as orders
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import PaymentRefunded
+from sagas.core.read_model import Difference, ReadModel, Recorded
 from sagas.operations import queries
 
 logger = structlog.get_logger(__name__)

@@ -5,13 +5,12 @@ from functools import singledispatch
 from typing import Any
 from uuid import UUID
 
-from sagas.core.read_model import ReadModel, Recorded
-
 from backoffice.customers import identity
 from inventory.events import ShipmentBooked
 from notifications.events import NotificationSent
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import CreditHeld, CreditReleased, PaymentCaptured, PaymentRefunded
+from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import insert_all, update_all
 
 from ..models import CustomerOrder

@@ -11,6 +11,7 @@ from notifications import selectors as notifications
 from orders import selectors as orders
 from payments import selectors as payments
 from payments.selectors import INVOICE, Balance
+from sagas.core.books import Scope
 from sagas.operations import queries as sagas
 from sagas.operations.queries import OPEN_RUNS
 from shop.wiring import CHOREOGRAPHY

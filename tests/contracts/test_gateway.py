@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from payments.errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
-from payments.gateway import Charge, Gateway
+from payments.gateway import Charge, ChargeOrder, Gateway
 from payments.gateways.fake import FakeGateway
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from tests.concurrency import at_once
@@ -30,7 +30,7 @@ def key() -> str:
 
 
 def charge(gateway: Gateway, key: str, method: str = "tok_visa", amount_minor: int = 2000) -> Charge:
-    return gateway.charge(key=key, amount_minor=amount_minor, currency="GBP", method=method)
+    return gateway.charge(ChargeOrder(key=key, amount_minor=amount_minor, currency="GBP", method=method))
 
 
 def test_it_names_the_methods_it_takes(gateway: Gateway) -> None:

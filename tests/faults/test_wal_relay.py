@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from sagas.core.cause import Cause, caused_by
 
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from sagas.cdc import slots
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
 from shop import embedded
@@ -217,7 +217,8 @@ def test_without_the_log_it_asks_each_second(place: Place, processes: Processes)
 _WHAT_CELERY_HEARS = """
 import django
 django.setup()
-from sagas import outbox, tasks
+from sagas.log import outbox
+from sagas.messaging import tasks
 from shop.celery import app
 print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
 """

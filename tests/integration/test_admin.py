@@ -213,7 +213,9 @@ def test_orders_are_found_by_number_id_email_and_the_beginning_of_a_name(staff: 
 def test_the_list_marks_and_filters_what_needs_a_person(staff: Client, place: Place) -> None:
     stuck, parked, forgotten, fine = (place() for _ in range(4))
     drive()
-    Run.objects.filter(key=str(stuck.id)).update(status="needs_attention", finished_at=None)
+    Run.objects.filter(key=str(stuck.id)).update(
+        status="needs_attention", resumes_as="running", stopped_at=timezone.now(), finished_at=None
+    )
     Delivery.objects.filter(key=str(parked.id)).update(status="parked")
     Order.objects.filter(id=forgotten.id).update(
         status="pending", decided_at=None, placed_at=timezone.now() - timedelta(minutes=6)

@@ -110,13 +110,6 @@ def test_an_undo_gives_back_only_what_its_own_run_held(stock: None) -> None:
     assert shelf()["A"] == (10, 3)
 
 
-def test_stock_held_before_there_were_keys_is_given_back(stock: None) -> None:
-    inventory.reserve(order_id=ORDER, quantities=[("A", 3)], key="", now=NOW)
-    assert reserve(A=3)[0].key == ""
-    inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
-    assert shelf()["A"] == (10, 0)
-
-
 def test_a_reserve_that_comes_after_the_release_takes_nothing(stock: None) -> None:
     reserve(A=3)
     inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)

@@ -369,13 +369,6 @@ def test_an_undo_frees_only_what_its_own_run_kept_back(account: CreditAccount) -
     assert kept_back() == 2000
 
 
-def test_credit_kept_back_before_there_were_keys_is_freed(account: CreditAccount) -> None:
-    hold(key="")
-    assert hold().key == ""
-    release()
-    assert kept_back() == 0
-
-
 def test_holds_at_once_never_pass_the_limit(committed_account: CreditAccount) -> None:
     answers = at_once(*[lambda: hold(1500, order_id=uuid4())] * 8)
     assert sorted(type(answer).__name__ for answer in answers) == ["CreditHold"] * 3 + ["CreditLimitExceeded"] * 5

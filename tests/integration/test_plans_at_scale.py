@@ -9,10 +9,10 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
-from sagas.core.books import Look
 
 from benchmarks.filling import fill
 from sagas.books import engine_checks
+from sagas.core.books import Scope
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
@@ -44,12 +44,12 @@ def _open_some(due_at: datetime) -> None:
     for row in runs:
         row.status, row.due_at, row.deadline_at, row.finished_at = "running", due_at, due_at, None
     for row in runs[: OPEN // 10]:
-        row.status = "needs_attention"
+        row.status, row.resumes_as, row.stopped_at = "needs_attention", "running", due_at
     for delivery in owed:
         delivery.status, delivery.due_at = "pending", due_at
     for delivery in owed[: OPEN // 10]:
         delivery.status, delivery.due_at = "parked", None
-    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at"))
+    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at"))
     Intervention.objects.bulk_create(
         Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
@@ -60,7 +60,7 @@ def _open_some(due_at: datetime) -> None:
 
 def check(name: str) -> None:
     (made,) = [check for check in engine_checks.CHECKS if check.name == name]
-    assert list(made.look(Look(keys=(), now=timezone.now()))) == []
+    assert list(made.look(Scope(keys=(), now=timezone.now()))) == []
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {

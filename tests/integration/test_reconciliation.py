@@ -399,7 +399,9 @@ class Watched:
         live = list(Run.objects.filter(status__in=("running", "undoing")))
         if live:
             # Wherever a run stands, it may be stopped there.
-            Run.objects.filter(pk__in=[run.pk for run in live]).update(status="needs_attention")
+            Run.objects.filter(pk__in=[run.pk for run in live]).update(
+                status="needs_attention", resumes_as="running", stopped_at=timezone.now()
+            )
             reconcile(now=now, checks=shops, walks=registry.walks())
             Run.objects.bulk_update(live, ["status"])
         orders = Order.objects.values_list("status", flat=True)

@@ -229,7 +229,7 @@ def test_an_order_that_is_undone_by_hand_is_rejected_in_the_words_of_the_shop(pl
     assert told(order) == ["order_rejected"]
 
 
-def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: Settings) -> None:
+def test_a_batch_rejects_the_orders_that_stock_does_not_reach_for(place: Place, settings: Settings) -> None:
     settings.SAGAS_BATCH_SIZE = 50
     orders = [place(lines=(("LAMP", 30),)) for _ in range(5)]
     drive()

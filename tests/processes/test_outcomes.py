@@ -1,7 +1,8 @@
 """What becomes of an order is the same whoever coordinates it: the saga, or the contexts among themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -161,11 +162,10 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
 ) -> None:
     open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
 
-    def no_van(**_: Any) -> None:
-        raise Rejected("There is no van today.")
+    def no_van(order_ids: Collection[UUID], **_: Any) -> dict[UUID, Rejected]:
+        return {order_id: Rejected("There is no van today.") for order_id in order_ids}
 
-    monkeypatch.setattr(inventory, "book_shipment", no_van)
-    monkeypatch.setattr(inventory, "book_shipments", lambda *_, **__: {})
+    monkeypatch.setattr(inventory, "book_shipments", no_van)
     order = place(method, now=clock())
     settle()
     card = method == "tok_visa"
