@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from backoffice.customers import identity
-from backoffice.money import currency_code
+from backoffice.money import MAX_MINOR, currency_code
 from sagas.core.errors import Rejected
 from sagas.core.ids import new_id
 from sagas.core.outcomes import only
@@ -21,7 +21,6 @@ from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderReje
 from .models import Order, OrderLine, Product
 from .rules import (
     MAX_LINES,
-    MAX_MINOR,
     MAX_QUANTITY,
     LineRequest,
     OrderRequest,

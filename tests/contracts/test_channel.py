@@ -126,7 +126,7 @@ def test_every_kind_says_the_same_in_text_and_in_html(
 def test_a_customer_reads_what_became_of_the_money(
     channel: Channel, kind: NotificationKind, context: dict[str, str], said: str
 ) -> None:
-    channel.send(notification(kind, **context))
+    send(channel, notification(kind, **context))
     assert said in part("plain")
     assert said in part("html")
     assert "Nothing was charged" not in part("plain")
