@@ -147,11 +147,11 @@ def test_other_spellings_of_the_same_are_taken(transactional_db: None, tmp_path:
     ("customer", "email"),
     [
         ("17850.0", "customer-17850@example.com"),
-        ("AMZ-7Q", "customer-AMZ-7Q@example.com"),
+        ("AMZ-7Q", "customer-amz-7q@example.com"),
         ("kei@example.com", "kei@example.com"),
-        ("Kei Tanaka", "customer-Kei=20Tanaka@example.com"),
-        ("a/b.", "customer-a=2Fb=2E@example.com"),
-        ("圭", "customer-=E5=9C=AD@example.com"),
+        ("Kei Tanaka", "customer-kei=20tanaka@example.com"),
+        ("a/b.", "customer-a=2fb=2e@example.com"),
+        ("圭", "customer-=e5=9c=ad@example.com"),
     ],
 )
 def test_a_customer_id_may_be_any_text(transactional_db: None, tmp_path: Path, customer: str, email: str) -> None:
@@ -163,7 +163,7 @@ def test_a_customer_id_may_be_any_text(transactional_db: None, tmp_path: Path, c
 
 def test_a_guest_is_told_by_any_invoice_number(transactional_db: None, tmp_path: Path) -> None:
     run(write(tmp_path / "orders.csv", row(InvoiceNo="2010/(17)", CustomerID="")))
-    assert Order.objects.get().customer_email == "guest-2010=2F=2817=29@example.com"
+    assert Order.objects.get().customer_email == "guest-2010=2f=2817=29@example.com"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,12 @@ def test_nobody_waits_for_an_order_that_needs_a_person(transactional_db: None, t
     file = write(tmp_path / "orders.csv", row())
     run(file)
     relay_events(now=timezone.now(), limit=10)
-    Run.objects.update(status="needs_attention", attention={"step": "x", "kind": "y", "error": "z", "message": "m"})
+    Run.objects.update(
+        status="needs_attention",
+        resumes_as="running",
+        stopped_at=timezone.now(),
+        attention={"step": "x", "kind": "y", "error": "z", "message": "m"},
+    )
     said = run(file, "--wait")
     assert "Orders: 1 pending." in said
     assert "1 of them need a person: see the admin." in said
