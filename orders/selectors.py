@@ -6,6 +6,8 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet
 
+from backoffice.customers import identity
+
 from .models import Order, Product
 
 __all__ = [
@@ -47,7 +49,7 @@ def numbered(number: str) -> UUID | None:
 
 def of_customer(email: str, *, since: datetime | None = None, limit: int) -> list[Order]:
     """Return the newest orders of a customer, without their lines."""
-    mine = Order.objects.filter(customer_email__in={email, email.lower()})
+    mine = Order.objects.filter(customer_email=identity(email))
     mine = mine if since is None else mine.filter(placed_at__gt=since)
     return list(mine.order_by("-id")[:limit])
 

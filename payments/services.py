@@ -9,6 +9,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from backoffice.customers import identity
+from backoffice.money import currency_code
 from sagas.core.errors import Rejected, TransactionRefusedError
 from sagas.core.outcomes import only
 from sagas.db.rows import insert_all, insert_missing, update_all
@@ -24,13 +26,8 @@ from .events import (
     PaymentRefunded,
     PaymentReleased,
 )
-from .gateway import Charge, ChargeOrder, Gateway
-from .gateways.fake import FakeGateway
+from .gateway import Charge, ChargeOrder, gateway
 from .models import CreditAccount, CreditHold, Payment
-
-
-def gateway() -> Gateway:
-    return FakeGateway()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +178,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
         new: dict[UUID, CreditHold] = {}
         outcomes: dict[UUID, CreditHold | Rejected] = {}
         for request in requests:
-            account = accounts.get((request.customer_email.lower(), request.currency))
+            account = accounts.get((identity(request.customer_email), request.currency))
             outcome = _earlier(request, earlier[request.order_id]) or _refusal(request, account)
             if outcome is None and account is not None:
                 account.held_minor += request.amount_minor
@@ -202,7 +199,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
 
 def _locked_accounts(emails: Iterable[str]) -> dict[tuple[str, str], CreditAccount]:
     """Lock credit accounts in the order of their primary key; return them by e-mail and currency."""
-    rows = CreditAccount.objects.filter(customer_email__in={email.lower() for email in emails})
+    rows = CreditAccount.objects.filter(customer_email__in={identity(email) for email in emails})
     return {(row.customer_email, row.currency): row for row in rows.order_by("pk").select_for_update()}
 
 
@@ -291,9 +288,13 @@ def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> Cred
     """Open a credit account.
 
     Idempotent: by `customer_email`; an account that stands is left as it is.
+
+    Raises:
+        UnknownCurrency: ISO 4217 does not list it.
     """
     account, _ = CreditAccount.objects.get_or_create(
-        customer_email=customer_email.lower(), defaults={"limit_minor": limit_minor, "currency": currency}
+        customer_email=identity(customer_email),
+        defaults={"limit_minor": limit_minor, "currency": currency_code(currency)},
     )
     return account
 

@@ -14,7 +14,7 @@ from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.db.rows import array
 
 from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
-from ..gateway import Charge, ChargeOrder
+from ..gateway import Charge, ChargeOrder, Method
 from ..models import FakeCharge
 
 WORKS = "tok_visa"
@@ -23,6 +23,7 @@ FLAKY = "tok_flaky"
 LOST_REPLY = "tok_lostReply"
 DOWN = "tok_down"
 
+_CODES = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
 _FAILURES_OF_FLAKY = 2
 
 
@@ -31,10 +32,16 @@ class FakeGateway:
     charges and loses the answer, `tok_down` never answers a charge.
     """  # noqa: D205
 
-    methods: tuple[str, ...] = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
+    methods: tuple[Method, ...] = (
+        Method(code=WORKS, name="Visa card", note="works"),
+        Method(code=DECLINED, name="Declined card", note="the bank says no"),
+        Method(code=FLAKY, name="Flaky card", note="fails twice, then works"),
+        Method(code=LOST_REPLY, name="Card with a lost reply", note="charged, but the answer gets lost"),
+        Method(code=DOWN, name="Card of a provider that is down", note="never answers"),
+    )
 
     def charge(self, order: ChargeOrder) -> Charge:
-        if order.method not in self.methods:
+        if order.method not in _CODES:
             raise UnknownPaymentMethod(order.method)
         with transaction.atomic():
             books = _books(order.key)
@@ -50,7 +57,7 @@ class FakeGateway:
             return {orders[0].key: self._outcome(orders[0])}
         outcomes: dict[str, Charge | Exception] = {}
         for order in orders:
-            if order.method not in self.methods:
+            if order.method not in _CODES:
                 outcomes[order.key] = UnknownPaymentMethod(order.method)
         new = _charged_now([order for order in orders if order.key not in outcomes])
         for order in orders:

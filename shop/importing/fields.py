@@ -5,7 +5,10 @@ from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 
-from orders.services import MAX_MINOR, MAX_QUANTITY
+from django.conf import settings
+
+from backoffice.money import NotAnAmount, minor_units
+from orders.services import MAX_QUANTITY
 
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,39}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -88,17 +91,16 @@ def price(text: str, *, separator: str) -> int:
         form = _PRICE_WITH_EITHER_SIGN
     if not form.fullmatch(text):
         raise BadLine("price", f"UnitPrice {text[:100]!r} is not a number like 1234.50")
-    minor = Decimal(text.replace(",", ".")) * 100
-    if minor <= 0:
+    amount = Decimal(text.replace(",", "."))
+    if amount <= 0:
         raise BadLine(
             "price not positive", f"UnitPrice {text} is not positive; free lines and discounts are not imported"
         )
-    if minor != int(minor):
-        # Rounding would make the invoice's total another one.
-        raise BadLine("price", f"UnitPrice {text} has more than two decimals")
-    if minor > MAX_MINOR:
-        raise BadLine("price", f"UnitPrice {text} is too large")
-    return int(minor)
+    try:
+        # Not rounded: the invoice's total would be another one.
+        return minor_units(amount, settings.CURRENCY)
+    except NotAnAmount as wrong:
+        raise BadLine("price", f"UnitPrice {text}: {wrong}") from None
 
 
 def customer(text: str) -> str:

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
+from backoffice.customers import identity
 from inventory import services as inventory
 from orders import selectors as stored_orders
 from orders import services as orders
@@ -132,7 +133,7 @@ def _contradiction(invoice: Invoice, standing: Sequence[Order], payment_method: 
     if not standing:
         return ""
     first, asked, held = standing[0], _goods(invoice), _goods_of(standing)
-    if first.customer_email.casefold() != _email(invoice).casefold():
+    if first.customer_email != identity(_email(invoice)):
         return "for another customer"
     if first.payment_method != payment_method:
         return f"to be paid by {first.payment_method}"
@@ -201,6 +202,7 @@ def _request(invoice: Invoice, payment_method: str, *, number: int) -> orders.Or
             for line in invoice.lines
         ],
         idempotency_key=_key(invoice.number, number),
+        currency=settings.CURRENCY,
     )
 
 

@@ -8,17 +8,20 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import services as inventory
+from inventory.errors import OutOfStock
 from notifications import services as notifications
 from notifications.events import NotificationKind
 from orders import services as orders
 from orders.events import OrderPlaced
+from payments import selectors as payments_books
 from payments import services as payments
 from payments.selectors import INVOICE
 from sagas.core.errors import FailureKind as Failed
+from sagas.core.errors import Rejected
 from sagas.core.retry import PATIENT, Retry
 from sagas.core.saga import Call, Failure, Pivot, Result, Saga, Step
-from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]
 OrderCalls = Sequence[OrderCall]
@@ -44,7 +47,17 @@ def reserve_stock(calls: OrderCalls) -> Outcomes:
         )
         for call in calls
     ]
-    return _outcomes(calls, inventory.reserve_many(requests, now=calls[0].now), _pieces)
+    outcomes = {
+        order_id: outcome if isinstance(outcome, list) else _by_name(outcome, calls)
+        for order_id, outcome in inventory.reserve_many(requests, now=calls[0].now).items()
+    }
+    return _outcomes(calls, outcomes, _pieces)
+
+
+def _by_name(refusal: Rejected, calls: OrderCalls) -> Rejected:
+    """Return a refusal that calls the product by its name: the warehouse knows its SKU only."""
+    names = {line.sku: line.name for call in calls for line in call.input.lines}
+    return refusal.called(names[refusal.sku]) if isinstance(refusal, OutOfStock) else refusal
 
 
 def release_stock(call: OrderCall) -> Result:
@@ -112,8 +125,25 @@ def reject_order(call: OrderCall) -> Result:
 
 def tell_customer(call: OrderCall) -> Result:
     kind = NotificationKind.ORDER_CANCELLED if _was_called_off(call) else NotificationKind.ORDER_REJECTED
-    message = _message(call, kind, reason=reason_of(call.failure))
+    message = _message(call, kind, reason=reason_of(call.failure), **_given_back(call))
     return _queued(notifications.queue(message, now=call.now))
+
+
+def _given_back(call: OrderCall) -> dict[str, str]:
+    """Return what became of the customer's money, for a message; empty if none was taken.
+
+    Money that was `kept` means that a person skipped the refund.
+    """
+    balances = payments_books.balances([call.input.order_id]).get(call.input.order_id, {})
+    amounts = {
+        "refunded": {currency: balance.refunded_minor for currency, balance in balances.items()},
+        "kept": {currency: balance.kept_minor for currency, balance in balances.items()},
+    }
+    return {
+        what: " and ".join(formatted(minor, currency) for currency, minor in by_currency.items())
+        for what, by_currency in amounts.items()
+        if any(by_currency.values())
+    }
 
 
 def _payment(call: OrderCall) -> payments.PaymentRequest:

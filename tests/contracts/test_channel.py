@@ -81,12 +81,18 @@ def part(kind: str) -> str:
         (
             NotificationKind.ORDER_REJECTED,
             "We could not take your order S100001",
-            ["Hello Ada Lovelace,", "S100001", "£45.00", "Your card was declined.", "Nothing was charged"],
+            ["Hello Ada Lovelace,", "S100001", "£45.00", "Your card was declined.", "You have not been charged."],
         ),
         (
             NotificationKind.ORDER_CANCELLED,
             "Your order S100001 was cancelled",
-            ["Hello Ada Lovelace,", "S100001", "£45.00", "cancelled: Your card was declined.", "Nothing was charged"],
+            [
+                "Hello Ada Lovelace,",
+                "S100001",
+                "£45.00",
+                "cancelled: Your card was declined.",
+                "You have not been charged.",
+            ],
         ),
     ],
 )
@@ -103,6 +109,27 @@ def test_every_kind_says_the_same_in_text_and_in_html(
     for words in said:
         assert words in part("plain")
         assert words in part("html")
+
+
+@pytest.mark.parametrize("kind", [NotificationKind.ORDER_REJECTED, NotificationKind.ORDER_CANCELLED])
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ({}, "You have not been charged."),
+        (
+            {"refunded": "£45.00"},
+            "We have given back your payment of £45.00; your bank may need some days to show it.",
+        ),
+        ({"kept": "£45.00"}, "Please write to us about your payment of £45.00."),
+    ],
+)
+def test_a_customer_reads_what_became_of_the_money(
+    channel: Channel, kind: NotificationKind, context: dict[str, str], said: str
+) -> None:
+    send(channel, notification(kind, **context))
+    assert said in part("plain")
+    assert said in part("html")
+    assert "Nothing was charged" not in part("plain")
 
 
 def test_there_is_a_message_for_every_kind(channel: Channel) -> None:

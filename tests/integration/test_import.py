@@ -113,8 +113,8 @@ def test_a_batch_costs_as_many_statements_with_forty_invoices_as_with_one(
         ({"UnitPrice": "NaN"}, "UnitPrice 'NaN' is not a number like 1234.50"),
         ({"UnitPrice": "1e3"}, "UnitPrice '1e3' is not a number like 1234.50"),
         ({"UnitPrice": ""}, "UnitPrice '' is not a number like 1234.50"),
-        ({"UnitPrice": "0.001"}, "UnitPrice 0.001 has more than two decimals"),
-        ({"UnitPrice": "99999999999999"}, "UnitPrice 99999999999999 is too large"),
+        ({"UnitPrice": "0.001"}, "UnitPrice 0.001: An amount such as 12.95 is needed; GBP has 2 decimals."),
+        ({"UnitPrice": "99999999999999"}, "UnitPrice 99999999999999: At most £10,000,000,000.00."),
         ({"UnitPrice": "9999999999"}, "invoice 536365: The total is too large."),
         ({"InvoiceDate": "2010-12-01"}, "InvoiceDate '2010-12-01' is not a date like 12-31-2010 08:26"),
         ({"InvoiceDate": "13-01-2010 08:26"}, "InvoiceDate '13-01-2010 08:26' is not a date like 12-31-2010 08:26"),
@@ -147,11 +147,11 @@ def test_other_spellings_of_the_same_are_taken(transactional_db: None, tmp_path:
     ("customer", "email"),
     [
         ("17850.0", "customer-17850@example.com"),
-        ("AMZ-7Q", "customer-AMZ-7Q@example.com"),
+        ("AMZ-7Q", "customer-amz-7q@example.com"),
         ("kei@example.com", "kei@example.com"),
-        ("Kei Tanaka", "customer-Kei=20Tanaka@example.com"),
-        ("a/b.", "customer-a=2Fb=2E@example.com"),
-        ("圭", "customer-=E5=9C=AD@example.com"),
+        ("Kei Tanaka", "customer-kei=20tanaka@example.com"),
+        ("a/b.", "customer-a=2fb=2e@example.com"),
+        ("圭", "customer-=e5=9c=ad@example.com"),
     ],
 )
 def test_a_customer_id_may_be_any_text(transactional_db: None, tmp_path: Path, customer: str, email: str) -> None:
@@ -163,7 +163,7 @@ def test_a_customer_id_may_be_any_text(transactional_db: None, tmp_path: Path, c
 
 def test_a_guest_is_told_by_any_invoice_number(transactional_db: None, tmp_path: Path) -> None:
     run(write(tmp_path / "orders.csv", row(InvoiceNo="2010/(17)", CustomerID="")))
-    assert Order.objects.get().customer_email == "guest-2010=2F=2817=29@example.com"
+    assert Order.objects.get().customer_email == "guest-2010=2f=2817=29@example.com"
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,12 @@ def test_nobody_waits_for_an_order_that_needs_a_person(transactional_db: None, t
     file = write(tmp_path / "orders.csv", row())
     run(file)
     relay_events(now=timezone.now(), limit=10)
-    Run.objects.update(status="needs_attention", attention={"step": "x", "kind": "y", "error": "z", "message": "m"})
+    Run.objects.update(
+        status="needs_attention",
+        resumes_as="running",
+        stopped_at=timezone.now(),
+        attention={"step": "x", "kind": "y", "error": "z", "message": "m"},
+    )
     said = run(file, "--wait")
     assert "Orders: 1 pending." in said
     assert "1 of them need a person: see the admin." in said
