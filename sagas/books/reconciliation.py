@@ -19,7 +19,7 @@ from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
 from ..db import locks
 from ..db.read import one_moment
-from ..engine.tries import message_of, storable_result
+from ..db.storable import message_of, storable_result
 from ..models import Event, Finding, Reconciliation
 
 logger = structlog.get_logger(__name__)

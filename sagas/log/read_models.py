@@ -12,7 +12,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from ..core import registry
 from ..core.errors import TransactionRefusedError
 from ..core.read_model import ReadModel, Recorded
-from ..engine.tries import message_of
+from ..db.storable import message_of
 from ..models import Event, Follower
 from . import followers
 

@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection, models, transaction
 
 from ..core.read_model import Difference, ReadModel, Store
-from ..engine.tries import message_of
+from ..db.storable import message_of
 from ..models import Follower
 from . import followers
 from .read_models import PORTION, advance

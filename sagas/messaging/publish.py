@@ -10,8 +10,7 @@ import structlog
 from celery import Signature, chain, current_app
 
 from ..conf import ENGINE_QUEUE, conf
-from ..engine.deliveries import DeliveryWakeUp
-from ..engine.plan import WakeUp
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 
 logger = structlog.get_logger(__name__)
 

@@ -88,7 +88,7 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
                 redelivered=given_out_before or again,
             )
         )
-        send(outcome.singles)
+        send(outcome.wake_ups)
         if outcome.failed is not None:
             raise outcome.failed
     if not outcome.carries_on:

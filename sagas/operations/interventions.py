@@ -23,11 +23,11 @@ from ..core.statuses import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, 
 from ..core.subscription import Start
 from ..db import locks
 from ..db.rows import update_all
-from ..engine.deliveries import DeliveryWakeUp, send_again, skip_deliveries
-from ..engine.plan import WakeUp, wake_ups_of
+from ..db.storable import storable_result
+from ..engine.deliveries import send_again, skip_deliveries
 from ..engine.rules import advance, set_failure, stands_before_pivot
-from ..engine.tries import storable_result
 from ..engine.undo import undo_runs
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp, wake_ups_of
 from ..log import followers
 from ..models import Delivery, Follower, Intervention, Run, StepRun
 

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from backoffice.money import UnknownCurrency, currency_code
 from sagas.conf import Setting, T
 
 env = environ.Env()
@@ -101,6 +102,14 @@ def setting(of: Setting[T]) -> T:
         return found  # type: ignore[no-any-return]
     read: Any = whole if isinstance(default, int) else number
     return read(of.name, default=default, least=of.least)  # type: ignore[no-any-return]
+
+
+def currency(name: str, *, default: str) -> str:
+    """Return an ISO 4217 code in capitals."""
+    try:
+        return currency_code(env.str(name, default=default))
+    except UnknownCurrency as unknown:
+        refuse(name, str(unknown))
 
 
 def refuse(name: str, why: str) -> NoReturn:

@@ -96,7 +96,7 @@ def test_an_account_of_many_orders_is_read_from_a_snapshot(account: CreditAccoun
 
 def test_the_page_of_an_account_says_what_its_events_add_up_to(account: CreditAccount) -> None:
     hold(new_id(), 2000)
-    assert "20.00 GBP held by 1 order, after 1 movement" in page(account)
+    assert "£20.00 held by 1 order, after 1 movement" in page(account)
     assert "changed by hand" not in page(account)
     CreditAccount.objects.update(held_minor=2500)
-    assert "20.00 GBP held by 1 order, after 1 movement. The account says otherwise" in page(account)
+    assert "£20.00 held by 1 order, after 1 movement. The account says otherwise" in page(account)

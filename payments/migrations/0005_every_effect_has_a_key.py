@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("payments", "0003_no_index_twice"),
+        ("payments", "0004_currencies_and_customers"),
     ]
 
     operations = [
