@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from kombu.transport.redis import Channel, QoS
 
-from . import embedded
+import embedded
 
 logger = structlog.get_logger(__name__)
 

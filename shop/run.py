@@ -12,7 +12,7 @@ from honcho.environ import parse_procfile  # type: ignore[import-untyped]
 from honcho.manager import Manager  # type: ignore[import-untyped]
 from honcho.printer import Printer  # type: ignore[import-untyped]
 
-from shop import embedded
+import embedded
 
 DEMO_LOGIN = "demo / demo"
 

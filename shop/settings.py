@@ -1,6 +1,6 @@
 """Settings of the shop, all from the environment; README lists every variable.
 
-With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded.py`):
+With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded/`):
 that is the development set-up. Importing this module starts nothing.
 """
 
@@ -10,7 +10,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import cache, database, embedded, environment, logs, secret_key
+import embedded
+
+from . import cache, database, environment, logs, secret_key
 from .environment import env
 from .outward import receivers
 from .pages import navigation

@@ -9,6 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+import embedded
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
@@ -16,7 +17,6 @@ from sagas.cdc import slots
 from sagas.events import Cause, caused_by
 from sagas.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
-from shop import embedded
 from tests.conftest import Processes, wait_for
 
 from .conftest import all_are, all_completed, assert_all_done_once, state

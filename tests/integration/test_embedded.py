@@ -15,10 +15,11 @@ import psycopg
 import pytest
 import redis
 
-from shop import embedded, secret_key
+import embedded
+from shop import secret_key
 
 PROJECT = Path(__file__).resolve().parents[2]
-ENSURE = "from shop import embedded; embedded.ensure()"
+ENSURE = "import embedded; embedded.ensure()"
 #: A user of the servers: says where they are, then stays until its standard input is closed.
 USER = f"""
 import json, sys
@@ -275,7 +276,7 @@ def test_postgresql_finds_its_programs_below_a_folder_that_only_root_enters(tmp_
     program.chmod(0o755)
     found = subprocess.run(
         [
-            *embedded._unprivileged(),
+            *embedded.postgres.unprivileged(),
             sys.executable,
             "-c",
             "import os, sys; sys.exit(not os.access(sys.argv[1], os.X_OK))",
