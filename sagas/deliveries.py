@@ -2,11 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any
+from uuid import UUID
 
 import structlog
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
@@ -26,6 +29,8 @@ from .transitions import SETTLED_DELIVERIES, DeliveryStatus
 logger = structlog.get_logger(__name__)
 
 _OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
+#: Names the locks of Note [Room] ("room" in ASCII).
+_ROOM_LOCK = 0x726F6F6D
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,28 +88,41 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("deliveries commit their own transactions")
-    left: list[Delivery] = []
-    if len(delivery_ids) == 1:
-        finished = _one(delivery_ids[0], clock)
-    else:
-        finished, left = _batch(delivery_ids, clock)
-    return [*wake_ups_of(left, alone=True), *wake_ups_of(_next_in_line(finished))]
+    worked = _one(delivery_ids[0], clock) if len(delivery_ids) == 1 else _batch(delivery_ids, clock)
+    in_line = [delivery for delivery in worked.finished if _at_once(delivery.subscription) is None]
+    behind = [*_next_in_line(in_line), *_next_for_room(worked, clock())]
+    return [*wake_ups_of(worked.left, alone=True), *wake_ups_of(behind)]
 
 
-def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Delivery], list[Delivery]]:
-    """Make deliveries together where their subscription can; return those done, and those to be sent alone."""
+@dataclass(kw_only=True)
+class _Worked:
+    """What became of a message.
+
+    Attributes:
+        tried: the subscriptions whose reaction outside was called.
+        left: are sent alone.
+    """
+
+    tried: list[Subscription] = field(default_factory=list)
+    finished: list[Delivery] = field(default_factory=list)
+    left: list[Delivery] = field(default_factory=list)
+
+
+def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> _Worked:
+    """Make deliveries together where their subscription can."""
     _count_lost_tries(pks, clock())
     finished: list[Delivery] = []
     left: list[Delivery] = []
     with transaction.atomic():
         now = clock()
         outside: list[tuple[Subscription, list[Delivery]]] = []
-        for subscription, claimed in _by_subscription(_first_in_line(pks, now)):
+        for subscription, claimed in _by_subscription(_claim(pks, now)):
             fit = [delivery for delivery in claimed if _fits_a_batch(delivery, subscription)]
             left += _without(claimed, fit)
             if subscription.outside:
+                token = new_id()
                 for delivery in fit:
-                    _lease(delivery, subscription, now)
+                    _lease(delivery, subscription, token, now)
                 update_all(fit, _FIELDS)
                 outside.append((subscription, fit))
             else:
@@ -118,7 +136,8 @@ def _batch(pks: Sequence[int], clock: Callable[[], datetime]) -> tuple[list[Deli
         done = _react_to_many(subscription, leased, now)
         finished += _settle_many(leased, done, clock())
         left += _without(leased, done)
-    return finished, left
+    tried = [subscription for subscription, leased in outside if leased]
+    return _Worked(tried=tried, finished=finished, left=left)
 
 
 def _fits_a_batch(delivery: Delivery, subscription: Subscription | None) -> bool:
@@ -148,9 +167,9 @@ def _begin(delivery: Delivery, now: datetime) -> None:
     delivery.started_at = delivery.started_at or now
 
 
-def _lease(delivery: Delivery, subscription: Subscription, now: datetime) -> None:
+def _lease(delivery: Delivery, subscription: Subscription, token: UUID, now: datetime) -> None:
     _begin(delivery, now)
-    delivery.status, delivery.lease_token = DeliveryStatus.RUNNING, new_id()
+    delivery.status, delivery.lease_token = DeliveryStatus.RUNNING, token
     delivery.due_at = now + lease_of(subscription)
 
 
@@ -201,32 +220,34 @@ def _settle_many(leased: Sequence[Delivery], done: Sequence[Delivery], now: date
     return settled
 
 
-def _one(pk: int, clock: Callable[[], datetime]) -> list[Delivery]:
-    """Make one delivery if it is due and first in line; return it when it is done."""
+def _one(pk: int, clock: Callable[[], datetime]) -> _Worked:
+    """Make one delivery if it is due and first in line."""
     _count_lost_tries([pk], clock())
     with transaction.atomic():
-        delivery = next(iter(_first_in_line([pk], clock())), None)
+        delivery = next(iter(_claim([pk], clock())), None)
         subscription = None if delivery is None else registry.subscription(delivery.subscription)
         if delivery is None or subscription is None:
-            return []
+            return _Worked()
         started_at = clock()
         if not subscription.outside:
             _begin(delivery, started_at)
             error = _react(subscription, delivery, started_at)
-            return [delivery] if _settle(delivery, subscription, error, started_at, clock()) else []
-        _lease(delivery, subscription, started_at)
+            settled = _settle(delivery, subscription, error, started_at, clock())
+            return _Worked(finished=[delivery] if settled else [])
+        _lease(delivery, subscription, new_id(), started_at)
         delivery.save(update_fields=_FIELDS)
     error = _react(subscription, delivery, started_at)
     with transaction.atomic():
         held = Delivery.objects.locked().filter(pk=pk, lease_token=delivery.lease_token).exists()
         settled = held and _settle(delivery, subscription, error, started_at, clock())
-    return [delivery] if settled else []
+    return _Worked(tried=[subscription], finished=[delivery] if settled else [])
 
 
 def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
     """Count tries that left no trace, in a commit of its own before the next: poison must not come round for ever.
 
-    A delivery that merely stood in line was not tried, nor is one that a batch leaves alone.
+    That of a call outside is: the one that saves its lease. A delivery that merely stood in line was not tried, nor is
+    one that a batch leaves alone.
     """
     if Delivery.objects.filter(pk__in=pks, resent__gt=0).exists():
         with transaction.atomic():
@@ -234,6 +255,7 @@ def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
                 delivery
                 for delivery in _first_in_line(pks, now)
                 if delivery.resent
+                and not _is_outside(delivery)
                 and (len(pks) == 1 or _fits_a_batch(delivery, registry.subscription(delivery.subscription)))
             ]
             for delivery in lost:
@@ -241,18 +263,75 @@ def _count_lost_tries(pks: Sequence[int], now: datetime) -> None:
             update_all(lost, ("lost",))
 
 
+def _claim(pks: Sequence[int], now: datetime) -> list[Delivery]:
+    claimed = _first_in_line(pks, now)
+    for delivery in claimed:
+        if delivery.resent and _is_outside(delivery):
+            delivery.lost += 1
+    return claimed
+
+
 def _first_in_line(pks: Sequence[int], now: datetime) -> list[Delivery]:
     """Claim the deliveries nobody before them (same subscription, same key) is still waited for."""
+    claimed = list(_ready(Delivery.objects.claimed().select_related("event").filter(pk__in=pks), now))
+    full = {name for name in sorted({delivery.subscription for delivery in claimed}) if not _has_room(name, now)}
+    return [delivery for delivery in claimed if delivery.subscription not in full]
+
+
+def _is_outside(delivery: Delivery) -> bool:
+    subscription = registry.subscription(delivery.subscription)
+    return subscription is not None and subscription.outside
+
+
+def _ready(deliveries: QuerySet[Delivery], now: datetime) -> QuerySet[Delivery]:
+    """Return those that may be made now."""
     before = Delivery.objects.filter(
         subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
     ).exclude(status__in=SETTLED_DELIVERIES)
-    return list(
-        Delivery.objects.claimed()
-        .select_related("event")
-        .filter(~Exists(before), ~Exists(_paused()), pk__in=pks, status__in=_OPEN)
+    return (
+        deliveries.filter(~Exists(before), ~Exists(_paused()), status__in=_OPEN)
         .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
         .exclude(retry_at__gt=now)
     )
+
+
+# Note [Room]: of a subscription with `at_once`, a message that finds as many others under way changes nothing. The
+# worker that ends one of them wakes what is due next: a batch after a success, one delivery after a failure, so that a
+# receiver that fails has no more messages for it. When that worker dies, the sweep sends them.
+
+
+def _at_once(name: str) -> int | None:
+    subscription = registry.subscription(name)
+    return None if subscription is None else subscription.at_once
+
+
+def _has_room(name: str, now: datetime) -> bool:
+    """Say whether one more message of a subscription may be worked on. Claims of it take turns until their commit.
+
+    Transaction: requires the one that claims.
+    """
+    at_once = _at_once(name)
+    if at_once is None:
+        return True
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_ROOM_LOCK, name])
+    under_way = Delivery.objects.filter(subscription=name, status=DeliveryStatus.RUNNING, due_at__gt=now)
+    return under_way.values("lease_token").distinct().count() < at_once
+
+
+def _next_for_room(worked: _Worked, now: datetime) -> list[Delivery]:
+    """Return deliveries that may have found no room beside what was worked on. Note [Room]."""
+    left = [delivery.pk for delivery in worked.left]
+    succeeded = {delivery.subscription for delivery in worked.finished}
+    found: list[Delivery] = []
+    for subscription in worked.tried:
+        if subscription.at_once is not None:
+            most = settings.SAGAS_BATCH_SIZE if subscription.name in succeeded else 1
+            ready = _ready(Delivery.objects.filter(subscription=subscription.name), now).exclude(pk__in=left)
+            waiting = list(ready.order_by("due_at")[:most])
+            # A try that is not the first is made alone.
+            found += list(takewhile(lambda delivery: delivery.started_at is None, waiting)) or waiting[:1]
+    return found
 
 
 def _paused() -> QuerySet[Follower]:

@@ -69,6 +69,9 @@ class Subscription:
     #: With so many deliveries to do it is owed no more: it falls behind in the log, which keeps the rest for it. None:
     #: it is owed everything at once.
     most_owed: int | None = None
+    #: Of a reaction outside: so many messages of it are worked on at once, whatever waits, so that one that is slow
+    #: holds no more workers than these. None: as many as there are workers.
+    at_once: int | None = None
     #: Stands in the environment of a process, not in the code: the committed catalogue does not list it.
     configured: bool = False
 

@@ -65,6 +65,7 @@ def _outward(kind: str, receiver: Receiver, **how: Any) -> Subscription:
         retry=receivers.RETRY,
         lease=receivers.LEASE,
         most_owed=receivers.MOST_OWED,
+        at_once=receivers.AT_ONCE,
         begin=receiver.begin,
         configured=True,
         **how,
@@ -115,6 +116,8 @@ _ALWAYS = (
         react=send_notification,
         many=send_notifications,
         outside=True,
+        # A mail server that is slow leaves two of the four hands of `make run` to the orders.
+        at_once=2,
     ),
     # what the environment says →
     *configured(),

@@ -24,15 +24,19 @@ from urllib3.exceptions import (
 )
 
 from sagas import cloudevents
+from sagas.errors import TryTimedOut
+from sagas.limits import time_limit
 from sagas.subscriptions import Received
 
 from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
 from .receivers import BATCH_SECONDS, Resting, Webhook
 
 _CONNECT_SECONDS = 2.0
-#: Of an answer: nobody needs more of it, and who sends more gets a new connection next time.
-_MOST_BYTES = 16_384
-_MOST_SHOWN = 200
+#: What is read of an answer's body, and for how long. The answer is its status; the body is read for the reason of a
+#: refusal, and to its end so that the connection can be used again.
+_MAX_BYTES = 16_384
+_BODY_SECONDS = 1.0
+_MAX_SHOWN = 200
 
 _resting: Resting[str] = Resting()
 
@@ -87,19 +91,21 @@ def _post(webhook: Webhook, received: Received[Any]) -> None:
     _resting.refuse(webhook.name, webhook.host, received.now)
     body = json.dumps(_told_to(webhook, received.stored), ensure_ascii=False, separators=(",", ":"))
     try:
-        answer = _pool().request(
-            "POST",
-            webhook.url,
-            body=body.encode(),
-            headers=_headers(webhook, str(received.event_id), body, received.now),
-            timeout=urllib3.Timeout(
-                connect=min(_CONNECT_SECONDS, webhook.timeout_seconds), read=webhook.timeout_seconds
-            ),
-            redirect=False,
-            retries=False,
-            preload_content=False,
-        )
-    except HTTPError as error:
+        # For the whole exchange up to the last header. The timeouts of the pool are for each part that arrives.
+        with time_limit(webhook.timeout_seconds):
+            answer = _pool().request(
+                "POST",
+                webhook.url,
+                body=body.encode(),
+                headers=_headers(webhook, str(received.event_id), body, received.now),
+                timeout=urllib3.Timeout(
+                    connect=min(_CONNECT_SECONDS, webhook.timeout_seconds), read=webhook.timeout_seconds
+                ),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+            )
+    except (HTTPError, TryTimedOut) as error:
         _resting.note_away(webhook.name, received.now)
         raise ReceiverAway(_told(error, webhook)) from None
     _resting.note_there(webhook.name)
@@ -117,18 +123,14 @@ def _told_to(webhook: Webhook, event: Any) -> dict[str, Any]:
 
 
 def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """Return what it says, as far as anybody wants to know; what it answered stands, whatever comes of this."""
-    said = b""
+    """Return the beginning of the body; empty if it does not come in time."""
     try:
-        if (answer.length_remaining or 0) <= _MOST_BYTES:
-            said = answer.read(_MOST_BYTES)
-            if not answer.length_remaining:
-                answer.release_conn()  # read to its end, it is used again
-                return said
-    except HTTPError:
-        pass
-    answer.close()
-    return said
+        with time_limit(_BODY_SECONDS):
+            return answer.read(_MAX_BYTES, decode_content=False)
+    except (HTTPError, TryTimedOut):
+        return b""
+    finally:
+        answer.close()  # read to its end, it has left its connection to the pool
 
 
 def _headers(webhook: Webhook, event_id: str, body: str, now: datetime) -> dict[str, str]:
@@ -165,7 +167,7 @@ def _judge(webhook: Webhook, answer: urllib3.BaseHTTPResponse, said: bytes, now:
 
 def _shown(said: bytes) -> str:
     text = " ".join(said.decode("utf-8", "replace").split())
-    return "".join(letter for letter in text[:_MOST_SHOWN] if letter.isprintable())
+    return "".join(letter for letter in text[:_MAX_SHOWN] if letter.isprintable())
 
 
 def _asked_seconds(text: str, now: datetime) -> float | None:
@@ -179,7 +181,7 @@ def _asked_seconds(text: str, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds()) if moment.tzinfo is not None else None
 
 
-def _told(error: HTTPError, webhook: Webhook) -> str:
+def _told(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
     """Return in words why there is no answer; the libraries' own would show paths, which may hold tokens."""
     match error:
         case NameResolutionError():
@@ -188,7 +190,7 @@ def _told(error: HTTPError, webhook: Webhook) -> str:
             return f"{webhook.host} takes no connection: {_reason(error)}"
         case ConnectTimeoutError():
             return f"no connection to {webhook.host} within {_CONNECT_SECONDS:g} s"
-        case ReadTimeoutError():
+        case ReadTimeoutError() | TryTimedOut():
             return f"{webhook.host} gave no answer within {webhook.timeout_seconds:g} s"
         case SSLError():
             return f"no TLS with {webhook.host}: {_reason(error)}"
