@@ -409,7 +409,15 @@ def _settle(
     if not again and subscription.gave_up is not None:
         _follow_up(delivery, subscription, error, kind, now)
     delivery.save(update_fields=_FIELDS)
-    failed_try(error, of=delivery, kind=kind, started_at=started_at, failed_at=now, retry_at=delivery.retry_at)
+    failed_try(
+        error,
+        of=delivery,
+        key=delivery.key,
+        kind=kind,
+        started_at=started_at,
+        failed_at=now,
+        retry_at=delivery.retry_at,
+    )
     return delivery.status == DeliveryStatus.FAILED
 
 

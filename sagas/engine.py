@@ -343,7 +343,15 @@ def _advance(claims: Sequence[Claim], now: datetime) -> None:
 def _fail(claim: Claim, error: Exception, *, started_at: datetime, now: datetime) -> None:
     """Journal a failed try."""
     failed = fail(claim.run, claim.row, claim.step, error, asked_first=claim.asks_first, now=now)
-    failed_try(error, of=claim.row, kind=failed.kind, started_at=started_at, failed_at=now, retry_at=failed.retry_at)
+    failed_try(
+        error,
+        of=claim.row,
+        key=claim.run.key,
+        kind=failed.kind,
+        started_at=started_at,
+        failed_at=now,
+        retry_at=failed.retry_at,
+    )
     _save([claim])
 
 

@@ -3,8 +3,8 @@
 import logging
 import re
 import sys
-import time
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -44,9 +44,10 @@ class Repeats(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a line is written."""
-        if record.levelno < logging.WARNING:
+        fingerprinted = isinstance(record.msg, dict) and "fingerprint" in record.msg
+        if record.levelno < logging.WARNING and not fingerprinted:
             return True
-        failure, now = _failure(record), time.monotonic()
+        failure, now = _failure(record), monotonic()
         told = self._told.pop(failure, None)
         if told is None or now - told.seen_at > _OVER_SECONDS:
             if len(self._told) >= _MAX_FAILURES:

@@ -129,7 +129,7 @@ class Clock:
 @pytest.fixture
 def moment(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("shop.logs.time.monotonic", clock)
+    monkeypatch.setattr("shop.logs.monotonic", clock)
     (handler,) = logging.getLogger("tests.logs").handlers
     handler.addFilter(logs.Repeats())
     return clock
