@@ -1,46 +1,33 @@
-"""`manage.py relay`: the relay and the sweep as a process of their own, by polling or from the write-ahead log."""
+"""`manage.py relay`: the relay and the sweep as a process of their own, told by the write-ahead log."""
 
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import tasks
 from ...cdc import following, outbox
 from ...cdc.errors import CannotFollow
 from ...foreground import Foreground
 
-#: Without the write-ahead log, how often the outbox is asked.
-_POLL_SECONDS = 1.0
-
 
 class Command(BaseCommand):
     help = (
-        "Relay new events and sweep until SIGTERM or Ctrl-C: by asking the outbox each second or, with --follow-wal, "
-        "as soon as PostgreSQL's write-ahead log tells of them. Any number of relays may run, Celery's beside it. "
-        "A second process on one slot stands by. See docs/cdc.md."
+        "Relay new events as soon as PostgreSQL's write-ahead log tells of them, and sweep, until SIGTERM or Ctrl-C. "
+        "Needs wal_level = logical. Celery's relay may run beside it. A second process on one slot stands by. "
+        "See docs/cdc.md."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--follow-wal", action="store_true", help="needs wal_level = logical")
         following.add_arguments(parser, slot="sagas_outbox")
 
-    def handle(self, *_: Any, follow_wal: bool, slot: str, drop_slot: bool, **__: Any) -> None:
+    def handle(self, *_: Any, slot: str, drop_slot: bool, **__: Any) -> None:
         name = following.checked(slot)
         if drop_slot:
             self.stdout.write(following.drop(name))
             return
         process = Foreground()
         process.until_stopped()
-        if not follow_wal:
-            process.through_outages(lambda: _poll(process))
-            return
         try:
             following.follow(outbox.slot(name), process, lambda capture: outbox.WalRelay(capture).work)
         except CannotFollow as error:
             raise CommandError(str(error)) from None
-
-
-def _poll(process: Foreground) -> None:
-    if not tasks.relay_turn().more:
-        process.rest(_POLL_SECONDS)
