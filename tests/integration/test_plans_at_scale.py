@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
-from sagas import interventions, overdue, replays, selectors
+from sagas import deliveries, interventions, overdue, registry, replays, selectors
 from sagas.deliveries import sweep_deliveries
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.reconciliation import Look
@@ -62,6 +62,14 @@ def check(name: str) -> None:
     assert list(made.look(Look(keys=(), now=timezone.now()))) == []
 
 
+def look_for_room() -> None:
+    """Ask what a worker asks before and after it has made a delivery of which few are made at once."""
+    (limited,) = [each for each in registry.subscriptions() if each.name == "send-notification"]
+    assert limited.at_once is not None
+    assert deliveries._has_room(limited.name, timezone.now())
+    assert len(deliveries._next_for_room(deliveries._Worked(tried=[limited]), timezone.now())) == 1
+
+
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "relay": (
         lambda: relay(now=timezone.now(), limit=500),
@@ -72,6 +80,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
     ),
+    "room for a delivery": (look_for_room, {"sagas_delivery_due", "sagas_delivery_line"}),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),
