@@ -9,13 +9,13 @@ from typing import Any
 from uuid import UUID
 
 from orders import selectors as orders
-from sagas import registry
-from sagas import selectors as sagas
-from sagas.definition import Step
-from sagas.errors import DefinitionError, Kind, UnknownSagaError
-from sagas.reading import one_moment
-from sagas.retry import Retry
-from sagas.selectors import (
+from sagas.core import registry
+from sagas.core.errors import DefinitionError, FailureKind, UnknownSagaError
+from sagas.core.retry import Retry
+from sagas.core.saga import Step
+from sagas.db.read import one_moment
+from sagas.operations import queries as sagas
+from sagas.operations.queries import (  # fmt: skip
     Attempt,
     Delivery,
     DeliveryStatus,
@@ -26,7 +26,7 @@ from sagas.selectors import (
     RunStatus,
     StepRun,
     StepStatus,
-)  # fmt: skip
+)
 
 from .effects import effects
 from .entries import Entry, EntryKind, event_entry, seconds_between, words
@@ -154,7 +154,7 @@ def _run_turned(run: Run) -> Iterator[Entry]:
             at=_stopped_at(run, run.failure["step"]),
             kind="run",
             title=f"{words(run.saga)} turned back",
-            status=RunStatus.COMPENSATING,
+            status=RunStatus.UNDOING,
             detail=run.failure["message"],
             data=data | {"failure": run.failure},
         )
@@ -168,7 +168,7 @@ def _run_turned(run: Run) -> Iterator[Entry]:
             data=data | {"attention": run.attention},
         )
     if run.finished_at is not None:
-        ended = "undone" if run.status == RunStatus.COMPENSATED else "completed"
+        ended = "undone" if run.status == RunStatus.UNDONE else "completed"
         yield Entry(
             at=run.finished_at,
             kind="run",
@@ -275,7 +275,7 @@ def _step_detail(row: StepRun, result: dict[str, Any] | None, policy: Retry | No
     if _waits(row):
         return f"Failed {_times(row.attempts)}{_of(policy)}; it will be tried again."
     if row.status == StepStatus.FAILED:
-        refused = tries and tries[-1].kind == Kind.REJECTED
+        refused = tries and tries[-1].kind == FailureKind.REJECTED
         return _ended(tries[-1].message) if refused else f"Gave up after {_tries(row.attempts)}."
     return " · ".join([*_listed(result), *([f"at try {row.attempts}"] if row.attempts > 1 else [])])
 
@@ -383,13 +383,13 @@ def _sentence(run: Run | None, row: StepRun | None) -> str:
     if run.status == RunStatus.RUNNING and run.failure is None:
         return _now(row)
     why, at = _quoted(run.attention or run.failure), "" if row is None else f" at “{words(row.name)}”"
-    called_off = (run.failure or {}).get("kind") == Kind.CANCELLED
+    called_off = (run.failure or {}).get("kind") == FailureKind.CANCELLED
     cannot = "It was called off" if called_off else "It cannot be fulfilled"
     could_not = "It was called off" if called_off else "It could not be fulfilled"
     return {
         RunStatus.RUNNING: f"{cannot}: {why} What had been done is about to be undone.",
-        RunStatus.COMPENSATING: f"{cannot}: {why} What had been done is being undone. {_now(row)}",
-        RunStatus.COMPENSATED: f"{could_not}: {why} All that had been done for it is undone.",
+        RunStatus.UNDOING: f"{cannot}: {why} What had been done is being undone. {_now(row)}",
+        RunStatus.UNDONE: f"{could_not}: {why} All that had been done for it is undone.",
         RunStatus.NEEDS_ATTENTION: f"It is stuck{at} and needs a person: {why} Nothing more happens by itself.",
         RunStatus.PAUSED: "It was paused and waits until somebody lets it go on.",
         RunStatus.COMPLETED: "Everything is done.",

@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from django.db import connections
 
-from sagas import clock
-from sagas import selectors as sagas
+from sagas.db import clock
+from sagas.operations import queries as sagas
 from shop.celery import try_broker
 
 from ..reconciliation import LATE_SECONDS

@@ -23,10 +23,10 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from sagas import cloudevents
-from sagas.errors import TryTimedOut
-from sagas.limits import time_limit
-from sagas.subscriptions import Received
+from sagas.core.errors import TryTimedOut
+from sagas.core.subscription import Received
+from sagas.db.time_limit import time_limit
+from sagas.log import cloudevents
 
 from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
 from .receivers import BATCH_SECONDS, Resting, Webhook

@@ -14,7 +14,7 @@ from inventory.history import GoodsState
 from notifications.history import ToldState
 from orders.history import OrderState
 from payments.history import MoneyState
-from sagas.errors import UnreadableEventError
+from sagas.core.errors import UnreadableEventError
 from shop.entries import Entry, event_entry, words
 from shop.history import History, Moment, Whole, history
 from shop.money import formatted

@@ -16,7 +16,7 @@ from shop.timeline import Standing
 _TONES = {
     **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
     **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention", "refused"), "bad"),
-    **dict.fromkeys(("undone", "undoing", "compensating", "compensated", "released", "refunded"), "back"),
+    **dict.fromkeys(("undone", "undoing", "undoing", "undone", "released", "refunded"), "back"),
     **dict.fromkeys(("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused"), "back"),
     **dict.fromkeys(("running", "next", "pending", "held", "queued"), "busy"),
 }
@@ -48,8 +48,8 @@ _KIND_ICONS = {
 }
 _RUN_ICONS = {
     "completed": "flag",
-    "compensated": "flag",
-    "compensating": "u_turn_left",
+    "undone": "flag",
+    "undoing": "u_turn_left",
     "needs_attention": "front_hand",
 }
 

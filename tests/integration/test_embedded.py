@@ -16,7 +16,7 @@ import pytest
 import redis
 
 import embedded
-from shop import secret_key
+from shop.platform import secret_key
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENSURE = "import embedded; embedded.ensure()"

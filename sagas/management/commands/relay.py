@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...cdc import following, outbox
+from ...cdc import follow, wal_relay
 from ...cdc.errors import CannotFollow
-from ...foreground import Foreground
+from ...cdc.foreground import Foreground
 
 
 class Command(BaseCommand):
@@ -18,16 +18,16 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        following.add_arguments(parser, slot="sagas_outbox")
+        follow.add_arguments(parser, slot="sagas_outbox")
 
     def handle(self, *_: Any, slot: str, drop_slot: bool, **__: Any) -> None:
-        name = following.checked(slot)
+        name = follow.checked(slot)
         if drop_slot:
-            self.stdout.write(following.drop(name))
+            self.stdout.write(follow.drop(name))
             return
         process = Foreground()
         process.until_stopped()
         try:
-            following.follow(outbox.slot(name), process, lambda capture: outbox.WalRelay(capture).work)
+            follow.follow(wal_relay.slot(name), process, lambda capture: wal_relay.WalRelay(capture).work)
         except CannotFollow as error:
             raise CommandError(str(error)) from None

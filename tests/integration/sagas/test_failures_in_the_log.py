@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import engine
-from sagas.definition import Saga
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Saga
+from sagas.engine import steps
 from sagas.models import Attempt, Delivery, Event, Run
 from sagas.testing import MovableClock, drive
-from shop.logs import Repeats
+from shop.platform.logs import Repeats
 
 from .conftest import Asked, Script
 
@@ -98,7 +98,7 @@ def test_what_is_no_bug_is_none_in_the_log(
 def test_a_bug_that_stops_many_is_few_lines_with_a_count(
     ask: Ask, script: Script, clock: MovableClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shop.logs.monotonic", lambda: 0.0)
+    monkeypatch.setattr("shop.platform.logs.monotonic", lambda: 0.0)
     # In the batch, where they do not count, and alone.
     script.says["first"] = [ZeroDivisionError("division by zero") for _ in range(2 * 12)]
     caplog.handler.addFilter(repeats := Repeats())
@@ -123,7 +123,7 @@ def test_a_try_that_is_not_journalled_is_not_told(
     def dies(*_: Any) -> None:
         transaction.set_rollback(True)
 
-    monkeypatch.setattr(engine, "_save", dies)
+    monkeypatch.setattr(steps, "_save", dies)
     drive(now=clock)
     assert not Attempt.objects.exists()
     assert told() == []

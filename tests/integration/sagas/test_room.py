@@ -7,14 +7,15 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sagas.engine.wake_ups import DeliveryWakeUp
 
-from sagas import registry
-from sagas.definition import Saga
-from sagas.deliveries import DeliveryWakeUp, deliver, sweep_deliveries
-from sagas.errors import Retryable
+from sagas.core import registry
+from sagas.core.errors import Retryable
+from sagas.core.saga import Saga
+from sagas.core.subscription import Received
+from sagas.engine.deliveries import deliver, sweep_deliveries
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event
-from sagas.relay import relay
-from sagas.subscriptions import Received
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 
@@ -37,12 +38,12 @@ def far(saga: Saga[Asked], script: Script) -> Callable[..., None]:
 
 def messages(clock: MovableClock) -> list[int]:
     """Relay what was told; return the delivery of each event, as if each had come by itself."""
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     return list(Delivery.objects.order_by("event").values_list("pk", flat=True))
 
 
 def states() -> list[tuple[str, int, int]]:
-    return list(Delivery.objects.order_by("event").values_list("status", "attempts", "lost"))
+    return list(Delivery.objects.order_by("event").values_list("status", "attempts", "lost_tries"))
 
 
 def woken(wake_ups: Sequence[DeliveryWakeUp]) -> list[tuple[int, ...]]:
@@ -126,7 +127,7 @@ def test_what_a_batch_has_left_is_not_tried_in_another_batch(
         tell(key, 1)
     bad, of_a, of_b, of_c = messages(clock)
     wake_ups = deliver(delivery_ids=[bad, of_a], clock=clock)
-    assert [(wake_up.delivery_ids, wake_up.alone) for wake_up in wake_ups] == [((bad,), True), ((of_b, of_c), False)]
+    assert [(wake_up.delivery_ids, wake_up.single) for wake_up in wake_ups] == [((bad,), True), ((of_b, of_c), False)]
     # The message of the bad one is late.
     assert woken(deliver(delivery_ids=[of_b, of_c], clock=clock)) == [(bad,)]
     assert tried == [["bad", "a"], ["b", "c"]]

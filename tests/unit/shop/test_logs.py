@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import structlog
+from sagas.core.cause import Cause, caused_by
 
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
-from shop import logs
+from sagas.core.ids import new_id
+from shop.platform import logs
 
 
 class Lines(io.StringIO):
@@ -129,7 +129,7 @@ class Clock:
 @pytest.fixture
 def moment(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("shop.logs.monotonic", clock)
+    monkeypatch.setattr("shop.platform.logs.monotonic", clock)
     (handler,) = logging.getLogger("tests.logs").handlers
     handler.addFilter(logs.Repeats())
     return clock
