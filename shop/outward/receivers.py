@@ -45,7 +45,7 @@ class _Entry(BaseModel):
 
     name: _Name
     events: list[str] | None = Field(None, min_length=1)
-    begin: Literal["now", "beginning"] = "now"
+    start_at: Literal["now", "beginning"] = "now"
 
 
 class _WebhookEntry(_Entry):
@@ -192,7 +192,7 @@ def _refuse(variable: str, entry: _Entry, why: str) -> None:
 
 def _common(entry: _Entry) -> dict[str, Any]:
     types = None if entry.events is None else tuple(dict.fromkeys(entry.events))
-    return {"name": entry.name, "types": types, "begin": StartAt(entry.begin)}
+    return {"name": entry.name, "types": types, "start_at": StartAt(entry.start_at)}
 
 
 def _unfit_url(url: str, *, insecure: bool) -> str:

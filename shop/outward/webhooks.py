@@ -5,7 +5,7 @@ Source: standardwebhooks.com, "Specification"; CloudEvents 1.0.2, "HTTP Protocol
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -24,7 +24,7 @@ from urllib3.exceptions import (
 )
 
 from sagas.core.errors import TryTimedOut
-from sagas.core.subscription import Received
+from sagas.core.subscription import ReactionToMany, Received
 from sagas.db.time_limit import time_limit
 from sagas.log import cloudevents
 
@@ -41,50 +41,34 @@ _MAX_SHOWN = 200
 _resting: Resting[str] = Resting()
 
 
-def poster(webhook: Webhook) -> Callable[[Received[Any]], None]:
-    """Return what posts one event to a receiver.
+def poster(webhook: Webhook) -> ReactionToMany:
+    """Return what posts events to a receiver, one after the other over one connection.
 
-    The call refuses a transaction. It is made at least once; the receiver is idempotent by `webhook-id`, the id of the
-    event.
+    The call refuses a transaction. A post is made at least once; the receiver is idempotent by `webhook-id`, the id of
+    the event.
 
-    Raises (what it returns):
-        ReceiverGone: Rejected; it said 410.
-        ReceiverAway, ReceiverRefused: Retryable; it was not to be reached, or said anything but 2xx.
+    Outcomes (of what it returns), by event id: None; `ReceiverGone`, Rejected, it said 410; `ReceiverAway` or
+    `ReceiverRefused`, Retryable, it was not to be reached, or said anything but 2xx. When the receiver is away or asks
+    for time, the events behind have the same outcome; when time is up, they have none.
     """
 
-    def post(received: Received[Any]) -> None:
-        _post(webhook, received)
-
-    return post
-
-
-def posters(webhook: Webhook) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
-    """Return what posts many, one after the other over one connection: it returns those that were taken.
-
-    One that is refused is left out and holds up no other; when the receiver is away or asks for time, or time is up, so
-    is the rest.
-    """
-
-    def post_many(received: Sequence[Received[Any]]) -> set[UUID]:
-        taken = set()
+    def post(received: Sequence[Received[Any]]) -> dict[UUID, object]:
+        outcomes: dict[UUID, object] = {}
         until = time.monotonic() + BATCH_SECONDS
-        for each in received:
-            if time.monotonic() > until:
+        for place, each in enumerate(received):
+            if outcomes and time.monotonic() > until:
                 break
             try:
                 _post(webhook, each)
-            except ReceiverRefused as refused:
-                if refused.retry_after_seconds is not None:
-                    break
-                continue
-            except ReceiverGone:
-                continue
-            except ReceiverAway:
-                break
-            taken.add(each.event_id)
-        return taken
+            except (ReceiverGone, ReceiverAway, ReceiverRefused) as error:
+                outcomes[each.event_id] = error
+                if isinstance(error, ReceiverAway) or getattr(error, "retry_after_seconds", None) is not None:
+                    return outcomes | {behind.event_id: error for behind in received[place:]}
+            else:
+                outcomes[each.event_id] = None
+        return outcomes
 
-    return post_many
+    return post
 
 
 def _post(webhook: Webhook, received: Received[Any]) -> None:

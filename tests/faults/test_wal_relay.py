@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
-from sagas.core.cause import Cause, caused_by
 
 import embedded
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from sagas.cdc import slots
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
 from tests.conftest import Processes, wait_for
@@ -206,7 +206,8 @@ def test_it_stops_in_order_and_lets_go_of_the_slot(place: Place, processes: Proc
 _WHAT_CELERY_HEARS = """
 import django
 django.setup()
-from sagas import outbox, tasks
+from sagas.log import outbox
+from sagas.messaging import tasks
 from shop.celery import app
 print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
 """

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, wait_for
 
-SUPERVISE = "import json, sys; from shop import run; sys.exit(run.supervise(json.loads(sys.argv[1])))"
+SUPERVISE = "import json, sys; from shop.platform import run; sys.exit(run.supervise(json.loads(sys.argv[1])))"
 
 
 class Supervised:

@@ -10,8 +10,6 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
-from sagas.core.books import Look
-from sagas.core.cause import Cause, caused_by
 
 from sagas.books import engine_checks
 from sagas.cdc import slots
@@ -21,6 +19,8 @@ from sagas.cdc.errors import LogIsNotLogical, MayNotReplicate, SlotInUse, SlotIs
 from sagas.cdc.pgoutput import UNCHANGED
 from sagas.cdc.slots import Publication, Slot
 from sagas.core import registry
+from sagas.core.books import Scope
+from sagas.core.cause import Cause, caused_by
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
@@ -270,7 +270,7 @@ def test_a_slot_that_was_invalidated_says_how_to_go_on(cups: None) -> None:
         wait_for(is_invalid)
     finally:
         execute("ALTER SYSTEM RESET idle_replication_slot_timeout", "SELECT pg_reload_conf()")
-    (breach,) = engine_checks._slots(Look(keys=(), now=timezone.now()))
+    (breach,) = engine_checks._slots(Scope(keys=(), now=timezone.now()))
     assert breach.message.startswith("The replication slot tests_cdc is lost (idle_timeout)")
     with pytest.raises(SlotIsLost, match=r"idle_timeout.*Drop it with --drop-slot and start anew"):
         Capture(CUPS)
@@ -285,7 +285,7 @@ def test_a_slot_that_nobody_reads_becomes_a_finding_after_a_while(cups: None) ->
     slots.prepare(CUPS)
 
     def breaches(minutes: int) -> list[str]:
-        look = Look(keys=(), now=timezone.now() + timedelta(minutes=minutes))
+        look = Scope(keys=(), now=timezone.now() + timedelta(minutes=minutes))
         return [breach.message for breach in engine_checks._slots(look)]
 
     assert breaches(1) == []

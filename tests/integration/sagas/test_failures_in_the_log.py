@@ -23,7 +23,7 @@ Tell = Callable[..., Event]
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
     """Return what was logged of failed tries, each with its level."""
-    caplog.set_level(logging.INFO, logger="sagas.attempts")
+    caplog.set_level(logging.INFO, logger="sagas.engine.failures")
 
     def told() -> list[Any]:
         return [
@@ -99,8 +99,7 @@ def test_a_bug_that_stops_many_is_few_lines_with_a_count(
     ask: Ask, script: Script, clock: MovableClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shop.platform.logs.monotonic", lambda: 0.0)
-    # In the batch, where they do not count, and alone.
-    script.says["first"] = [ZeroDivisionError("division by zero") for _ in range(2 * 12)]
+    script.says["first"] = [ZeroDivisionError("division by zero") for _ in range(12)]
     caplog.handler.addFilter(repeats := Repeats())
     try:
         for number in range(12):
@@ -123,7 +122,7 @@ def test_a_try_that_is_not_journalled_is_not_told(
     def dies(*_: Any) -> None:
         transaction.set_rollback(True)
 
-    monkeypatch.setattr(steps, "_save", dies)
+    monkeypatch.setattr(steps._StepWork, "save", dies)
     drive(now=clock)
     assert not Attempt.objects.exists()
     assert told() == []

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import structlog
-from sagas.core.cause import Cause, caused_by
 
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from shop.platform import logs
 
