@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import transaction
 
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Saga
-from sagas.engine import steps
+from sagas.engine import tries
+from sagas.engine.failures import Failed, journal
 from sagas.models import Attempt, Delivery, Event, Run
-from sagas.testing import MovableClock, drive
+from sagas.testing import Killed, MovableClock, drive
 from shop.platform.logs import Repeats
 
 from .conftest import Asked, Script
@@ -119,10 +119,12 @@ def test_a_try_that_is_not_journalled_is_not_told(
     script.says["first"] = [ZeroDivisionError("division by zero")]
     ask()
 
-    def dies(*_: Any) -> None:
-        transaction.set_rollback(True)
+    def journal_and_die(failures: list[Failed]) -> None:
+        journal(failures)
+        raise Killed
 
-    monkeypatch.setattr(steps._StepWork, "save", dies)
-    drive(now=clock)
+    monkeypatch.setattr(tries, "journal", journal_and_die)
+    with pytest.raises(Killed):
+        drive(now=clock)
     assert not Attempt.objects.exists()
     assert told() == []
