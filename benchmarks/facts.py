@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 from django.db import connection
 
+import embedded
 from sagas.conf import conf
-from shop import embedded
 
 from .knobs import Knobs
 

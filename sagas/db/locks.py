@@ -3,8 +3,8 @@
 All of them are held until the transaction ends; a process that dies lets go of its own.
 """
 
+import hashlib
 from enum import IntEnum
-from uuid import UUID
 
 from django.db import connection
 
@@ -16,19 +16,19 @@ class Lock(IntEnum):
     RECONCILIATION = 0x7265636F  #: "reco": one reconciliation at a time
 
 
-def take(lock: Lock | UUID) -> None:
+def take(lock: Lock | str) -> None:
     """Take a lock, waiting until it is free.
 
     Transaction: requires one.
 
     Args:
-        lock: one of the engine's, or the id of something that is not a row yet.
+        lock: one of the engine's, or the name of something there are many of: `share of webhook-erp`.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_number(lock)])
 
 
-def take_if_free(lock: Lock | UUID) -> bool:
+def take_if_free(lock: Lock | str) -> bool:
     """Take a lock if it is free; say whether this transaction has it now.
 
     Transaction: requires one.
@@ -39,6 +39,8 @@ def take_if_free(lock: Lock | UUID) -> bool:
         return bool(taken)
 
 
-def _number(lock: Lock | UUID) -> int:
+def _number(lock: Lock | str) -> int:
     """Return the number PostgreSQL knows a lock by: 64 bits, signed."""
-    return int(lock) if isinstance(lock, Lock) else int.from_bytes(lock.bytes[-8:], "big", signed=True)
+    if isinstance(lock, Lock):
+        return int(lock)
+    return int.from_bytes(hashlib.blake2b(lock.encode(), digest_size=8).digest(), "big", signed=True)

@@ -217,7 +217,7 @@ def ask(
 
 def _was_asked(batch: UUID) -> bool:
     """Say whether a batch is written down; whoever asks for the same at this moment waits for this transaction."""
-    locks.take(batch)
+    locks.take(f"batch {batch}")
     return Intervention.objects.filter(batch=batch).exists()
 
 

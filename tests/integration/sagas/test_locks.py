@@ -3,7 +3,6 @@
 import pytest
 from django.db import connection, transaction
 
-from sagas.core.ids import new_id
 from sagas.db import locks
 from sagas.db.locks import Lock
 from sagas.db.read import one_moment
@@ -11,8 +10,8 @@ from sagas.db.read import one_moment
 pytestmark = pytest.mark.usefixtures("transactional_db")
 
 
-@pytest.mark.parametrize("lock", [Lock.LOG, Lock.RECONCILIATION, new_id()], ids=["log", "reconciliation", "an id"])
-def test_a_lock_another_transaction_holds_is_not_to_be_had_until_that_ends(lock: locks.Lock) -> None:
+@pytest.mark.parametrize("lock", [Lock.LOG, Lock.RECONCILIATION, "share of erp"])
+def test_a_lock_another_transaction_holds_is_not_to_be_had_until_that_ends(lock: Lock | str) -> None:
     other = connection.copy()
     try:
         with other.cursor() as cursor:
@@ -28,8 +27,8 @@ def test_a_lock_another_transaction_holds_is_not_to_be_had_until_that_ends(lock:
         locks.take(lock)  # its own transaction may take it again
 
 
-def test_two_ids_are_two_locks_and_neither_is_one_of_the_engine() -> None:
-    numbers = {locks._number(lock) for lock in (Lock.LOG, Lock.RECONCILIATION, new_id(), new_id())}
+def test_two_names_are_two_locks_and_neither_is_one_of_the_engine() -> None:
+    numbers = {locks._number(lock) for lock in (Lock.LOG, Lock.RECONCILIATION, "share of a", "share of b")}
     assert len(numbers) == 4
     assert all(-(2**63) <= number < 2**63 for number in numbers)
 
