@@ -40,7 +40,8 @@ from .money import formatted
 from .pages.history_page import as_of
 from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
 from .pages.order_page import Line, Shown, ago, poll_ms
-from .timeline import Standing, story
+from .story.standing import Standing
+from .story.timeline import story
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList

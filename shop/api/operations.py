@@ -20,7 +20,7 @@ from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
 from shop.money import formatted
 from shop.readmodels import feed, order_list
-from shop.timeline import story
+from shop.story.timeline import story
 
 from . import health as shop_health
 from .problems import MEDIA_TYPE, Refused, StrictJson, handle_errors, problem

@@ -15,9 +15,10 @@ from notifications.history import ToldState
 from orders.history import OrderState
 from payments.history import MoneyState
 from sagas.errors import UnreadableEventError
-from shop.entries import Entry, event_entry, words
-from shop.history import History, Moment, Whole, history
 from shop.money import formatted
+from shop.story.entries import Entry, event_entry
+from shop.story.history import History, Moment, Whole, history
+from shop.story.words import words
 
 from .order_form import methods
 from .order_page import span, tone

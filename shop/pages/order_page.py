@@ -8,9 +8,9 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from shop.entries import Entry
 from shop.money import formatted
-from shop.timeline import Standing
+from shop.story.entries import Entry
+from shop.story.standing import Standing
 
 #: Good, bad, on the way back, under way, by the way.
 _TONES = {

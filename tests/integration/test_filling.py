@@ -13,7 +13,8 @@ from sagas import registry
 from sagas.models import Event, Finding, Reconciliation, Run
 from sagas.reconciliation import reconcile
 from sagas.testing import drive
-from shop.timeline import standing, timeline
+from shop.story.standing import standing
+from shop.story.timeline import timeline
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
 

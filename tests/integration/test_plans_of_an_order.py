@@ -12,7 +12,7 @@ from sagas.interventions import Action
 from sagas.models import Run
 from sagas.relay import relay
 from sagas.testing import drive, run_chain
-from shop.timeline import story
+from shop.story.timeline import story
 from tests.plans import explained
 
 pytestmark = pytest.mark.usefixtures("transactional_db")

@@ -19,7 +19,7 @@ from sagas import interventions
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive
-from shop import timeline
+from shop.story.timeline import timeline
 from tests.concurrency import at_once
 
 Place = Callable[..., Order]
@@ -535,7 +535,7 @@ def test_what_people_did_is_on_the_timeline(boss: Client, stuck: Run) -> None:
     send(boss, typed("retry", stuck))
     send(boss, form)
     drive()
-    entries = [entry for entry in timeline.timeline(UUID(stuck.key)) if entry.kind == "intervention"]
+    entries = [entry for entry in timeline(UUID(stuck.key)) if entry.kind == "intervention"]
     assert [(entry.title, entry.status, entry.detail) for entry in entries] == [
         ("boss retried “confirm-order”", "done", "the printer is out"),
         (

@@ -30,7 +30,7 @@ from sagas.interventions import Action
 from sagas.models import Run
 from sagas.testing import Broker, MovableClock, drive
 from sagas.transitions import LIVE_RUNS
-from shop.history import History, Whole, folded, history
+from shop.story.history import History, Whole, folded, history
 from tests.rows import rows_of
 
 HISTORIES = int(os.environ.get("HISTORIES", "30"))

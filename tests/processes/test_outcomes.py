@@ -18,7 +18,8 @@ from sagas.errors import Rejected, Retryable
 from sagas.models import Delivery, Event, Run
 from sagas.relay import relay
 from sagas.testing import MovableClock, drive
-from shop.timeline import standing, timeline
+from shop.story.standing import standing
+from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
 
 Place = Callable[..., Order]

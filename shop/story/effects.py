@@ -8,9 +8,10 @@ from uuid import UUID
 from inventory import selectors as inventory
 from notifications import selectors as notifications
 from payments import selectors as payments
+from shop.money import formatted
 
-from .entries import Entry, seconds_between, words
-from .money import formatted
+from .entries import Entry
+from .words import seconds_between, words
 
 
 def effects(order_id: UUID) -> Iterator[Entry]:
