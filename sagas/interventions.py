@@ -371,7 +371,7 @@ class _Portion:
             case Action.SKIP:
                 self._skip(run, row, asked.result)
             case Action.UNDO:
-                self._turn(run, Failure(step="", kind=Kind.UNEXPECTED, error="Undone", message=asked.reason))
+                self._turn(run, Failure(step="", kind=Kind.UNDONE, error="Undone", message=asked.reason))
             case Action.CANCEL:
                 self._turn(run, Failure(step="", kind=Kind.CANCELLED, error="Cancelled", message=asked.reason))
             case Action.PAUSE:

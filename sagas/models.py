@@ -205,8 +205,8 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=["started_at"],
-                name="sagas_run_needs_attention",
-                condition=models.Q(status=RunStatus.NEEDS_ATTENTION),
+                name="sagas_run_stopped",
+                condition=models.Q(status__in=STOPPED_RUNS),
             ),
             models.Index(fields=["key"], name="sagas_run_of_key"),
         ]
@@ -472,6 +472,7 @@ class Finding(models.Model):
         ]
         indexes = [
             models.Index(fields=["id"], name="sagas_finding_open", condition=models.Q(status="open")),
+            models.Index(fields=["key"], name="sagas_finding_open_of_key", condition=models.Q(status="open")),
             models.Index(fields=["id"], name="sagas_finding_stands", condition=models.Q(cleared_at=None)),
         ]
 
@@ -499,6 +500,20 @@ class Reconciliation(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.turn}"
+
+
+class Heartbeat(models.Model):
+    """When a worker last served a queue."""
+
+    queue = models.CharField(primary_key=True, max_length=100)
+    #: When the question was sent that is not answered yet.
+    asked_at = models.DateTimeField(null=True, blank=True)
+    alive_at = models.DateTimeField()
+
+    objects: ClassVar[models.Manager["Heartbeat"]] = models.Manager()
+
+    def __str__(self) -> str:
+        return self.queue
 
 
 class AuditRecord(models.Model):

@@ -31,13 +31,11 @@ __all__ = [
     "RunStatus",
     "StepRun",
     "StepStatus",
-    "attention",
     "choreographed",
     "events_of",
     "findings",
     "followers",
     "journal",
-    "keys_needing_attention",
     "lag_seconds",
     "movement",
     "open_findings",
@@ -45,6 +43,7 @@ __all__ = [
     "parked",
     "reconciled_seconds_ago",
     "runs",
+    "skips",
     "somebody_waits_for_the_relay",
     "told",
     "waiting_for_the_relay",
@@ -114,26 +113,15 @@ def journal(key: str) -> Journal:
     )
 
 
+def skips(run: Run) -> list[Intervention]:
+    """Return who took which steps of a run as done; its interventions are loaded."""
+    done = (asked for asked in run.interventions.all() if asked.status == Intervention.Status.DONE)
+    return [asked for asked in done if asked.action == Intervention.Action.SKIP]
+
+
 def events_of(key: str) -> list[Event]:
     """Return the events of a key in their order of writing; one statement."""
     return list(Event.objects.filter(key=key).order_by("position"))
-
-
-def attention(keys: Collection[str]) -> dict[str, str]:
-    """Return those of `keys` that need a person, each with the reason; two queries."""
-    parked = Delivery.objects.filter(key__in=keys, status=DeliveryStatus.PARKED)
-    reasons = {key: f"{name} gave up" for key, name in parked.values_list("key", "subscription")}
-    runs = Run.objects.filter(key__in=keys, status=RunStatus.NEEDS_ATTENTION)
-    for key, saga, why in runs.values_list("key", "saga", "attention"):
-        reasons[key] = f"{saga} stopped at {why['step']}: {why['message']}" if why else f"{saga} stopped"
-    return reasons
-
-
-def keys_needing_attention() -> set[str]:
-    """Return every key with a stopped run or a parked delivery; both have an index that holds only those."""
-    runs = Run.objects.filter(status=RunStatus.NEEDS_ATTENTION)
-    parked = Delivery.objects.filter(status=DeliveryStatus.PARKED)
-    return {*runs.values_list("key", flat=True), *parked.values_list("key", flat=True)}
 
 
 def lag_seconds(*, now: datetime) -> float:

@@ -6,8 +6,6 @@ Tables of the contexts have their pages in the contexts' own `admin.py`.
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
 import re
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -31,8 +29,7 @@ from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
-from sagas import clock, workpages
-from sagas import selectors as sagas
+from sagas import attention, clock, workpages
 from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 
 from .models import CustomerOrder, SalesOfDay
@@ -40,6 +37,7 @@ from .money import formatted
 from .pages.history_page import as_of
 from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
 from .pages.order_page import Line, Shown, ago, poll_ms
+from .story.attention import SUSPICIOUS_AFTER, of_orders
 from .story.standing import Standing
 from .story.timeline import story
 
@@ -50,21 +48,7 @@ else:
 
 admin.site.index_template = "shop/dashboard.html"
 
-#: A card payment with all its tries is through in well under a minute.
-SUSPICIOUS_AFTER = timedelta(minutes=5)
 _STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "danger", "Cancelled": "warning"}
-
-
-def needs_attention(order: Order, known: Mapping[str, str]) -> str:
-    """Return why somebody should look at an order; empty if nobody needs to.
-
-    Args:
-        known: what the journal says, by key.
-    """
-    if why := known.get(str(order.id)):
-        return why
-    waits = order.status == Order.Status.PENDING and clock.now() - order.placed_at > SUSPICIOUS_AFTER
-    return "Still pending: do the workers run?" if waits else ""
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -78,8 +62,9 @@ class AttentionFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() != "yes":
             return queryset
-        stuck = Q(status=Order.Status.PENDING, placed_at__lt=clock.now() - SUSPICIOUS_AFTER)
-        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in sagas.keys_needing_attention() if _is_uuid(key)]))
+        now = clock.now()
+        stuck = Q(status=Order.Status.PENDING, placed_at__lt=now - SUSPICIOUS_AFTER)
+        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in attention.keys(now=now) if _is_uuid(key)]))
 
 
 class OrderList(ChangeList):
@@ -88,9 +73,9 @@ class OrderList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         page = list(self.result_list)
-        known = sagas.attention([str(order.id) for order in page])
+        known = of_orders(page, now=clock.now())
         for order in page:
-            order.attention = needs_attention(order, known)
+            order.attention = known.get(order.id, "")
         self.result_list = page
 
 
@@ -327,14 +312,15 @@ class OrderAdmin(ModelAdmin):
         order = orders.order(UUID(object_id)) if _is_uuid(object_id) else None
         if order is None:
             raise Http404
-        standing, entries = story(order.id)
+        now = clock.now()
+        standing, entries = story(order.id, now=now)
         return {
             "order": order,
             "lines": [Line.of(line, order.currency) for line in order.lines.all()],
             "total": formatted(order.total_minor, order.currency),
             "method": dict(methods()).get(order.payment_method, order.payment_method),
             "standing": standing,
-            "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
+            "poll_ms": poll_ms(standing, placed_at=order.placed_at, last_at=entries[-1].at, now=now),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
             "links": [
                 ("As of any moment", reverse("admin:orders_order_as_of", args=[order.pk])),

@@ -113,7 +113,11 @@ class RunOut(BaseModel):
 
 
 class EntryOut(_Told):
-    """One thing that happened; further kinds may come, and further values of `data`."""
+    """One thing that happened; further kinds may come, and further values of `data`.
+
+    A failed try (`attempt`) has the kind of its failure as `status`: `rejected`, `retryable`, `unexpected`, or
+    `unknown`: no answer came.
+    """
 
     at: datetime
     kind: str = Field(examples=["event", "step", "attempt", "payment", "notification", "delivery", "intervention"])
@@ -166,4 +170,6 @@ class HealthOut(BaseModel):
     broker: bool
     outbox_lag_seconds: float | None
     needing_attention: int | None
+    open_findings: int | None
+    silent_queues: dict[str, float] | None
     reconciled_seconds_ago: float | None

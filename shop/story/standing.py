@@ -1,17 +1,23 @@
-"""Where an order stands and why, in one sentence and a few facts. Read only."""
+"""Where an order stands and why, in a few sentences and facts. Read only."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from orders import selectors as orders
 from sagas import selectors as sagas
+from sagas.attention import Attention, Why
 from sagas.errors import Kind
 from sagas.reading import one_moment
 from sagas.selectors import Delivery, DeliveryStatus, Journal, Run, RunStatus, StepRun, StepStatus
 
-from .words import called, ended, error_of, is_retried, quoted, times, tries_of, waits, words
+from . import reactions
+from .attention import badges, sentence
+from .situation import Situation, situation
+from .words import STAFF, Audience, ended, error_of, is_retried, quoted, times, waits, words
+
+#: Nothing happens to the run, or to all of the order, until a person has done something.
+_STANDS_STILL = (Why.STOPPED, Why.PAUSED, Why.NOT_TAKEN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +37,12 @@ class Standing:
     Attributes:
         run_status: of its latest run; empty until the relay has started one.
         step: the step that is next or under way; empty when nothing is left to do.
-        sentence: where it stands and why, for people.
+        sentence: where it stands and why, for staff; what waits for a person comes first.
         reason: what went wrong; empty if nothing did.
-        live: something is still going to happen without anybody's doing.
-        needs_attention: nothing is going to happen until a person does something.
-        parked_delivery_ids: reactions that gave up.
+        live: something is still going to happen without a person's doing.
+        attention: what waits for a person.
+        badges: the same, a few words each.
+        note: why there are no buttons, where there are none.
     """
 
     order_status: str
@@ -46,134 +53,225 @@ class Standing:
     reason: str
     next_try_at: datetime | None
     live: bool
-    needs_attention: bool
-    parked_delivery_ids: tuple[int, ...]
+    attention: tuple[Attention, ...]
+    badges: tuple[str, ...]
     stages: tuple[Stage, ...]
+    note: str = ""
+
+    @property
+    def needs_attention(self) -> bool:
+        return bool(self.attention)
+
+    @property
+    def parked_delivery_ids(self) -> tuple[int, ...]:
+        return tuple(int(each.ref) for each in self.attention if each.why is Why.PARKED)
 
 
-def standing(order_id: UUID) -> Standing:
+def standing(order_id: UUID, *, now: datetime) -> Standing:
     """Say where an order stands.
 
     Raises:
         LookupError: there is no such order.
     """
     with one_moment():
-        return standing_of(order_id, sagas.journal(str(order_id)))
+        return standing_of(order_id, sagas.journal(str(order_id)), now=now)
 
 
-def standing_of(order_id: UUID, journal: Journal) -> Standing:
-    order = orders.order(order_id)
-    if order is None:
-        raise LookupError(f"there is no order {order_id}")
-    run = journal.runs[-1] if journal.runs else None
-    owed = [delivery for event in journal.events for delivery in event.deliveries.all()]
-    parked = [delivery for delivery in owed if delivery.status == DeliveryStatus.PARKED]
-    under_way = [delivery for delivery in owed if delivery.status in (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)]
-    row = None if run is None else _current(run)
-    unstarted = run is None and order.status == "pending" and not parked
-    tries = [delivery.retry_at for delivery in under_way if delivery.retry_at is not None]
+def standing_of(order_id: UUID, journal: Journal, *, now: datetime, to: Audience = STAFF) -> Standing:
+    """As `standing`, of a journal that was read already."""
+    it = situation(order_id, journal, now=now, to=to)
     return Standing(
-        order_status=order.status,
-        run_id=None if run is None else run.id,
-        run_status="" if run is None else run.status,
-        step="" if row is None else row.name,
-        sentence=" ".join(
-            [
-                _sentence(run, row) if run is not None or not owed else _among_themselves(order, under_way, parked),
-                *(_gave_up(delivery) for delivery in parked),
-                *_still(under_way, run),
-            ]
-        ).strip(),
-        reason=_reason(run, parked),
-        next_try_at=row.held_until if row is not None and waits(row) else min(tries, default=None),
-        live=unstarted or bool(under_way) or (run is not None and run.status in sagas.LIVE_RUNS),
-        needs_attention=bool(parked) or (run is not None and run.status == RunStatus.NEEDS_ATTENTION),
-        parked_delivery_ids=tuple(delivery.pk for delivery in parked),
-        stages=() if run is None else tuple(_stages(run)),
+        order_status=it.order.status,
+        run_id=None if it.run is None else it.run.id,
+        run_status="" if it.run is None else it.run.status,
+        step="" if it.row is None else it.row.name,
+        sentence=" ".join(text for text in _sentences(it) if text),
+        reason=_reason(it),
+        next_try_at=_next_try_at(it),
+        live=_is_live(it),
+        attention=it.attention,
+        badges=badges(it.attention),
+        stages=tuple(_stages_of_reactions(journal) if it.run is None else _stages(it.run)),
+        note=_note(it),
     )
 
 
-def _current(run: Run) -> StepRun | None:
-    """Return the step that is next, under way, or where the run stopped."""
-    if run.finished_at is not None:
-        return None
-    return next((row for row in run.steps.all() if row.place == run.place), None)
+# The sentences ---------------------------------------------------------------------------------------------------
 
 
-def _sentence(run: Run | None, row: StepRun | None) -> str:
-    if run is None:
-        return "The order is saved; its process starts in a moment."
-    if run.status == RunStatus.RUNNING and run.failure is None:
-        return _now(row)
-    why, at = quoted(run.attention or run.failure), "" if row is None else f" at “{words(row.name)}”"
-    called_off = (run.failure or {}).get("kind") == Kind.CANCELLED
-    cannot = "It was called off" if called_off else "It cannot be fulfilled"
-    could_not = "It was called off" if called_off else "It could not be fulfilled"
-    return {
-        RunStatus.RUNNING: f"{cannot}: {why} What had been done is about to be undone.",
-        RunStatus.COMPENSATING: f"{cannot}: {why} What had been done is being undone. {_now(row)}",
-        RunStatus.COMPENSATED: f"{could_not}: {why} All that had been done for it is undone.",
-        RunStatus.NEEDS_ATTENTION: f"It is stuck{at} and needs a person: {why} Nothing more happens by itself.",
-        RunStatus.PAUSED: "It was paused and waits until somebody lets it go on.",
-        RunStatus.COMPLETED: "Everything is done.",
-    }[RunStatus(run.status)]
+def _sentences(it: Situation) -> Iterator[str]:
+    """Yield what waits for a person, what the process does, and what is still owed."""
+    if it.attention and not it.to.is_staff:
+        yield "It waits for a person on our side."
+    else:
+        for each in it.attention:
+            yield sentence(each, choreographed=it.choreographed)
+    yield _process(it)
+    if it.run is not None and it.is_over:
+        yield from map(_still, it.under_way)
 
 
-def _among_themselves(order: orders.Order, under_way: list[Delivery], parked: list[Delivery]) -> str:
-    """Say where an order stands that no run conducts: the contexts react to each other's events."""
-    if under_way:
-        return _next_reaction(under_way[0])
-    if parked:
-        return ""  # which follows
-    return {
-        "pending": "What comes next begins in a moment.",
-        "confirmed": "Everything is done.",
-        "rejected": f"It could not be fulfilled: {ended(order.reason)} All that had been done for it is undone.",
-    }.get(order.status, f"It was called off: {ended(order.reason)}")
+def _process(it: Situation) -> str:
+    if it.run is None:
+        return _among_themselves(it) if it.choreographed and it.journal.events else _not_begun(it)
+    return _OF_RUN[RunStatus(it.run.status)](it, it.run)
 
 
-def _next_reaction(delivery: Delivery) -> str:
-    title = f"“{called(delivery.subscription)}”"
-    if not is_retried(delivery):
-        return f"{title} is under way." if delivery.status == DeliveryStatus.RUNNING else f"{title} is next."
-    return f"{title} did not work {times(delivery.attempts)}: {ended(error_of(delivery))} It will be tried again."
+def _not_begun(it: Situation) -> str:
+    return "" if it.attention else "The order is saved; its process starts in a moment."
 
 
-def _now(row: StepRun | None) -> str:
-    if row is None:
+def _running(it: Situation, run: Run) -> str:
+    if run.failure is None:
+        return "" if it.waits_because(Why.NOT_TAKEN) else _now(it)
+    return f"{_verdict(run, over=False)}: {quoted(run.failure, it.to)} What had been done is about to be undone."
+
+
+def _undoing(it: Situation, run: Run) -> str:
+    why = quoted(run.failure, it.to)
+    return f"{_verdict(run, over=False)}: {why} What had been done is being undone. {_now(it)}"
+
+
+def _undone(it: Situation, run: Run) -> str:
+    return f"{_verdict(run, over=True)}: {quoted(run.failure, it.to)} All that had been done for it is undone."
+
+
+def _stopped(_it: Situation, _run: Run) -> str:
+    return "Nothing more happens by itself."
+
+
+def _paused(it: Situation, run: Run) -> str:
+    """Say what went before; that it is paused was said."""
+    if run.failure is not None:
+        return f"{_verdict(run, over=False)}: {quoted(run.failure, it.to)}"
+    return f"“{words(it.row.name)}” {_did_not_work(it.row, it.to)}" if it.row is not None and waits(it.row) else ""
+
+
+def _completed(it: Situation, _run: Run) -> str:
+    return "All its steps are over." if it.attention else "Everything is done."
+
+
+_OF_RUN: dict[RunStatus, Callable[[Situation, Run], str]] = {
+    RunStatus.RUNNING: _running,
+    RunStatus.COMPENSATING: _undoing,
+    RunStatus.COMPENSATED: _undone,
+    RunStatus.NEEDS_ATTENTION: _stopped,
+    RunStatus.PAUSED: _paused,
+    RunStatus.COMPLETED: _completed,
+}
+_VERDICTS: dict[tuple[str, bool], str] = {
+    (Kind.CANCELLED, False): "It was called off",
+    (Kind.CANCELLED, True): "It was called off",
+    (Kind.UNDONE, False): "A person has it undone",
+    (Kind.UNDONE, True): "A person had it undone",
+}
+
+
+def _verdict(run: Run, *, over: bool) -> str:
+    kind = "" if run.failure is None else run.failure["kind"]
+    return _VERDICTS.get((kind, over), "It could not be fulfilled" if over else "It cannot be fulfilled")
+
+
+def _now(it: Situation) -> str:
+    """Say what the current step does."""
+    if it.row is None:
         return ""
-    title = f"“{words(row.name)}”"
-    if not waits(row):
-        return f"{title} is under way." if row.status == StepStatus.RUNNING else f"{title} is next."
-    last = row.tries.all()[len(row.tries.all()) - 1] if row.tries.all() else None
-    said = "" if last is None else f" {ended(last.message or last.error)}"
-    return f"{title} did not work {times(row.attempts)}:{said} It will be tried again."
+    title = f"“{words(it.row.name)}”"
+    if waits(it.row):
+        return f"{title} {_did_not_work(it.row, it.to)} It will be tried again."
+    return f"{title} is under way." if it.row.status == StepStatus.RUNNING else f"{title} is next."
 
 
-def _gave_up(delivery: Delivery) -> str:
-    tries = tries_of(delivery.attempts)
-    return f"“{called(delivery.subscription)}” gave up after {tries} and needs a person: {ended(error_of(delivery))}"
+def _did_not_work(row: StepRun, to: Audience) -> str:
+    tries = list(row.tries.all())
+    last = tries[-1] if tries else None
+    said = "" if last is None else f" {ended(to.tell(last.kind, last.error, last.message))}"
+    return f"did not work {times(row.attempts)}:{said}"
 
 
-def _still(under_way: list[Delivery], run: Run | None) -> Iterator[str]:
+def _among_themselves(it: Situation) -> str:
+    """Say where an order stands that no run conducts: the contexts react to each other's events."""
+    if it.under_way:
+        return "" if it.waits_because(Why.NOT_TAKEN) else _next_reaction(it, it.under_way[0])
+    if not it.is_relayed and it.order.status == "pending":
+        return _not_begun(it) if len(it.journal.events) == 1 else "What comes next begins in a moment."
+    if it.order.status == "pending":
+        return "" if it.attention else "What comes next begins in a moment."
+    if it.order.status == "confirmed":
+        return "All its steps are over." if it.attention else "Everything is done."
+    cause = error_of(it.failed[0], it.to) if it.failed else it.order.reason
+    ended_as = "It was called off" if it.order.status == "cancelled" else "It could not be fulfilled"
+    return f"{ended_as}: {ended(cause)} All that had been done for it is undone."
+
+
+def _next_reaction(it: Situation, delivery: Delivery) -> str:
+    title = it.title(delivery.subscription)
+    if is_retried(delivery):
+        said = ended(error_of(delivery, it.to))
+        return f"{title} did not work {times(delivery.attempts)}: {said} It will be tried again."
+    return f"{title} is under way." if delivery.status == DeliveryStatus.RUNNING else f"{title} is next."
+
+
+def _still(delivery: Delivery) -> str:
     """Say what is still owed, once the run itself has nothing more to say."""
-    if run is None or run.finished_at is None:
-        return
-    for delivery in under_way:
-        waits = " It will be tried again." if delivery.retry_at else ""
-        failed = f"did not work {times(delivery.attempts)}." if delivery.attempts else "is still to come."
-        yield f"“{words(delivery.subscription)}” {failed}{waits}"
+    again = " It will be tried again." if delivery.retry_at else ""
+    failed = f"did not work {times(delivery.attempts)}." if delivery.attempts else "is still to come."
+    return f"“{words(delivery.subscription)}” {failed}{again}"
 
 
-def _reason(run: Run | None, parked: list[Delivery]) -> str:
-    if run is not None and (why := run.attention or run.failure):
-        return str(why["message"])
-    return error_of(parked[0]) if parked else ""
+# The facts -------------------------------------------------------------------------------------------------------
+
+
+def _reason(it: Situation) -> str:
+    why = None if it.run is None else it.run.attention or it.run.failure
+    if why is not None:
+        return it.to.tell(why["kind"], why["error"], why["message"])
+    parked = next((each for each in it.attention if each.why is Why.PARKED), None)
+    if parked is not None:
+        return it.to.tell(Kind.UNEXPECTED, "", parked.message)
+    return error_of(it.failed[0], it.to) if it.failed else ""
+
+
+def _next_try_at(it: Situation) -> datetime | None:
+    """Return when something is tried again; nothing is while the run stands still, or no worker takes it."""
+    if it.waits_because(*_STANDS_STILL):
+        return None
+    if it.row is not None and waits(it.row):
+        return it.row.held_until
+    return min((each.retry_at for each in it.under_way if each.retry_at is not None), default=None)
+
+
+def _is_live(it: Situation) -> bool:
+    if it.waits_because(Why.NOT_TAKEN):
+        return False
+    unstarted = it.run is None and it.order.status == "pending" and not it.attention
+    runs = it.run is not None and it.run.status in sagas.LIVE_RUNS
+    return unstarted or runs or bool(it.under_way) or not it.is_relayed
+
+
+def _note(it: Situation) -> str:
+    if not it.choreographed or it.order.status != "pending":
+        return ""
+    return (
+        "No run conducts this order, so it cannot be cancelled, undone or paused here. A step that gives up can be"
+        " tried again or left out."
+    )
 
 
 def _stages(run: Run) -> Iterator[Stage]:
+    by_hand = {asked.step for asked in sagas.skips(run)}
     for row in run.steps.all():
         status = "waiting" if waits(row) else row.status
-        if row.place == run.place and run.finished_at is None and status == StepStatus.PENDING:
+        if row.name in by_hand and status == StepStatus.DONE:
+            status = "skipped by hand"
+        elif row.place == run.place and run.status == RunStatus.PAUSED:
+            status = "paused"
+        elif row.place == run.place and run.finished_at is None and status == StepStatus.PENDING:
             status = "next"
         yield Stage(name=row.name, title=words(row.name), status=status, action=row.action)
+
+
+def _stages_of_reactions(journal: Journal) -> Iterable[Stage]:
+    if reactions.is_choreographed(journal):
+        for name, status, action in reactions.stages(journal):
+            yield Stage(name=name, title=words(name), status=status, action=action)

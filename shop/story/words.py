@@ -1,10 +1,45 @@
-"""The words of the story: names as people read them, and how often something was tried."""
+"""The words of the story: names as people read them, how often something was tried, and what went wrong."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sagas.errors import Kind
 from sagas.retry import Retry
 from sagas.selectors import Delivery, DeliveryStatus, StepRun, StepStatus
+
+#: What a failure means, to those who may not read the error itself.
+_MEANINGS = {Kind.UNKNOWN: "No answer came; it may or may not have been done."}
+_ELSE = "Something on our side did not work."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audience:
+    """Who the story is told to.
+
+    Attributes:
+        tell: says what went wrong, from the kind of the failure, the name of the error and its message.
+        is_staff: reads what waits for a person, and why.
+    """
+
+    tell: Callable[[str, str, str], str]
+    is_staff: bool
+
+
+def _in_full(_kind: str, error: str, message: str) -> str:
+    return message or error
+
+
+def _guarded(kind: str, _error: str, message: str) -> str:
+    """Leave out what only a programmer may read: messages of unforeseen errors hold anything."""
+    if kind in (Kind.REJECTED, Kind.RETRYABLE, Kind.CANCELLED):
+        return message
+    return next((text for known, text in _MEANINGS.items() if kind == known), _ELSE)
+
+
+STAFF = Audience(tell=_in_full, is_staff=True)
+CLIENTS = Audience(tell=_guarded, is_staff=False)
 
 
 def words(name: str) -> str:
@@ -14,10 +49,6 @@ def words(name: str) -> str:
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
     return None if start is None or end is None else (end - start).total_seconds()
-
-
-def called(subscription: str) -> str:
-    return words(subscription.removeprefix("then-"))
 
 
 def waits(row: StepRun) -> bool:
@@ -46,14 +77,20 @@ def ended(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def quoted(why: dict[str, Any] | None) -> str:
-    return "" if why is None else ended(why["message"] or why["error"])
+def quoted(why: dict[str, Any] | None, to: Audience) -> str:
+    return "" if why is None else ended(to.tell(why["kind"], why["error"], why["message"]))
 
 
-def error_of(delivery: Delivery) -> str:
+def error_of(delivery: Delivery, to: Audience) -> str:
     """Return what the last try said; an event that could not even be read had none."""
-    said = [attempt.message for attempt in delivery.tries.all()]
-    return said[-1] if said and said[-1] else delivery.error
+    tries = list(delivery.tries.all())
+    if tries and tries[-1].message:
+        return to.tell(tries[-1].kind, tries[-1].error, tries[-1].message)
+    return to.tell(Kind.UNEXPECTED, "", delivery.error)
+
+
+def moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def listed(result: dict[str, Any] | None) -> list[str]:

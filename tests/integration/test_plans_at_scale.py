@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
-from sagas import interventions, overdue, replays, selectors
+from sagas import attention, interventions, overdue, replays, selectors
 from sagas.deliveries import sweep_deliveries
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.reconciliation import Look
@@ -82,8 +82,8 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
     "how late is the relay?": (lambda: selectors.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
     "who needs a person?": (
-        selectors.keys_needing_attention,
-        {"sagas_run_needs_attention", "sagas_delivery_parked"},
+        lambda: attention.keys(now=timezone.now()),
+        {"sagas_run_stopped", "sagas_delivery_parked", "sagas_finding_open"},
     ),
     "how many are parked?": (selectors.parked, {"sagas_delivery_parked"}),
 }
