@@ -60,7 +60,8 @@ class Lag:
         parked: deliveries that wait for a person.
         seconds: age of the oldest event that is not done, parked ones aside; 0 if there is none.
         paused_at: since when it stands still.
-        is_known: this code has it; otherwise nobody takes it on.
+        is_known: this code has it; otherwise it is not taken on.
+        is_switched_off: this code has it and is set not to make it; what comes it is not owed.
         error: why a read model stopped in front of the next event.
     """
 
@@ -72,11 +73,14 @@ class Lag:
     paused_at: datetime | None
     is_known: bool
     error: str = ""
+    is_switched_off: bool = False
 
     @property
     def status(self) -> str:
         if self.paused_at is not None:
             return "paused"
+        if self.is_switched_off:
+            return "switched off, owing" if self.waiting else "switched off"
         if not self.is_known:
             return "unknown"
         if self.error:
@@ -86,7 +90,7 @@ class Lag:
     @property
     def told(self) -> str:
         """The figures, for people."""
-        parts = [f"{self.events:,} events to come"] if self.events else []
+        parts = [f"{self.events:,} events to come"] if self.events and not self.is_switched_off else []
         parts += [f"{self.waiting:,} deliveries wait"] if self.waiting else []
         parts += [f"the oldest for {self.seconds:,.0f} s"] if parts else ["nothing waits"]
         parts += [f"{self.parked:,} parked"] if self.parked else []
@@ -160,6 +164,7 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
         paused_at=row.paused_at,
         is_known=registry.subscription(row.name) is not None or registry.read_model(row.name.split(":")[0]) is not None,
         error=row.error,
+        is_switched_off=registry.is_switched_off(row.name),
     )
 
 

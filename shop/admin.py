@@ -30,6 +30,7 @@ from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
 from sagas import attention, clock, workpages
+from sagas.attention import Why
 from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 
 from .models import CustomerOrder, SalesOfDay
@@ -75,7 +76,7 @@ class OrderList(ChangeList):
         page = list(self.result_list)
         known = of_orders(page, now=clock.now())
         for order in page:
-            order.attention = known.get(order.id, "")
+            order.marked = known.get(order.id)
         self.result_list = page
 
 
@@ -157,12 +158,13 @@ class OrderAdmin(ModelAdmin):
 
     @admin.display(description="attention")
     def mark(self, order: Any) -> SafeString | str:
-        if not order.attention:
+        if order.marked is None:
             return ""
         return format_html(
             '<span class="shop-mark" title="{0}"><span class="material-symbols-outlined" aria-hidden="true">warning'
-            '</span>Needs a person<span class="sr-only">: {0}</span></span>',
-            order.attention,
+            '</span>{1}<span class="sr-only">: {0}</span></span>',
+            order.marked.text,
+            ", ".join(order.marked.badges),
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
@@ -340,12 +342,21 @@ def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     return found
 
 
+#: Where to look into what waits for a person.
+_PAGES = {
+    Why.PARKED: ("delivery", "Open what gave up"),
+    Why.HELD_BACK: ("follower", "Open the paused subscription"),
+    Why.FINDING: ("finding", "Open the finding"),
+}
+
+
 def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
     """Return where to look further, and where to act, as far as the user may."""
     links = []
-    if standing.parked_delivery_ids and request.user.has_perm("sagas.view_delivery"):
-        url = reverse("admin:sagas_delivery_changelist")
-        links += [("Open what gave up", f"{url}?q={pk}") for pk in standing.parked_delivery_ids]
+    for each in standing.attention:
+        model, label = _PAGES.get(each.why, ("", ""))
+        if model and request.user.has_perm(f"sagas.view_{model}"):
+            links.append((label, reverse(f"admin:sagas_{model}_change", args=[each.ref])))
     if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
         links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
     return links

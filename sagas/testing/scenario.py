@@ -54,7 +54,7 @@ class Scenario:
 
     Example:
         Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
-            "compensated", did=["reserve-stock", "capture-payment", "release-stock", "reject-order", "tell-customer"]
+            "compensated", did=["reserve-stock", "capture-payment", "release-stock", "close-order", "tell-customer"]
         )
     """
 

@@ -149,7 +149,7 @@ class CustomerOrderOut(_Told):
     contents: str
     placed_at: datetime
     decided_at: datetime | None
-    paid: bool
+    paid: bool = Field(description="A card was charged and not refunded; an order by invoice is not paid yet.")
     tracking_number: str
     told_at: datetime | None
 

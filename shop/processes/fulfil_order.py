@@ -139,7 +139,7 @@ def notify_customers(calls: OrderCalls) -> Results:
     return _results(calls, queued, _queued)
 
 
-def reject_order(call: OrderCall) -> Result:
+def close_order(call: OrderCall) -> Result:
     reason = reason_of(call.failure)
     decide = orders.cancel if _was_called_off(call) else orders.reject
     decide(order_id=call.input.order_id, reason=reason, now=call.now)
@@ -195,9 +195,14 @@ def _was_called_off(call: OrderCall) -> bool:
 
 
 def reason_of(failure: Failure | None) -> str:
-    """Say why, as the customer reads it: the words of the business or a person, never those of a broken machine."""
+    """Say why, as the customer reads it: the words of the business, or of the person who called it off.
+
+    Never those of a broken machine, nor the reason for which a person had it undone, which is for colleagues.
+    """
     if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
         return failure.message
+    if failure is not None and failure.kind == Failed.UNDONE:
+        return "We could not carry out your order."
     return "Something on our side did not work; please try again later."
 
 
@@ -267,7 +272,7 @@ fulfil_order = Saga(
         Step("notify-customer", queue="notifications", run=notify_customer, many=notify_customers, retry=PATIENT),
     ),
     undone=(
-        Step("reject-order", queue="orders", run=reject_order, retry=PATIENT),
+        Step("close-order", queue="orders", run=close_order, retry=PATIENT),
         Step("tell-customer", queue="notifications", run=tell_customer, retry=PATIENT),
     ),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from orders.selectors import Order
@@ -31,13 +32,13 @@ def badges(listed: Iterable[Attention]) -> tuple[str, ...]:
 
 def sentence(each: Attention, *, choreographed: bool = False) -> str:
     """Say what waits for a person: for what, since when, and why."""
-    title = f"“{title_of(each.name, choreographed=choreographed)}”" if each.name else "What it told"
+    title = f"“{title_of(each.name, choreographed=choreographed)}”" if each.name else "Its newest event"
     return {
         Why.STOPPED: f"It is stuck{f' at {title}' if each.name else ''} and needs a person{_because(each.message)}",
-        Why.PAUSED: f"It is paused{f' at {title}' if each.name else ''} {_paused(each)}",
-        Why.HELD_BACK: f"{title} is paused for all orders {_paused(each)}",
-        Why.NOT_TAKEN: f"{title} waits since {moment(each.since)}: {_no_worker(each.queue, each.alive_at)}",
-        Why.SWITCHED_OFF: f"{title} waits since {moment(each.since)}: this shop is set to leave it alone.",
+        Why.PAUSED: f"It has been paused{f' at {title}' if each.name else ''} {_paused(each)}",
+        Why.HELD_BACK: f"{title} has been paused for all orders {_paused(each)}",
+        Why.NOT_TAKEN: f"{title} has waited since {moment(each.since)}: {_no_worker(each.queue, each.alive_at)}",
+        Why.SWITCHED_OFF: f"{title} has waited since {moment(each.since)}: this shop is set to leave it alone.",
         Why.PARKED: f"{title} gave up after {tries_of(each.tries)} and needs a person{_because(each.message)}",
         Why.FINDING: ended(each.message),
     }[each.why]
@@ -48,8 +49,8 @@ def _because(message: str) -> str:
 
 
 def _paused(each: Attention) -> str:
-    by = f" by {each.by}: “{each.message}”" if each.by else ""
-    return f"since {moment(each.since)}{by}. It goes on when a person resumes it."
+    why = f" ({each.by}: “{each.message.rstrip('.')}”)" if each.by else ""
+    return f"since {moment(each.since)}{why}. It goes on when a person resumes it."
 
 
 def _no_worker(queue: str, alive_at: datetime | None) -> str:
@@ -57,11 +58,20 @@ def _no_worker(queue: str, alive_at: datetime | None) -> str:
     return f"no worker of the queue “{queue}” {last}."
 
 
-def of_orders(orders: Sequence[Order], *, now: datetime) -> dict[UUID, str]:
-    """Return those orders that a person should look at, each with the reasons; as many statements as for one."""
+class Marked(NamedTuple):
+    """How a list marks an order that a person should look at."""
+
+    badges: tuple[str, ...]
+    text: str
+
+
+def of_orders(orders: Sequence[Order], *, now: datetime) -> dict[UUID, Marked]:
+    """Return those orders that a person should look at; as many statements as for one."""
     found = attention.of([str(order.id) for order in orders], now=now)
-    said = {order.id: " ".join(map(sentence, found.get(str(order.id), ()))) for order in orders}
+    marked: dict[UUID, Marked] = {}
     for order in orders:
-        if not said[order.id] and order.status == Order.Status.PENDING and now - order.placed_at > SUSPICIOUS_AFTER:
-            said[order.id] = f"It is still pending, since {moment(order.placed_at)}."
-    return {order_id: why for order_id, why in said.items() if why}
+        if listed := found.get(str(order.id)):
+            marked[order.id] = Marked(badges(listed), " ".join(map(sentence, listed)))
+        elif order.status == Order.Status.PENDING and now - order.placed_at > SUSPICIOUS_AFTER:
+            marked[order.id] = Marked(("Still pending",), f"It is still pending, since {moment(order.placed_at)}.")
+    return marked

@@ -212,7 +212,8 @@ def test_the_list_marks_and_filters_what_needs_a_person(staff: Client, place: Pl
         status="pending", decided_at=None, placed_at=timezone.now() - timedelta(minutes=6)
     )
     forgotten.refresh_from_db()
-    marked = {order.number: order.attention for order in staff.get(LIST).context["cl"].result_list}
+    rows = staff.get(LIST).context["cl"].result_list
+    marked = {order.number: order.marked.text if order.marked else "" for order in rows}
     assert marked == {
         stuck.number: "It is stuck at “Notify customer” and needs a person.",
         parked.number: "“Send notification” gave up after 1 try and needs a person.",

@@ -129,7 +129,7 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
         ("undo", "Release stock", "done"),
         ("reservation", "Stock released", "released"),
         ("event", "Stock released", "relayed"),
-        ("step", "Reject order", "done"),
+        ("step", "Close order", "done"),
         ("event", "Order rejected", "relayed"),
         ("step", "Tell customer", "done"),
         ("event", "Notification queued", "relayed"),
