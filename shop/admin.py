@@ -345,7 +345,7 @@ def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
 #: Where to look into what waits for a person.
 _PAGES = {
     Why.PARKED: ("delivery", "Open what gave up"),
-    Why.HELD_BACK: ("follower", "Open the paused subscription"),
+    Why.HELD_BACK: ("follower", "Open the paused"),
     Why.FINDING: ("finding", "Open the finding"),
 }
 
@@ -356,7 +356,7 @@ def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
     for each in standing.attention:
         model, label = _PAGES.get(each.why, ("", ""))
         if model and request.user.has_perm(f"sagas.view_{model}"):
-            links.append((label, reverse(f"admin:sagas_{model}_change", args=[each.ref])))
+            links.append((f"{label} “{each.name}”", reverse(f"admin:sagas_{model}_change", args=[each.ref])))
     if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
         links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
     return links

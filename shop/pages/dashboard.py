@@ -54,7 +54,7 @@ def _work_queue(request: Any) -> list[dict[str, Any]]:
         },
         {
             "name": _silence(silent, now),
-            "value": ", ".join(silent) or "all",
+            "value": len(silent),
             "status": "needs_attention" if silent else "done",
             "url": queue if may_act else f"{listed}?attention=yes",
         },
@@ -80,10 +80,10 @@ def _work_queue(request: Any) -> list[dict[str, Any]]:
 
 
 def _silence(silent: dict[str, datetime], now: datetime) -> str:
-    """Name the figure of the workers: whether each queue has one, and since when one has none."""
+    """Name the figure of the workers: which queues have none, and for how long."""
     if not silent:
-        return "queues are served by a worker"
-    return f"no worker for {span(now - min(silent.values()))}"
+        return "queues without a worker"
+    return f"queues without a worker for {span(now - min(silent.values()))}: {', '.join(silent)}"
 
 
 def _ago(seconds: float | None) -> str:

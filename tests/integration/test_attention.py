@@ -172,7 +172,7 @@ def test_a_step_that_no_worker_takes_names_the_queue_and_since_when(boss: Client
     )
     assert not stands(order).live
     is_shown(boss, order, "No worker")
-    assert "No worker serves the queue “inventory”" in text_of(boss, QUEUE)
+    assert "No worker serves “inventory”" in text_of(boss, QUEUE)
     drive()
     assert whys(order) == []
 
@@ -266,8 +266,8 @@ def test_health_and_dashboard_tell_a_dead_worker_from_an_open_finding(boss: Clie
     assert list(health["silent_queues"]) == ["payments"]
     assert health["silent_queues"]["payments"] == pytest.approx(120, abs=20)
     figures = {figure["name"]: figure["value"] for figure in boss.get("/admin/").context["figures"]}
-    (named,) = [name for name in figures if name.startswith("no worker for 2 min")]
-    assert figures[named] == "payments"
+    (named,) = [name for name in figures if name.startswith("queues without a worker for 2 min")]
+    assert (figures[named], named.endswith(": payments")) == (1, True)
     Heartbeat.objects.update(alive_at=timezone.now())
     Finding.objects.create(
         check_name="stock", key=str(uuid4()), message="off", facts={}, found_at=timezone.now(),
