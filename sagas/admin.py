@@ -345,7 +345,7 @@ class FollowerAdmin(ActAdmin):
             "paused": "warning",
             "unknown": "danger",
             "stopped": "danger",
-            "switched off, owing": "danger",
+            "switched off here, owing": "danger",
         },
     )
     def state(self, follower: Any) -> str:

@@ -68,9 +68,12 @@ def of(keys: Collection[str], *, now: datetime) -> dict[str, list[Attention]]:
     paused = {row.name: row for row in Follower.objects.filter(paused_at__isnull=False)}
     asked = _asked(runs, paused.values())
     _look_at_runs(found, runs, asked)
-    _look_at_followers(found, keys, paused, asked)
-    owed = Delivery.objects.filter(event__key__in=keys).select_related("event").order_by("event", "pk")
-    _look_at_deliveries(found, owed.only(*_DELIVERY_FIELDS), paused)
+    events = Event.objects.filter(key__in=keys).only(*_EVENT_FIELDS).in_bulk()
+    _look_at_events(found, events.values(), paused, asked)
+    owed = sorted(Delivery.objects.filter(event__in=events), key=lambda row: (row.event_id, row.pk))
+    for row in owed:
+        row.event = events[row.event_id]
+    _look_at_deliveries(found, owed, paused)
     for finding in Finding.objects.filter(key__in=keys, status=Finding.Status.OPEN).order_by("pk"):
         found.add(
             finding.key,
@@ -168,7 +171,7 @@ def _is_silent(alive_at: datetime | None, now: datetime) -> bool:
 def _asked(runs: Sequence[Run], followers: Iterable[Follower]) -> _Asked:
     asked = _Asked()
     done = Intervention.objects.filter(Q(run__in=runs) | Q(follower__in=followers), status=Intervention.Status.DONE)
-    for row in done.order_by("pk"):
+    for row in sorted(done, key=lambda row: row.pk):
         ref = str(row.run_id or row.follower_id)
         asked.last_at[ref] = row.done_at or row.asked_at
         if row.action == Intervention.Action.PAUSE:
@@ -226,20 +229,18 @@ def _queue_of(run: Run, here: StepRun | None) -> str:
     return next((step.queue for step in steps if step.name == here.step), ENGINE_QUEUE)
 
 
-def _look_at_followers(found: _Found, keys: Collection[str], paused: Mapping[str, Follower], asked: _Asked) -> None:
+def _look_at_events(found: _Found, events: Iterable[Event], paused: Mapping[str, Follower], asked: _Asked) -> None:
     """Look at events that are not in the log, or that a paused subscription has yet to be owed."""
-    oldest = min((row.position for row in paused.values()), default=None)
-    to_come = Q(log_position=None) if oldest is None else Q(log_position=None) | Q(log_position__gt=oldest)
-    events = Event.objects.filter(to_come, key__in=keys).order_by("position")
     held: set[tuple[str, str]] = set()
-    for key, kind, log_position, at in events.values_list("key", "type", "log_position", "occurred_at"):
-        if log_position is None:
-            found.add_late(key, at, RELAY_QUEUE)
+    for event in sorted(events, key=lambda event: event.position):
+        if event.log_position is None:
+            found.add_late(event.key, event.occurred_at, RELAY_QUEUE)
         for row in paused.values():
             subscription = registry.subscription(row.name)
-            is_owed = log_position is None or log_position > row.position
-            if is_owed and subscription is not None and kind in subscription.events:
-                held.add((key, row.name))
+            is_owed = event.log_position is None or event.log_position > row.position
+            if is_owed and subscription is not None and event.type in subscription.events:
+                held.add((event.key, row.name))
+    keys = {event.key for event in events}
     owed = Delivery.objects.filter(subscription__in=paused, key__in=keys, status__in=_OPEN)
     held |= set(owed.values_list("key", "subscription"))
     for key, name in sorted(held):
@@ -290,6 +291,7 @@ def _look_at_open(found: _Found, row: Delivery, settled_at: datetime | None) -> 
         found.add(row.key, Why.SWITCHED_OFF, since, name=row.subscription, ref=str(row.pk))
 
 
+_EVENT_FIELDS = ("key", "type", "log_position", "occurred_at", "relayed_at")
 _DELIVERY_FIELDS = (
     "subscription", "key", "status", "retry_at", "due_at", "lease_token", "started_at", "finished_at", "error",
     "attempts",

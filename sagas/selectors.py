@@ -80,7 +80,7 @@ class Lag:
         if self.paused_at is not None:
             return "paused"
         if self.is_switched_off:
-            return "switched off, owing" if self.waiting else "switched off"
+            return "switched off here, owing" if self.waiting else "switched off here"
         if not self.is_known:
             return "unknown"
         if self.error:

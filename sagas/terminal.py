@@ -71,7 +71,7 @@ def reactions_of(text: str) -> list[dict[str, Any]]:
     """
     owed = Delivery.objects.filter(event__key=registry.key_of(text) or text).order_by("event", "pk")
     columns = ("id", "subscription", "status", "attempts", "error", "started_at", "finished_at")
-    found = [dict(row) for row in owed.values(*columns, event=F("event__type"))]
+    found = [dict(row) for row in owed.values(*columns, event_type=F("event__type"))]
     if not found:
         raise CommandError(f"There is no run with the id or key {text!r}; `manage.py sagas list` shows some.")
     return found

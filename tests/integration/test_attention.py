@@ -207,7 +207,7 @@ def test_a_reaction_that_is_switched_off_is_said(boss: Client, place: Place, clo
     assert "Capture payment" in stands(order, minutes=5).sentence
     assert "set to leave it alone" in stands(order, minutes=5).sentence
     rows = {row.name: row.status for row in _followers()}
-    assert (rows["then-capture-payment"], rows["then-close-order"]) == ("switched off, owing", "switched off")
+    assert (rows["then-capture-payment"], rows["then-close-order"]) == ("switched off here, owing", "switched off here")
 
 
 def _followers() -> list[Lag]:

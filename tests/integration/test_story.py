@@ -3,11 +3,13 @@
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -232,6 +234,25 @@ def test_a_choreographed_order_that_got_no_answer_says_what_its_cause_was(
     found = chips(order)
     assert (found["capture-payment"], found["release-stock"], found["close-order"]) == ("failed", "done", "done")
     assert found["book-shipment"] == "skipped"
+
+
+def test_a_terminal_that_is_set_to_the_saga_knows_a_choreographed_order(place: Place, clock: MovableClock) -> None:
+    with registry.only(wiring("choreography"), sagas=SAGAS):
+        order = place("tok_chargeDeclined", now=clock())
+        later(clock)
+    said = sagas("show", order.number)
+    assert said.startswith(f"No run conducts {order.number}; what reacted to its events:\n")
+    assert (
+        "  failed    then-capture-payment  on inventory.stock_reserved  CardDeclined: Your card was declined." in said
+    )
+    assert "then-capture-payment          switched off here" in sagas("followers")
+
+
+def sagas(*typed: str) -> str:
+    """Type a command; return what it prints."""
+    out = StringIO()
+    call_command("sagas", *typed, stdout=out)
+    return out.getvalue()
 
 
 # Clients of the API ---------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ class Command(BaseCommand):
         self.stdout.write(f"No run conducts {text}; what reacted to its events:")
         for each in found:
             why = f"  {each['error']}" if each["error"] else ""
-            self.stdout.write(f"  {each['status']:<8}  {each['subscription']}  on {each['event']}{why}")
+            self.stdout.write(f"  {each['status']:<8}  {each['subscription']}  on {each['event_type']}{why}")
 
     def _check(self, json: bool, in_flight: bool, **_: Any) -> None:  # noqa: FBT001
         wrong = [message.msg for message in check_definitions()]
@@ -241,7 +241,7 @@ class Command(BaseCommand):
             self._write_json([asdict(lag) for lag in found])
             return
         for lag in found:
-            self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.told}")
         if not found:
             self.stdout.write("Nobody follows the log yet; `manage.py migrate` has the subscriptions begin.")
 
