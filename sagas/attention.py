@@ -94,13 +94,17 @@ def keys(*, now: datetime) -> set[str]:
 
 def stuck_keys(*, now: datetime) -> set[str]:
     """As `keys`, without those that only a finding is about."""
+    return blocked_keys() | set(late(now=now))
+
+
+def blocked_keys() -> set[str]:
+    """As `stuck_keys`, without work that a worker may still take: nothing more happens to these by itself."""
     open_ = [
         Run.objects.filter(status__in=STOPPED_RUNS).order_by("started_at"),
         Delivery.objects.filter(status=DeliveryStatus.PARKED).order_by("pk"),
         *_held_back(),
     ]
-    found = {key for rows in open_ for key in rows.values_list("key", flat=True)[:MAX_KEYS]}
-    return found | set(late(now=now))
+    return {key for rows in open_ for key in rows.values_list("key", flat=True)[:MAX_KEYS]}
 
 
 def late(*, now: datetime) -> dict[str, list[Attention]]:

@@ -1,7 +1,7 @@
 """Questions about the journal, for whoever shows it to people."""
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from django.db.models import Count, Min, OuterRef, Prefetch, Q, QuerySet, Subque
 
 from . import followers as log
 from . import registry
+from .errors import Kind
 from .events import DomainEvent
 from .models import Attempt, Delivery, Event, Finding, Follower, Intervention, Reconciliation, Run, StepRun
 from .transitions import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
@@ -41,11 +42,13 @@ __all__ = [
     "open_findings",
     "owed",
     "parked",
+    "pauses",
     "reconciled_seconds_ago",
     "runs",
     "skips",
     "somebody_waits_for_the_relay",
     "told",
+    "unanswered",
     "waiting_for_the_relay",
 ]
 
@@ -121,6 +124,26 @@ def skips(run: Run) -> list[Intervention]:
     """Return who took which steps of a run as done; its interventions are loaded."""
     done = (asked for asked in run.interventions.all() if asked.status == Intervention.Status.DONE)
     return [asked for asked in done if asked.action == Intervention.Action.SKIP]
+
+
+def unanswered(rows: Sequence[StepRun]) -> dict[Any, int]:
+    """Return how many tries of these steps had no answer, by run; one whose worker is gone has none either."""
+    tries = Attempt.objects.filter(step__in=rows, kind=Kind.UNKNOWN).order_by().values_list("step__run")
+    found = dict(tries.annotate(count=Count("pk")))
+    for row in rows:
+        if row.status == StepStatus.RUNNING:
+            found[row.run_id] = found.get(row.run_id, 0) + 1
+    return found
+
+
+def pauses(subjects: Sequence[Any]) -> dict[str, str]:
+    """Return who paused those that are paused, and why, by primary key."""
+    runs = [each for each in subjects if isinstance(each, Run) and each.status == RunStatus.PAUSED]
+    followers = [each for each in subjects if isinstance(each, Follower) and each.paused_at is not None]
+    asked = Intervention.objects.filter(
+        Q(run__in=runs) | Q(follower__in=followers), action=Intervention.Action.PAUSE, status=Intervention.Status.DONE
+    )
+    return {str(row.run_id or row.follower_id): f"{row.by}: {row.reason}" for row in asked.order_by("pk")}
 
 
 def events_of(key: str) -> list[Event]:

@@ -15,12 +15,11 @@ from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet, Subq
 from django.db.models.fields.json import KT
 from django.db.models.functions import Cast, Coalesce
 
-from . import interventions, registry
-from .errors import Kind as ErrorKind
+from . import interventions, registry, selectors
 from .interventions import Action, Subject
-from .models import Attempt, Delivery, Follower, Intervention, Run, StepRun
+from .models import Attempt, Delivery, Follower, Run, StepRun
 from .registry import Named
-from .transitions import OPEN_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
+from .transitions import OPEN_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus
 
 Kind = Literal["run", "delivery", "follower"]
 
@@ -209,8 +208,8 @@ def facts(subjects: Sequence[Subject], *, now: datetime) -> list[Facts]:
     owed = [subject for subject in subjects if isinstance(subject, Delivery)]
     here = {row.run_id: row for row in StepRun.objects.filter(run__in=runs, place=F("run__place"))}
     last = _last_tries(list(here.values()), owed)
-    unanswered = _unanswered(list(here.values()))
-    pauses = _pauses(subjects)
+    unanswered = selectors.unanswered(list(here.values()))
+    pauses = selectors.pauses(subjects)
     names = registry.named({run.key for run in runs} | {delivery.key for delivery in owed})
     return [
         replace(
@@ -220,26 +219,6 @@ def facts(subjects: Sequence[Subject], *, now: datetime) -> list[Facts]:
         )
         for subject in subjects
     ]
-
-
-def _unanswered(rows: Sequence[StepRun]) -> dict[Any, int]:
-    """Return how many tries of these steps had no answer, by run; one whose worker is gone has none either."""
-    tries = Attempt.objects.filter(step__in=rows, kind=ErrorKind.UNKNOWN).order_by().values_list("step__run")
-    found = dict(tries.annotate(count=Count("pk")))
-    for row in rows:
-        if row.status == StepStatus.RUNNING:
-            found[row.run_id] = found.get(row.run_id, 0) + 1
-    return found
-
-
-def _pauses(subjects: Sequence[Subject]) -> dict[str, str]:
-    """Return who paused those that are paused, and why, by primary key."""
-    runs = [each for each in subjects if isinstance(each, Run) and each.status == RunStatus.PAUSED]
-    followers = [each for each in subjects if isinstance(each, Follower) and each.paused_at is not None]
-    asked = Intervention.objects.filter(
-        Q(run__in=runs) | Q(follower__in=followers), action=Action.PAUSE, status=Intervention.Status.DONE
-    )
-    return {str(row.run_id or row.follower_id): f"{row.by}: {row.reason}" for row in asked.order_by("pk")}
 
 
 _Tries = Mapping[tuple[int | None, int | None], Attempt]

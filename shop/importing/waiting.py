@@ -7,15 +7,12 @@ from uuid import UUID
 
 from orders import selectors as orders
 from orders.selectors import Order
-from sagas import attention, clock
+from sagas import attention
 from sagas import selectors as sagas
-from sagas.attention import Why
 
 _LOOK_EVERY_SECONDS = 0.5
 #: Longer than any pause between two tries of a step.
 GIVE_UP_AFTER_SECONDS = 60.0
-#: Nothing more happens to the order by itself; work that no worker takes yet may still be taken.
-_STANDS_STILL = (Why.STOPPED, Why.PAUSED, Why.HELD_BACK, Why.PARKED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +33,9 @@ class Tally:
 
 def tally(order_ids: Sequence[UUID]) -> Tally:
     pending = orders.pending(order_ids)
-    found = attention.of([str(order_id) for order_id in pending], now=clock.now())
     return Tally(
         by_status=orders.count_by_status(order_ids),
-        needing_attention=sum(any(each.why in _STANDS_STILL for each in listed) for listed in found.values()),
+        needing_attention=len(attention.blocked_keys() & {str(order_id) for order_id in pending}),
     )
 
 
