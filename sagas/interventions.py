@@ -169,8 +169,8 @@ def doubt(unanswered: int) -> str:
         return ""
     tries = "1 try" if unanswered == 1 else f"{unanswered} tries"
     return (
-        f"{tries} had no answer and may have taken effect at the other system. Look there first: a step that is"
-        " skipped is not asked about again."
+        f"{tries} had no answer and may have taken effect at the other system. Look there first: what is skipped is"
+        " not asked about again."
     )
 
 

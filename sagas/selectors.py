@@ -1,6 +1,6 @@
 """Questions about the journal, for whoever shows it to people."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,14 +126,16 @@ def skips(run: Run) -> list[Intervention]:
     return [asked for asked in done if asked.action == Intervention.Action.SKIP]
 
 
-def unanswered(rows: Sequence[StepRun]) -> dict[Any, int]:
-    """Return how many tries of these steps had no answer, by run; one whose worker is gone has none either."""
-    tries = Attempt.objects.filter(step__in=rows, kind=Kind.UNKNOWN).order_by().values_list("step__run")
-    found = dict(tries.annotate(count=Count("pk")))
-    for row in rows:
-        if row.status == StepStatus.RUNNING:
-            found[row.run_id] = found.get(row.run_id, 0) + 1
-    return found
+def unanswered(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> dict[Any, int]:
+    """Return how many tries of these steps and deliveries had no answer, by primary key of the run or the delivery.
+
+    One whose worker is gone has none either.
+    """
+    tries = Attempt.objects.filter(Q(step__in=rows) | Q(delivery__in=owed), kind=Kind.UNKNOWN)
+    of: Any = tries.values_list("step__run", "delivery")
+    found = Counter(run_id or pk for run_id, pk in of)
+    found.update(row.run_id for row in rows if row.status == StepStatus.RUNNING)
+    return dict(found)
 
 
 def pauses(subjects: Sequence[Any]) -> dict[str, str]:

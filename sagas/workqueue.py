@@ -107,7 +107,7 @@ class Facts:
         process: its saga or subscription.
         since: when it came to stand still; of one that does not, when it began.
         paused: by whom, and the reason that was given; empty unless it is paused.
-        unanswered: tries of the step of which no answer came: each may have taken effect.
+        unanswered: tries of the step or delivery of which no answer came: each may have taken effect.
         named: what people call its key, if they call it anything.
         seen: where it stands, as a button remembers it.
         actions: what may be done now.
@@ -208,7 +208,7 @@ def facts(subjects: Sequence[Subject], *, now: datetime) -> list[Facts]:
     owed = [subject for subject in subjects if isinstance(subject, Delivery)]
     here = {row.run_id: row for row in StepRun.objects.filter(run__in=runs, place=F("run__place"))}
     last = _last_tries(list(here.values()), owed)
-    unanswered = selectors.unanswered(list(here.values()))
+    unanswered = selectors.unanswered(list(here.values()), owed)
     pauses = selectors.pauses(subjects)
     names = registry.named({run.key for run in runs} | {delivery.key for delivery in owed})
     return [

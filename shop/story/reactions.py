@@ -75,4 +75,6 @@ def stages(journal: Journal) -> Iterable[tuple[str, str, str]]:
 def status_of(delivery: Delivery, journal: Journal, *, choreographed: bool = True) -> str:
     if is_retried(delivery):
         return "waiting"
+    if delivery.status == DeliveryStatus.SKIPPED:
+        return "skipped by hand"
     return "skipped" if leaves_alone(delivery, journal, choreographed=choreographed) else str(delivery.status)

@@ -1,5 +1,6 @@
 """What a run wrote down, as entries of the timeline, each behind what it came of."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -111,15 +112,12 @@ class RunEntries:
 
     def _by_hand(self, row: StepRun, deed: Intervention) -> Entry:
         """Tell of a step that a person took as done: it was not the shop that did it, if it was done at all."""
-        unanswered = sum(attempt.kind == Kind.UNKNOWN for attempt in row.tries.all())
-        may_have = _MAY_HAVE.get(row.name, "may have taken effect")
-        doubt = f" {tries_of(unanswered).capitalize()} before had no answer and {may_have}." if unanswered else ""
         return Entry(
             at=deed.done_at or deed.asked_at,
             kind="undo" if row.action == StepRun.Action.UNDO else "step",
             title=words(row.name),
             status="skipped by hand",
-            detail=f"Taken as done by {deed.by}: {ended(deed.reason)}{doubt}",
+            detail=by_hand(deed, "Taken as done", row.name, row.tries.all()),
             data={"name": row.name, "step": row.step, "by": deed.by, "reason": deed.reason, "result": deed.result},
         )
 
@@ -212,6 +210,14 @@ def intervention(asked: Intervention) -> Entry:
             "asked_at": asked.asked_at.isoformat(),
         },
     )
+
+
+def by_hand(deed: Intervention, what: str, name: str, tries: Iterable[Attempt]) -> str:
+    """Say who skipped a step or a delivery and why, and what tries without an answer may have done before."""
+    unanswered = sum(attempt.kind == Kind.UNKNOWN for attempt in tries)
+    may_have = _MAY_HAVE.get(name, "may have taken effect")
+    doubt = f" {tries_of(unanswered).capitalize()} before had no answer and {may_have}." if unanswered else ""
+    return f"{what} by {deed.by}: {ended(deed.reason)}{doubt}"
 
 
 def attempt_entry(title: str, attempt: Attempt, to: Audience) -> Entry:

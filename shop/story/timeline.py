@@ -11,13 +11,13 @@ from uuid import UUID
 from sagas import registry
 from sagas import selectors as sagas
 from sagas.reading import one_moment
-from sagas.selectors import Delivery, DeliveryStatus, Event, Journal
+from sagas.selectors import Delivery, DeliveryStatus, Event, Intervention, Journal
 
 from .causes import Placed, in_order
 from .effects import effects
 from .entries import Entry, event_entry
 from .reactions import is_choreographed, leaves_alone, status_of, title_of
-from .run_entries import RANK_DEED, RANK_STEP, RANK_TRY, RunEntries, attempt_entry, intervention
+from .run_entries import RANK_DEED, RANK_STEP, RANK_TRY, RunEntries, attempt_entry, by_hand, intervention
 from .standing import Standing, standing_of
 from .words import STAFF, Audience, at_most, error_of, is_retried, seconds_between, times, tries_of
 
@@ -56,8 +56,8 @@ def _told(order_id: UUID, journal: Journal, to: Audience) -> list[Entry]:
         for delivery in event.deliveries.all():
             made = _delivery_entry(delivery, event, journal, to, choreographed=choreographed)
             owed = Placed(entry=made, rank=RANK_STEP, after=[events[event.id]])
-            placed += [owed, *_beside(delivery, owed, to)]
-            if delivery.started_at is not None:
+            placed += [owed, *_beside(delivery, owed, events[event.id], to)]
+            if delivery.started_at is not None and delivery.status != DeliveryStatus.SKIPPED:
                 begun[event.id].append((delivery.started_at, owed))
     for event in journal.events:
         if event.causation_id is not None:
@@ -74,20 +74,37 @@ def _made_by(begun: _Begun, at: datetime) -> list[Placed]:
     return [max(before, key=lambda each: each[0])[1]] if before else []
 
 
-def _beside(delivery: Delivery, owed: Placed, to: Audience) -> Iterator[Placed]:
-    """Yield the tries of a delivery, and what people did to it."""
+def _beside(delivery: Delivery, owed: Placed, event: Placed, to: Audience) -> Iterator[Placed]:
+    """Yield the tries of a delivery, and what people did to it; one that was left out stands behind both."""
+    skip = _skip_of(delivery)
     for attempt in delivery.tries.all():
-        yield Placed(entry=attempt_entry(owed.entry.title, attempt, to), rank=RANK_TRY, after=[owed])
+        title = owed.entry.title
+        yield Placed(entry=attempt_entry(title, attempt, to), rank=RANK_TRY, after=[owed if skip is None else event])
     for asked in delivery.interventions.all():
-        yield Placed(entry=intervention(asked), rank=RANK_DEED)
+        deed = Placed(entry=intervention(asked), rank=RANK_DEED)
+        if asked is skip:
+            owed.after.append(deed)
+        yield deed
+
+
+def _skip_of(delivery: Delivery) -> Intervention | None:
+    """Return who left a delivery out, if a person did."""
+    if delivery.status != DeliveryStatus.SKIPPED:
+        return None
+    done = (asked for asked in delivery.interventions.all() if asked.status == Intervention.Status.DONE)
+    return next((asked for asked in done if asked.action == Intervention.Action.SKIP), None)
 
 
 def _delivery_entry(delivery: Delivery, event: Event, journal: Journal, to: Audience, *, choreographed: bool) -> Entry:
     waiting = is_retried(delivery)
     left_alone = leaves_alone(delivery, journal, choreographed=choreographed)
+    skip = _skip_of(delivery)
+    if skip is not None:
+        left_alone = by_hand(skip, "Left out", delivery.subscription.removeprefix("then-"), delivery.tries.all())
+    # Not tried yet, it is owed since the relay took the event on.
+    begun_at = delivery.started_at or event.relayed_at or event.occurred_at
     return Entry(
-        # Not tried yet, it is owed since the relay took the event on.
-        at=delivery.started_at or event.relayed_at or event.occurred_at,
+        at=begun_at if skip is None else skip.done_at or skip.asked_at,
         kind="delivery",
         title=title_of(delivery.subscription, choreographed=choreographed),
         status=status_of(delivery, journal, choreographed=choreographed),

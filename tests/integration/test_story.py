@@ -236,6 +236,27 @@ def test_a_choreographed_order_that_got_no_answer_says_what_its_cause_was(
     assert found["book-shipment"] == "skipped"
 
 
+def test_a_reaction_that_was_left_out_by_hand_says_so_and_what_may_have_happened(
+    place: Place, clock: MovableClock, choreography: None
+) -> None:
+    order = place("tok_down", now=clock())
+    later(clock, 2)
+    Delivery.objects.filter(subscription="then-capture-payment").update(status="parked", due_at=None, retry_at=None)
+    delivery = Delivery.objects.get(status="parked")
+    unanswered = delivery.tries.count()
+    assert workqueue.facts([delivery], now=clock())[0].unanswered == unanswered > 1
+    interventions.ask([delivery], Intervention.Action.SKIP, reason="Paid in cash.", by="boss", now=clock())
+    interventions.work(now=clock())
+    assert chips(order)["capture-payment"] == "skipped by hand"
+    entry = entry_of(order, "Capture payment", "delivery")
+    assert (entry.status, entry.duration_seconds) == ("skipped by hand", None)
+    assert entry.detail == (
+        f"Left out by boss: Paid in cash. {unanswered} tries before had no answer and may have charged the customer."
+    )
+    told = [each.title for each in timeline(order.id)]
+    assert told.index("boss skipped “then-capture-payment”") < told.index("Capture payment")
+
+
 def test_a_terminal_that_is_set_to_the_saga_knows_a_choreographed_order(place: Place, clock: MovableClock) -> None:
     with registry.only(wiring("choreography"), sagas=SAGAS):
         order = place("tok_chargeDeclined", now=clock())
