@@ -124,7 +124,7 @@ def test_the_form_that_skips_a_step_warns_of_tries_without_an_answer(place: Plac
 # The way back ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_order_that_a_person_had_undone_says_so_and_asks_nobody_to_try_again(
+def test_an_order_that_a_person_had_undone_says_so_and_the_customer_is_not_asked_to_try_again(
     place: Place, clock: MovableClock
 ) -> None:
     order = place("tok_flaky", now=clock())
