@@ -10,8 +10,8 @@ class BenchmarksConfig(AppConfig):
     name = "benchmarks"
 
     def ready(self) -> None:
-        from sagas import outbox
+        from sagas.log import outbox
 
         if PEER in os.environ:
             # Peers write the same events, but there is no relay to wake: the message would be a cost they need not pay.
-            outbox.on_commit_call(lambda: None)
+            outbox.set_waker(lambda: None)

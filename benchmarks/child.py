@@ -75,10 +75,11 @@ def _relay_all(_: Orders) -> None:
     """Take events on until there are none, as the relay's task does."""
     from django.conf import settings
 
-    from sagas import clock, tasks
-    from sagas.relay import relay
+    from sagas.db import clock
+    from sagas.log.relay import relay_events
+    from sagas.messaging import tasks
 
-    while (relayed := relay(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)).events:
+    while (relayed := relay_events(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)).events:
         tasks.send(relayed.wake_ups, relayed.deliveries)
 
 

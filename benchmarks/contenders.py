@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from shop import run
 from shop.celery import app
+from shop.platform import run
 
 from . import ground, processes
 from .apps import PEER
@@ -184,7 +184,7 @@ class PlainOnAllCores(Children):
 
 
 class OrmFloor(Children):
-    name, title, kind, with_journal = "orm-floor", "floor: the ORM's bulk calls", "orm-floor", True
+    name, title, kind, with_journal = "orm-floor", "floor: the ORM's low_priority calls", "orm-floor", True
 
 
 class SqlFloor(Children):

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sagas.events import Cause, caused_by
+from sagas.core.cause import Cause, caused_by
 
 from . import ground, judging
 from .contenders import Ours
@@ -30,7 +30,7 @@ def measure(logs: Path, *, orders: int, seed: str) -> list[Measured]:
 def _measure(shop: Ours, orders: int, seed: str) -> list[Measured]:
     before = ground.mark()
     ground.settle()
-    with caused_by(Cause(bulk=True)):
+    with caused_by(Cause(low_priority=True)):
         burst = ground.place(ground.requests(orders, seed=seed))
     last = burst[-1]["order_id"]
     by_hand: list[Placed] = []

@@ -30,10 +30,12 @@ from orders import services
 from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
-from sagas import clock, followers, interventions
-from sagas.ids import new_id
-from sagas.interventions import Action
+from sagas.core.ids import new_id
+from sagas.db import clock
+from sagas.log import followers
 from sagas.models import Attempt, Delivery, Event, Follower, Intervention, Run, StepRun
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
 from sagas.testing import drive, run_chain
 
 #: A million orders are a year.
@@ -71,7 +73,7 @@ _KINDS = (
     _Kind(share=5, lines=((_B, 3),), method="tok_flaky"),
     _Kind(share=6, lines=((_B, 1),), method="invoice"),
     _Kind(share=5, lines=((_A, 1), (_B, 2)), method="tok_chargeDeclined"),
-    _Kind(share=2, lines=((_A, services.MOST_QUANTITY),)),
+    _Kind(share=2, lines=((_A, services.MAX_QUANTITY),)),
     _Kind(share=2, lines=((_A, 1),), method="tok_flaky", called_off=True),
 )
 

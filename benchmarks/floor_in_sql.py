@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from sagas import clock
+from sagas.db import clock
 from shop.processes.fulfil_order import fulfil_order
 
 from .floors import PORTION
@@ -124,7 +124,7 @@ _STATEMENTS = (
     """,
     """
     INSERT INTO sagas_run
-        (id, saga, definition_hash, key, status, epoch, place, pivot_place, input, results, resent, deadline_at,
+        (id, saga, definition_hash, key, status, epoch, place, pivot_place, input, results, resends, deadline_at,
         event_id, correlation_id, traceparent, started_at, finished_at)
     SELECT run_id, 'fulfil-order', %(hash)s, key, 'completed', 1, 5, %(pivot)s, data,
         jsonb_build_object(
@@ -150,7 +150,7 @@ _STATEMENTS = (
     """,
     """
     INSERT INTO sagas_delivery
-        (event_id, subscription, key, status, attempts, lost, resent, error, started_at, finished_at)
+        (event_id, subscription, key, status, attempts, lost_tries, resends, error, started_at, finished_at)
     SELECT event.position, 'send-notification', event.key, 'done', 1, 0, 0, '', %(now)s, %(now)s
     FROM work JOIN sagas_event AS event
         ON event.key = work.key AND event.type = 'notifications.notification_queued'

@@ -15,14 +15,15 @@ from django.db import transaction
 
 from inventory.events import Held, ShipmentBooked, StockReserved
 from inventory.models import Parcel, Reservation, StockItem
-from notifications.events import Kind, NotificationQueued, NotificationSent
+from notifications.events import NotificationKind, NotificationQueued, NotificationSent
 from notifications.models import Notification
 from orders.events import OrderConfirmed, OrderPlaced
 from orders.models import Order
 from payments.events import PaymentCaptured
 from payments.models import FakeCharge, Payment
-from sagas import clock, followers
-from sagas.events import DomainEvent
+from sagas.core.events import DomainEvent
+from sagas.db import clock
+from sagas.log import followers
 from sagas.models import Delivery, Event, Run, StepRun
 from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
@@ -123,7 +124,7 @@ def _rows_of(order: OrderPlaced, event: Event, now: datetime) -> _Rows:
     parcel.tracking_number = f"PX{parcel.id.hex[-14:].upper()}"
     total = formatted(order.total_minor, order.currency)
     notification = Notification(
-        order_id=order.order_id, kind=Kind.ORDER_CONFIRMED, recipient=order.customer_email, status="sent",
+        order_id=order.order_id, kind=NotificationKind.ORDER_CONFIRMED, recipient=order.customer_email, status="sent",
         context=_context(order, parcel.tracking_number, total), queued_at=now, sent_at=now,
     )  # fmt: skip
     run.results = {

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from inventory import services as inventory
 from notifications import services as notifications
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
-from sagas import clock
+from sagas.db import clock
 from shop.money import formatted
 
 
@@ -44,7 +44,7 @@ def confirm(order: OrderPlaced) -> None:
 
 def notify(order: OrderPlaced, tracking_number: str) -> str:
     """Return the id of the notification."""
-    return str(_tell(order, Kind.ORDER_CONFIRMED, tracking_number=tracking_number))
+    return str(_tell(order, NotificationKind.ORDER_CONFIRMED, tracking_number=tracking_number))
 
 
 def send(notification_id: str) -> None:
@@ -54,7 +54,7 @@ def send(notification_id: str) -> None:
 def reject(order: OrderPlaced, reason: str) -> str:
     """Return the id of the notification."""
     orders.reject(order_id=order.order_id, reason=reason, now=clock.now())
-    return str(_tell(order, Kind.ORDER_REJECTED, reason=reason))
+    return str(_tell(order, NotificationKind.ORDER_REJECTED, reason=reason))
 
 
 def fulfil(order: OrderPlaced, key: str) -> None:
@@ -84,7 +84,7 @@ def _payment(order: OrderPlaced, key: str) -> payments.PaymentRequest:
     )
 
 
-def _tell(order: OrderPlaced, kind: Kind, **more: str) -> UUID:
+def _tell(order: OrderPlaced, kind: NotificationKind, **more: str) -> UUID:
     context = {
         "number": order.number,
         "name": order.customer_name,

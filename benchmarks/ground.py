@@ -15,7 +15,7 @@ from inventory import services as inventory
 from orders import services as orders
 from orders.events import Line, OrderPlaced
 from orders.models import Order
-from sagas import clock
+from sagas.db import clock
 from sagas.models import Event
 from shop import embedded
 

@@ -25,9 +25,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from psycopg.sql import SQL, Identifier, Literal
 
+from backoffice.inspect import CappedPaginator
 from orders.models import Order
-from sagas import clock
-from sagas.backoffice import CappedPaginator
+from sagas.db import clock
 
 from . import throughput
 from .contenders import Ours
@@ -40,7 +40,7 @@ _A_PAGE = 50
 #: More than a list of orders shows at once, so that it has a second page.
 _ORDERS = 200
 #: A page that takes seconds is not asked for again and again.
-_MOST_SECONDS = 15.0
+_MAX_SECONDS = 15.0
 #: The pages people look at most; the others are told of by the slowest of them.
 _TOLD = (
     "order", "order, just done", "orders", "orders, second page", "orders, rejected", "orders, by number", "work queue",
@@ -110,7 +110,7 @@ def _asked(client: Client, name: str, address: Address, times: int) -> Asked:
         _get(client, address())
     statements = [(float(each["time"]), str(each["sql"])) for each in asked.captured_queries]
     seconds: list[float] = []
-    while len(seconds) < times and sum(seconds) < _MOST_SECONDS:
+    while len(seconds) < times and sum(seconds) < _MAX_SECONDS:
         seconds.append(_get(client, address()))
     slowest_seconds, slowest = max(statements, default=(0.0, ""))
     return Asked(

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from django.db import transaction
 
-from notifications.events import Kind, NotificationQueued
-from sagas import clock, outbox
-from sagas.ids import new_id
+from notifications.events import NotificationKind, NotificationQueued
+from sagas.core.ids import new_id
+from sagas.db import clock
+from sagas.log import outbox
 
 from . import ground, judging, processes
 from .judging import WrongRows
@@ -72,7 +73,10 @@ def _owe(count: int) -> None:
             outbox.emit(
                 *(
                     NotificationQueued(
-                        notification_id=new_id(), order_id=new_id(), kind=Kind.ORDER_CONFIRMED, channel="email"
+                        notification_id=new_id(),
+                        order_id=new_id(),
+                        kind=NotificationKind.ORDER_CONFIRMED,
+                        channel="email",
                     )
                     for _ in range(min(_PORTION, count - begin))
                 ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sagas.progressbar import Show, progress
+from sagas.cli.progress_bar import Show, progress
 
 from . import (
     contenders,

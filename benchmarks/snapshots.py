@@ -74,7 +74,7 @@ def _kinds() -> Iterator[_Kind]:
     from inventory.events import Held, StockReleased, StockReserved
     from inventory.history import GOODS
     from payments.events import CreditHeld, CreditReleased
-    from sagas.folds import Fold, State, when
+    from sagas.core.folds import Fold, State, when
 
     class Account(State):
         held_minor: int = 0
@@ -103,7 +103,7 @@ class _Subject:
     """One history, and another of the same length whose snapshot has a rest of it before it."""
 
     def __init__(self, kind: _Kind, length: int) -> None:
-        from sagas.ids import new_id
+        from sagas.core.ids import new_id
 
         self.kind, self.length = kind, length
         self.id, self.with_rest = new_id(), new_id()
@@ -126,7 +126,8 @@ class _Subject:
     def emit(self, subject: UUID, numbers: range) -> None:
         from django.db import transaction
 
-        from sagas import clock, outbox
+        from sagas.db import clock
+        from sagas.log import outbox
 
         for begin in range(numbers.start, numbers.stop, 500):
             portion = range(begin, min(begin + 500, numbers.stop))
@@ -134,18 +135,19 @@ class _Subject:
                 outbox.emit(*(self.kind.event(subject, number) for number in portion), now=clock.now())
 
     def take(self, subject: UUID) -> None:
-        from sagas import clock, snapshots
+        from sagas.db import clock
+        from sagas.log import snapshots
 
         snapshots.take(self.kind.fold, aggregate=self.kind.aggregate, subject=str(subject), now=clock.now(), every=1)
 
     def kept(self, subject: UUID) -> Any:
-        from sagas import snapshots
+        from sagas.log import snapshots
 
         return snapshots.state_of(self.kind.fold, aggregate=self.kind.aggregate, subject=str(subject))
 
     def folded(self) -> Any:
+        from sagas.log.snapshots import Row
         from sagas.models import Event
-        from sagas.snapshots import Row
 
         events = Event.objects.filter(aggregate=self.kind.aggregate, subject=str(self.id)).order_by("sequence")
         return self.kind.fold.of([Row(*row) for row in events.values_list(*Row._fields)])
@@ -176,7 +178,7 @@ def _surround(others: int) -> None:
         cursor.execute(
             """
             INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id,
-                traceparent, bulk, occurred_at)
+                traceparent, low_priority, occurred_at)
             SELECT gen_random_uuid(), 'others.moved', 1, 'other', n / 8, n %% 8 + 1, n / 8, '{"amount_minor": 2000}',
                 gen_random_uuid(), '', false, now()
             FROM generate_series(1, %s) AS n

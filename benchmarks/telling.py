@@ -13,8 +13,8 @@ from pathlib import Path
 
 from django.db import connection
 
-from sagas import outbox
 from sagas.cdc import slots
+from sagas.log import outbox
 
 from . import ground, judging, processes
 from .contenders import await_workers, procfile
@@ -87,13 +87,13 @@ def _running(logs: Path, way: str) -> Iterator[list[Process]]:
 @contextmanager
 def _woken_or_not(way: str) -> Iterator[None]:
     """Have commits of this process, which places the orders, wake the relay only where that is the way."""
-    former = outbox.on_commit_call(lambda: None)
+    former = outbox.set_waker(lambda: None)
     if way == "wake":
-        outbox.on_commit_call(former)
+        outbox.set_waker(former)
     try:
         yield
     finally:
-        outbox.on_commit_call(former)
+        outbox.set_waker(former)
 
 
 def _flow(running: list[Process], *, orders: int, seed: str) -> list[Placed]:

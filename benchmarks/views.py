@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from orders import services as orders
 from orders.events import OrderPlaced
-from sagas import clock
+from sagas.db import clock
 
 from . import flow, ground
 

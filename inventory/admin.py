@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from sagas.backoffice import EditAdmin, InspectAdmin, labelled
+from backoffice.inspect import EditAdmin, InspectAdmin, labelled
 
 from .models import Parcel, Reservation, StockItem
 

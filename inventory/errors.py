@@ -1,6 +1,6 @@
 """How the warehouse refuses."""
 
-from sagas.errors import Rejected
+from sagas.core.errors import Rejected
 
 
 class OutOfStock(Rejected):

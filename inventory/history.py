@@ -6,7 +6,7 @@ Not in the events, for it is no state of the goods: the `key` of the step that h
 from collections.abc import Iterable
 from datetime import datetime
 
-from sagas.folds import Fold, State, when
+from sagas.core.folds import Fold, State, when
 
 from .events import Held, ShipmentBooked, ShipmentRefused, StockRefused, StockReleased, StockReserved
 

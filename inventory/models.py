@@ -4,7 +4,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 
 class StockItem(models.Model):

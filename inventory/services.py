@@ -9,8 +9,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from sagas import outbox
-from sagas.bulk import array, insert_all
+from sagas.db.rows import array, insert_all
+from sagas.log import outbox
 
 from .errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
 from .events import Held, ShipmentBooked, ShipmentRefused, StockRefused, StockReleased, StockReserved

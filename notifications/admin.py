@@ -2,7 +2,7 @@
 
 from django.contrib import admin
 
-from sagas.backoffice import InspectAdmin, labelled
+from backoffice.inspect import InspectAdmin, labelled
 
 from .models import Notification
 

@@ -1,6 +1,6 @@
 """How telling people fails."""
 
-from sagas.errors import Retryable
+from sagas.core.errors import Retryable
 
 
 class ChannelDown(Retryable):

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import ClassVar
 from uuid import UUID
 
-from sagas.events import Data, DomainEvent, IntegrationEvent
+from sagas.core.events import Data, DomainEvent, IntegrationEvent
 
 
 class Kind(StrEnum):

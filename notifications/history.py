@@ -6,7 +6,7 @@ Not in the events: whom a message went to and its words. They are written once, 
 from datetime import datetime
 from uuid import UUID
 
-from sagas.folds import Fold, State, when
+from sagas.core.folds import Fold, State, when
 
 from .events import NotificationQueued, NotificationSent
 

@@ -2,9 +2,9 @@
 
 from django.db import models
 
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
-from .events import Kind
+from .events import NotificationKind
 
 
 class Notification(models.Model):
@@ -19,7 +19,9 @@ class Notification(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     order_id = models.UUIDField()
-    kind = models.CharField(max_length=30, choices=[(kind.value, kind.value.replace("_", " ")) for kind in Kind])
+    kind = models.CharField(
+        max_length=30, choices=[(kind.value, kind.value.replace("_", " ")) for kind in NotificationKind]
+    )
     channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.EMAIL)
     recipient = models.CharField(max_length=254)
     #: What the templates are filled with.

@@ -8,18 +8,20 @@ from uuid import UUID
 
 from django.db import transaction
 
-from sagas import outbox
-from sagas.bulk import insert_all
+from sagas.db.rows import insert_all
+from sagas.log import outbox
 
 from .channel import Channel
 from .channels.email import EmailChannel
-from .events import Kind, NotificationQueued, NotificationSent
+from .events import NotificationKind, NotificationQueued, NotificationSent
 from .models import Notification
 
 _CHANNELS: dict[str, Channel] = {Notification.Channel.EMAIL: EmailChannel()}
 
 
-def queue(*, order_id: UUID, kind: Kind, recipient: str, context: Mapping[str, Any], now: datetime) -> Notification:
+def queue(
+    *, order_id: UUID, kind: NotificationKind, recipient: str, context: Mapping[str, Any], now: datetime
+) -> Notification:
     """Decide that a person is told something; a reaction to `NotificationQueued` sends it.
 
     Transaction: opens one.
@@ -45,7 +47,7 @@ class Message:
     """What `queue` is asked for: tell this person of that, with these values for the templates."""
 
     order_id: UUID
-    kind: Kind
+    kind: NotificationKind
     recipient: str
     context: Mapping[str, Any]
 

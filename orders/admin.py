@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from sagas.backoffice import EditAdmin, amount
+from backoffice.inspect import EditAdmin, amount
 
 from .models import Product
 

@@ -1,6 +1,6 @@
 """How orders refuse."""
 
-from sagas.errors import Rejected
+from sagas.core.errors import Rejected
 
 
 class OrderRefused(Rejected):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from sagas.events import Data, IntegrationEvent
+from sagas.core.events import Data, IntegrationEvent
 
 _ORDER: Data = {"order_id": "01a2133d-0634-7601-8156-ed54c8ee7b63", "number": "S100001"}
 

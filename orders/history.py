@@ -6,7 +6,7 @@ request is known.
 
 from datetime import datetime
 
-from sagas.folds import Fold, State, when
+from sagas.core.folds import Fold, State, when
 
 from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 

@@ -6,7 +6,7 @@ from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models.functions import Collate, Upper
 
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager

@@ -12,8 +12,8 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
-from sagas import outbox
-from sagas.ids import new_id
+from sagas.core.ids import new_id
+from sagas.log import outbox
 
 from . import selectors
 from .errors import KeyUsedForAnotherOrder, OrderDecidedAlready, OrderRefused, UnknownProduct
@@ -21,8 +21,8 @@ from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderReje
 from .models import Order, OrderLine, Product
 
 #: The most that fits any payment provider's amount field; a larger order is a typing error.
-MOST_MINOR = 10**12
-MOST_QUANTITY = 1_000_000
+MAX_MINOR = 10**12
+MAX_QUANTITY = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +242,7 @@ def _save(requests: Sequence[OrderRequest], now: datetime) -> list[Order]:
 
 def _order(request: OrderRequest, lines: list[Line], catalogue: dict[str, Product], now: datetime) -> Order:
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
-    if total_minor > MOST_MINOR:
+    if total_minor > MAX_MINOR:
         raise OrderRefused("lines", "The total is too large.")
     return Order(
         id=new_id(),
@@ -278,8 +278,8 @@ def _check_lines(lines: Sequence[LineRequest], catalogue: dict[str, Product]) ->
     for place, line in enumerate(lines):
         if line.sku not in catalogue:
             raise UnknownProduct(f"lines.{place}.sku", line.sku)
-        if not 0 < line.quantity <= MOST_QUANTITY:
-            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {MOST_QUANTITY}.")
+        if not 0 < line.quantity <= MAX_QUANTITY:
+            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {MAX_QUANTITY}.")
         if line.unit_price_minor is not None and line.unit_price_minor <= 0:
             raise OrderRefused(f"lines.{place}.unit_price", "A price is more than nothing.")
     currencies = {catalogue[line.sku].currency for line in lines}

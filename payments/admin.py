@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.http import HttpRequest
 
-from sagas.backoffice import EditAdmin, InspectAdmin, amount, labelled
+from backoffice.inspect import EditAdmin, InspectAdmin, amount, labelled
 
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
 

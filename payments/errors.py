@@ -1,6 +1,6 @@
 """How payments fail."""
 
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 
 
 class CardDeclined(Rejected):

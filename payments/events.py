@@ -3,7 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
-from sagas.events import Data, IntegrationEvent
+from sagas.core.events import Data, IntegrationEvent
 
 _MONEY: Data = {"order_id": "01a2133d-0634-7601-8156-ed54c8ee7b63", "amount_minor": 2000, "currency": "GBP"}
 _PAYMENT: Data = {"payment_id": "01a2133d-0638-7c12-a2f4-03c6f7d1b9aa", **_MONEY}

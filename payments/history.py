@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sagas.folds import Fold, State, when
+from sagas.core.folds import Fold, State, when
 
 from .events import (
     CreditHeld,

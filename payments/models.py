@@ -4,7 +4,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
 
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 
 class Payment(models.Model):

@@ -9,9 +9,9 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.db.models import Q
 
-from sagas import outbox
-from sagas.bulk import insert_all, update_all
-from sagas.errors import TransactionRefusedError
+from sagas.core.errors import TransactionRefusedError
+from sagas.db.rows import insert_all, update_all
+from sagas.log import outbox
 
 from .errors import CardDeclined, CreditHeldAlready, CreditHoldEnded, CreditLimitExceeded, NoCredit, PaidAlready
 from .events import (

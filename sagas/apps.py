@@ -10,19 +10,22 @@ class SagasConfig(AppConfig):
     verbose_name = "Processes"
 
     def ready(self) -> None:
-        from . import checks, outbox, tasks
+        from .log import outbox
+        from .messaging import tasks
+        from .operations import system_checks
 
-        checks.register_checks()
+        system_checks.register_checks()
 
         if settings.SAGAS_RELAY == "celery":
-            outbox.on_commit_call(tasks.wake_relay)
+            outbox.set_waker(tasks.wake_relay)
         post_migrate.connect(_begin_to_follow, sender=self)
 
 
 def _begin_to_follow(plan: Any = None, apps: Any = None, **_: Any) -> None:
     """Have new subscriptions begin before the first process of their code writes an event."""
-    from . import clock, followers
+    from .db import clock
+    from .log import followers
 
     # `flush` sends this signal too, without a plan; migrating back takes the table away.
     if plan is not None and "follower" in apps.all_models["sagas"]:
-        followers.begin(now=clock.now())
+        followers.create_missing(now=clock.now())

@@ -12,10 +12,11 @@ from typing import Any
 
 from django.db.models import Q
 
-from . import heartbeats, registry
+from . import heartbeats
+from .core import registry
+from .core.statuses import LIVE_RUNS, SETTLED_DELIVERIES, STOPPED_RUNS, DeliveryStatus, RunStatus
 from .heartbeats import ENGINE_QUEUE, RELAY_QUEUE, SILENT_AFTER
 from .models import Delivery, Event, Finding, Follower, Intervention, Run, StepRun
-from .transitions import LIVE_RUNS, SETTLED_DELIVERIES, STOPPED_RUNS, DeliveryStatus, RunStatus
 
 _OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
 #: Of each kind; a list of orders counts as far (`backoffice`).
@@ -115,7 +116,7 @@ def late(*, now: datetime) -> dict[str, list[Attention]]:
         return {}
     found = _Found(now, last_signs=signs)
     if RELAY_QUEUE in without:
-        waiting = Event.objects.filter(log_position=None).order_by("bulk", "position")
+        waiting = Event.objects.filter(log_position=None).order_by("low_priority", "position")
         for key, at in waiting.values_list("key", "occurred_at")[:_MAX_LATE]:
             found.add_late(key, at, RELAY_QUEUE)
     runs = list(Run.objects.filter(status__in=LIVE_RUNS).defer("input", "results").order_by("due_at")[:_MAX_LATE])

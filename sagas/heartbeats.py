@@ -6,7 +6,7 @@ question is on its way to a queue, but for those that may be lost, so a queue wi
 
 from datetime import datetime, timedelta
 
-from . import registry
+from .core import registry
 from .models import Heartbeat
 
 #: Takes error callbacks, read models and the reconciliation; its worker asks the other queues.
@@ -21,7 +21,7 @@ _ASK_AGAIN_AFTER = timedelta(seconds=12)
 
 def queues() -> list[str]:
     """Return every queue that the engine, a step or a reaction of this code needs."""
-    steps = (step for saga in registry.sagas() for step in (*saga.steps, *saga.undone))
+    steps = (step for saga in registry.sagas() for step in (*saga.steps, *saga.after_undo))
     named = {step.queue for step in steps} | {subscription.queue for subscription in registry.subscriptions()}
     return sorted(named | {ENGINE_QUEUE, RELAY_QUEUE})
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from . import attention, heartbeats, workqueue
+from . import attention, heartbeats
 from .models import Follower
-from .workqueue import Facts
+from .operations import work_queue
+from .operations.work_queue import Facts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,4 +36,4 @@ def unserved(*, now: datetime) -> list[Unserved]:
 
 def paused(*, now: datetime) -> list[Facts]:
     """Return the subscriptions that a person paused, with the reason."""
-    return workqueue.facts(list(Follower.objects.filter(paused_at__isnull=False).order_by("paused_at")), now=now)
+    return work_queue.facts(list(Follower.objects.filter(paused_at__isnull=False).order_by("paused_at")), now=now)

@@ -24,14 +24,16 @@ from django.views.decorators.cache import never_cache
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from backoffice.inspect import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
 from inventory import selectors as inventory
 from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
-from sagas import attention, clock, workpages
+from sagas import attention
+from sagas.admin import work_pages
 from sagas.attention import Why
-from sagas.backoffice import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
+from sagas.db import clock
 
 from .models import CustomerOrder, SalesOfDay
 from .money import formatted
@@ -335,7 +337,7 @@ class OrderAdmin(ModelAdmin):
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     """Return what this person may do now: what a button says, where it leads, what that means."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
-    for facts, buttons in workpages.buttons_of_key(request, str(order.id), back=back):
+    for facts, buttons in work_pages.buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
         labels = {"cancel": "Cancel order", "undo": "Undo order", "pause": "Pause", "resume": "Resume"}
         found += [(labels.get(each.action, each.label + on), each.url, each.means) for each in buttons]

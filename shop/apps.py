@@ -8,8 +8,10 @@ class ShopConfig(AppConfig):
     verbose_name = "Shop"
 
     def ready(self) -> None:
-        from sagas import overdue, registry, tasks
+        from sagas.books import engine_checks
         from sagas.cdc import watched
+        from sagas.core import registry
+        from sagas.messaging import tasks
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
         from .changes import AUDITED, ON_CHANGE
@@ -21,6 +23,6 @@ class ShopConfig(AppConfig):
         registry.register(WIRING, sagas=SAGAS, dormant=DORMANT)
         registry.register_read_models(READ_MODELS)
         registry.name_keys(KEY_NAMES)
-        registry.register_checks((*overdue.CHECKS, *CHECKS), WALKS)
+        registry.register_checks((*engine_checks.CHECKS, *CHECKS), WALKS)
         watched.watch(AUDITED, ON_CHANGE)
         tasks.register_tasks()

@@ -6,8 +6,8 @@ from django.conf import settings
 
 from orders import selectors as orders
 
-from .cache import Cached
 from .money import formatted
+from .platform.cache import Cached
 
 CATALOGUE = Cached("catalogue", seconds=settings.CACHE_SECONDS)
 

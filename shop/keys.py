@@ -6,13 +6,13 @@ from uuid import UUID
 from django.urls import reverse
 
 from orders import selectors as orders
-from sagas.registry import KeyNames, Named
+from sagas.core.registry import KeyLabel, KeyNames
 
 
-def _named(keys: Collection[str]) -> dict[str, Named]:
+def _named(keys: Collection[str]) -> dict[str, KeyLabel]:
     ids = [order_id for key in keys if (order_id := _id(key)) is not None]
     return {
-        str(order_id): Named(text=f"Order {number}", url=reverse("admin:orders_order_change", args=[order_id]))
+        str(order_id): KeyLabel(text=f"Order {number}", url=reverse("admin:orders_order_change", args=[order_id]))
         for order_id, number in orders.numbers(ids).items()
     }
 

@@ -10,10 +10,11 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import cache, database, embedded, environment, logs, secret_key
-from .environment import env
+from . import embedded
 from .outward import receivers
 from .pages import navigation
+from .platform import cache, database, environment, logs, secret_key
+from .platform.environment import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -84,7 +85,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "shop.middleware.CorrelationMiddleware",
+    "shop.platform.middleware.CorrelationMiddleware",
 ]
 
 ROOT_URLCONF = "shop.urls"
@@ -153,7 +154,7 @@ EMAIL_USE_TLS = environment.flag("EMAIL_USE_TLS", default=False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="The shop <shop@localhost>")
 if not EMAIL_HOST:
-    EMAIL_BACKEND = "shop.mail.MailFolder"
+    EMAIL_BACKEND = "shop.platform.mail.MailFolder"
     EMAIL_FILE_PATH = embedded.var() / "mail"
 
 #: How long the payment provider may take to answer before its answer counts as lost.
@@ -217,7 +218,7 @@ CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
 
 #: Of messages nobody waits for, and of what a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
 #: other way round.
-SAGAS_BULK_PRIORITY, SAGAS_ALONE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
+SAGAS_LOW_PRIORITY, SAGAS_SINGLE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
 
 #: Where the customers' feed lives, a Redis: the broker's, unless told otherwise. Empty, it is read from the database.
 FEED_REDIS_URL = (
@@ -257,7 +258,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 # Results: every failure, and what a person asked for; nothing on the way of an order.
-CELERY_RESULT_BACKEND = "shop.results:Results"
+CELERY_RESULT_BACKEND = "shop.platform.results:Results"
 CELERY_RESULT_EXTENDED = True
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TASK_IGNORE_RESULT = True

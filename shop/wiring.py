@@ -11,7 +11,7 @@ from notifications import services as notifications
 from notifications.events import NotificationQueued
 from orders.events import OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentReleased
-from sagas.subscriptions import Received, Subscription, starts
+from sagas.core.subscription import Received, Subscription, starts
 
 from .outward import receivers, streams, webhooks
 from .outward.receivers import Receiver, Stream, Webhook
@@ -64,8 +64,8 @@ def _outward(kind: str, receiver: Receiver, **how: Any) -> Subscription:
         outside=True,
         retry=receivers.RETRY,
         lease=receivers.LEASE,
-        most_owed=receivers.MOST_OWED,
-        begin=receiver.begin,
+        max_open_deliveries=receivers.MAX_OPEN_DELIVERIES,
+        start_at=receiver.start_at,
         configured=True,
         **how,
     )
@@ -80,17 +80,17 @@ def configured() -> Iterator[Subscription]:
 _BEGINS = {
     # orders.order_placed →
     "saga": starts(fulfil_order),
-    "choreography": does(reserve, on=OrderPlaced, name=f"start-{fulfil_order.name}", gave_up=refuse_stock),
+    "choreography": does(reserve, on=OrderPlaced, name=f"start-{fulfil_order.name}", on_give_up=refuse_stock),
 }
 #: Who goes on with it.
 _GOES_ON: dict[str, tuple[Subscription, ...]] = {
     "saga": (),  # the runs know by themselves
     "choreography": (
         # inventory.stock_reserved →
-        does(hold, on=StockReserved, gave_up=give_up_payment),
-        does(capture, on=StockReserved, gave_up=give_up_payment),
+        does(hold, on=StockReserved, on_give_up=give_up_payment),
+        does(capture, on=StockReserved, on_give_up=give_up_payment),
         # payments.payment_captured, payments.credit_held →
-        does(ship, on=(PaymentCaptured, CreditHeld), gave_up=refuse_shipment),
+        does(ship, on=(PaymentCaptured, CreditHeld), on_give_up=refuse_shipment),
         # inventory.shipment_booked →
         does(confirm, on=ShipmentBooked),
         # orders.order_confirmed →

@@ -20,7 +20,7 @@ from redis import Redis
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
-from sagas import clock
+from sagas.db import clock
 
 from .emptying import empty_in_the_cheaper_way
 
@@ -59,7 +59,7 @@ def shelves(transactional_db: None) -> None:
 @pytest.fixture
 def longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every pause last as long as it may: jitter may also draw one that is over at once."""
-    monkeypatch.setattr("sagas.retry.random.uniform", lambda _, longest: longest)
+    monkeypatch.setattr("sagas.core.retry.random.uniform", lambda _, longest: longest)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from orders.history import OrderState
 from orders.models import Order
 from payments.history import CreditState, MoneyState, PaymentState
 from payments.models import CreditHold, Payment
-from sagas.folds import State
+from sagas.core.folds import State
 from shop.story.history import Whole
 
 

@@ -3,7 +3,7 @@
 import django.core.validators
 from django.db import migrations, models
 
-import sagas.ids
+import sagas.core.ids
 
 
 class Migration(migrations.Migration):
@@ -15,7 +15,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Parcel",
             fields=[
-                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=sagas.core.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("order_id", models.UUIDField()),
                 ("tracking_number", models.CharField(max_length=40, unique=True)),
                 ("booked_at", models.DateTimeField()),

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.template.loader import render_to_string
 
-from sagas.errors import TryTimedOut
+from sagas.core.errors import TryTimedOut
 
 from ..errors import ChannelDown
 from ..models import Notification

@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-import sagas.ids
+import sagas.core.ids
 
 
 class Migration(migrations.Migration):
@@ -14,7 +14,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Notification",
             fields=[
-                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=sagas.core.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("order_id", models.UUIDField()),
                 (
                     "kind",

@@ -4,7 +4,7 @@ import django.core.validators
 import django.db.models.deletion
 from django.db import migrations, models
 
-import sagas.ids
+import sagas.core.ids
 
 
 class Migration(migrations.Migration):
@@ -48,7 +48,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Order",
             fields=[
-                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=sagas.core.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("number", models.CharField(editable=False, max_length=20, unique=True)),
                 (
                     "status",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import connection, transaction
 
-from sagas.bulk import array
+from sagas.db.rows import array
 
 from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
 from ..gateway import Charge, ChargeOrder

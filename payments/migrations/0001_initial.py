@@ -3,7 +3,7 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import sagas.ids
+import sagas.core.ids
 
 
 class Migration(migrations.Migration):
@@ -62,7 +62,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Payment",
             fields=[
-                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=sagas.core.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("order_id", models.UUIDField()),
                 ("key", models.CharField(max_length=150, unique=True)),
                 (

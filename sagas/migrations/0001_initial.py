@@ -4,8 +4,8 @@ import django.db.models.deletion
 import django.db.models.functions.comparison
 from django.db import migrations, models
 
-import sagas.ids
-import sagas.transitions
+import sagas.core.ids
+import sagas.core.statuses
 
 
 class Migration(migrations.Migration):
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
             name="Event",
             fields=[
                 ("position", models.BigAutoField(primary_key=True, serialize=False)),
-                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, unique=True)),
+                ("id", models.UUIDField(default=sagas.core.ids.new_id, editable=False, unique=True)),
                 (
                     "transaction_id",
                     models.BigIntegerField(
@@ -73,7 +73,7 @@ class Migration(migrations.Migration):
                             ("done", "done"),
                             ("parked", "parked"),
                         ],
-                        default=sagas.transitions.DeliveryStatus["PENDING"],
+                        default=sagas.core.statuses.DeliveryStatus["PENDING"],
                         max_length=10,
                     ),
                 ),
@@ -105,7 +105,10 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="Run",
             fields=[
-                ("id", models.UUIDField(default=sagas.ids.new_id, editable=False, primary_key=True, serialize=False)),
+                (
+                    "id",
+                    models.UUIDField(default=sagas.core.ids.new_id, editable=False, primary_key=True, serialize=False),
+                ),
                 ("saga", models.CharField(max_length=100)),
                 ("definition_hash", models.CharField(max_length=16)),
                 ("key", models.CharField(max_length=100)),
@@ -120,7 +123,7 @@ class Migration(migrations.Migration):
                             ("compensated", "compensated"),
                             ("needs_attention", "needs attention"),
                         ],
-                        default=sagas.transitions.RunStatus["RUNNING"],
+                        default=sagas.core.statuses.RunStatus["RUNNING"],
                         max_length=20,
                     ),
                 ),
@@ -146,19 +149,22 @@ class Migration(migrations.Migration):
                         condition=models.Q(
                             (
                                 "status__in",
-                                (sagas.transitions.RunStatus["RUNNING"], sagas.transitions.RunStatus["COMPENSATING"]),
+                                (
+                                    sagas.core.statuses.RunStatus["RUNNING"],
+                                    sagas.core.statuses.RunStatus["COMPENSATING"],
+                                ),
                             )
                         ),
                         fields=["due_at"],
                         name="sagas_run_due",
                     ),
                     models.Index(
-                        condition=models.Q(("status", sagas.transitions.RunStatus["RUNNING"])),
+                        condition=models.Q(("status", sagas.core.statuses.RunStatus["RUNNING"])),
                         fields=["deadline_at"],
                         name="sagas_run_deadline",
                     ),
                     models.Index(
-                        condition=models.Q(("status", sagas.transitions.RunStatus["NEEDS_ATTENTION"])),
+                        condition=models.Q(("status", sagas.core.statuses.RunStatus["NEEDS_ATTENTION"])),
                         fields=["started_at"],
                         name="sagas_run_needs_attention",
                     ),
@@ -170,10 +176,10 @@ class Migration(migrations.Migration):
                             (
                                 "status__in",
                                 (
-                                    sagas.transitions.RunStatus["RUNNING"],
-                                    sagas.transitions.RunStatus["COMPENSATING"],
-                                    sagas.transitions.RunStatus["PAUSED"],
-                                    sagas.transitions.RunStatus["NEEDS_ATTENTION"],
+                                    sagas.core.statuses.RunStatus["RUNNING"],
+                                    sagas.core.statuses.RunStatus["COMPENSATING"],
+                                    sagas.core.statuses.RunStatus["PAUSED"],
+                                    sagas.core.statuses.RunStatus["NEEDS_ATTENTION"],
                                 ),
                             )
                         ),
@@ -197,8 +203,8 @@ class Migration(migrations.Migration):
                                 (
                                     "status__in",
                                     (
-                                        sagas.transitions.RunStatus["RUNNING"],
-                                        sagas.transitions.RunStatus["COMPENSATING"],
+                                        sagas.core.statuses.RunStatus["RUNNING"],
+                                        sagas.core.statuses.RunStatus["COMPENSATING"],
                                     ),
                                 ),
                                 _negated=True,
@@ -232,7 +238,7 @@ class Migration(migrations.Migration):
                             ("undone", "undone"),
                             ("skipped", "skipped"),
                         ],
-                        default=sagas.transitions.StepStatus["PENDING"],
+                        default=sagas.core.statuses.StepStatus["PENDING"],
                         max_length=10,
                     ),
                 ),
@@ -291,7 +297,7 @@ class Migration(migrations.Migration):
                 condition=models.Q(
                     (
                         "status__in",
-                        [sagas.transitions.DeliveryStatus["PENDING"], sagas.transitions.DeliveryStatus["RUNNING"]],
+                        [sagas.core.statuses.DeliveryStatus["PENDING"], sagas.core.statuses.DeliveryStatus["RUNNING"]],
                     )
                 ),
                 fields=["due_at"],
@@ -301,7 +307,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
-                condition=models.Q(("status", sagas.transitions.DeliveryStatus["DONE"]), _negated=True),
+                condition=models.Q(("status", sagas.core.statuses.DeliveryStatus["DONE"]), _negated=True),
                 fields=["subscription", "key", "event"],
                 name="sagas_delivery_line",
             ),
@@ -309,7 +315,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="delivery",
             index=models.Index(
-                condition=models.Q(("status", sagas.transitions.DeliveryStatus["PARKED"])),
+                condition=models.Q(("status", sagas.core.statuses.DeliveryStatus["PARKED"])),
                 fields=["id"],
                 name="sagas_delivery_parked",
             ),

@@ -3,8 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
-import sagas.ids
-import sagas.transitions
+import sagas.core.ids
+import sagas.core.statuses
 
 
 class Migration(migrations.Migration):
@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             name="Intervention",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("batch", models.UUIDField(default=sagas.ids.new_id)),
+                ("batch", models.UUIDField(default=sagas.core.ids.new_id)),
                 (
                     "action",
                     models.CharField(
@@ -88,7 +88,7 @@ class Migration(migrations.Migration):
                     ("parked", "parked"),
                     ("skipped", "skipped"),
                 ],
-                default=sagas.transitions.DeliveryStatus["PENDING"],
+                default=sagas.core.statuses.DeliveryStatus["PENDING"],
                 max_length=10,
             ),
         ),

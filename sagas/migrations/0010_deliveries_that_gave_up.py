@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-import sagas.transitions
+import sagas.core.statuses
 
 
 class Migration(migrations.Migration):
@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
                     ("failed", "failed"),
                     ("skipped", "skipped"),
                 ],
-                default=sagas.transitions.DeliveryStatus["PENDING"],
+                default=sagas.core.statuses.DeliveryStatus["PENDING"],
                 max_length=10,
             ),
         ),

@@ -15,10 +15,10 @@ from uuid import UUID
 from django.db import connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from .. import registry
-from ..definition import Action, Call, ManyAction, Result, Saga, Step
-from ..errors import OutcomeUnknown, Rejected, Retryable
-from ..subscriptions import Received, Start, Subscription, starts
+from ..core import registry
+from ..core.errors import OutcomeUnknown, Rejected, Retryable
+from ..core.saga import Call, Result, Saga, SetFunction, Step, StepFunction
+from ..core.subscription import Received, Start, Subscription, starts
 from .broker import Body, Broker, Killed, Message
 from .clock import Clock
 from .paths import Fault, Path
@@ -309,11 +309,11 @@ def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
     return replace(
         saga,
         steps=tuple(with_actions(step) for step in saga.steps),
-        undone=tuple(with_actions(step) for step in saga.undone),
+        after_undo=tuple(with_actions(step) for step in saga.after_undo),
     )
 
 
-def _watched_action(step: Step, kind: str, action: Action, watch: Callable[[], Watch]) -> Action:
+def _watched_action(step: Step, kind: str, action: StepFunction, watch: Callable[[], Watch]) -> StepFunction:
     @functools.wraps(action)
     def act(call: Call[Any]) -> Result:
         acted = Acted(kind=kind, name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside)
@@ -323,14 +323,14 @@ def _watched_action(step: Step, kind: str, action: Action, watch: Callable[[], W
     return act
 
 
-def _watched_many(step: Step, watch: Callable[[], Watch]) -> ManyAction | None:
+def _watched_many(step: Step, watch: Callable[[], Watch]) -> SetFunction | None:
     many = step.many
     if many is None:
         return None
 
     def act(calls: Sequence[Call[Any]]) -> Mapping[UUID, Result]:
         acted = {
-            call.run_id: (
+            call.id: (
                 Acted(kind="run", name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside),
                 call,
             )

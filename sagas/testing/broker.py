@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils import timezone
 
-from .. import deliveries, engine, interventions, undo
-from ..deliveries import DeliveryWakeUp
+from ..engine import deliveries, steps, undo
+from ..engine.sweep import sweep_runs
+from ..engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp
+from ..log.relay import Relayed, relay_events
 from ..models import Event
-from ..plans import StepTask, WakeUp
-from ..relay import Relayed, relay
-from ..sweep import sweep
+from ..operations import interventions
 from .clock import Clock
 
 
@@ -51,7 +51,7 @@ class ErrorMessage:
 
     @property
     def name(self) -> str:
-        return "sagas.hand_over" if self.wake_up.compensating else "sagas.compensate"
+        return "sagas.hand_over" if self.wake_up.undoing else "sagas.undo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,22 +161,22 @@ class Broker:
 
     def _take_step(self, body: ChainMessage, *, redelivered: bool) -> None:
         """As `tasks._step`; Celery publishes what follows before it acknowledges, so a crash here doubles it."""
-        outcome = engine.execute(
+        outcome = steps.execute(
             run_ids=body.wake_up.run_ids,
             place=body.task.place,
             epoch=body.wake_up.epoch,
             clock=self.clock,
             redelivered=redelivered,
         )
-        self.send(outcome.alone)
+        self.send(outcome.wake_ups)
         if outcome.failed is not None:
             self.publish(ErrorMessage(wake_up=body.wake_up))
         elif outcome.carries_on and body.following is not None:
             self.publish(body.following)
 
     def _after_failure(self, wake_up: WakeUp) -> None:
-        """As `tasks.compensate` and `tasks.hand_over`."""
-        if not wake_up.compensating:
+        """As `tasks.undo` and `tasks.hand_over`."""
+        if not wake_up.undoing:
             self.send(undo.start_undo(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=self.clock()))
         undo.hand_over(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=self.clock())
 
@@ -188,14 +188,14 @@ class Broker:
 
     def relay_turn(self) -> Relayed:
         """As `relay`; return all there is to say of it."""
-        relayed = relay(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
+        relayed = relay_events(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
         self.send(relayed.wake_ups, relayed.deliveries)
         return relayed
 
     def sweep(self) -> None:
         """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
         now, limit = self.clock(), settings.SAGAS_RELAY_LIMIT
-        self.send(sweep(now=now, limit=limit))
+        self.send(sweep_runs(now=now, limit=limit))
         self.send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
         worked = interventions.work(now=now)
         self.send(worked.wake_ups, worked.deliveries)

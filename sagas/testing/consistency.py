@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db.models import Q
 
-from ..definition import Saga, Step
+from ..core.saga import Saga, Step
+from ..core.statuses import DeliveryStatus, RunStatus, StepStatus
 from ..models import Attempt, Delivery, Run, StepRun
-from ..transitions import DeliveryStatus, RunStatus, StepStatus
 from .boundaries import Acted
 from .paths import Path
 
@@ -38,7 +38,7 @@ def check(saga: Saga[Any], run: Run, *, path: Path, acted: Sequence[Acted]) -> N
     _nothing_is_owed(run)
     for row in rows:
         _effect_is_journalled(saga.step(row.step), row, calls)
-    for step in (*saga.steps, *saga.undone):
+    for step in (*saga.steps, *saga.after_undo):
         keys = {act.key for kind in ("run", "undo", "probe") for act in calls[step.name, kind]}
         _must(len(keys) <= 1, f"{step.name} was called with more than one key: {sorted(keys)}")
         if step.outside and step.probe is not None:
@@ -54,7 +54,7 @@ def _must(condition: bool, message: str) -> None:  # noqa: FBT001 - it is what i
 def _has_ended(saga: Saga[Any], run: Run, rows: Sequence[StepRun], path: Path) -> None:
     allowed = {path.ends}
     # A crash costs a try, and a definition may allow no more: then giving up is right, and says so in the journal.
-    for why, status in ((run.failure, RunStatus.COMPENSATED), (run.attention, RunStatus.NEEDS_ATTENTION)):
+    for why, status in ((run.failure, RunStatus.UNDONE), (run.attention, RunStatus.NEEDS_ATTENTION)):
         if why is not None and (why["error"] == "DeadlinePassed" or _is_used_up(saga, rows, why["step"])):
             allowed.add(status)
     _must(

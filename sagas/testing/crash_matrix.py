@@ -11,11 +11,13 @@ from typing import Any
 
 from django.db.models import Max, Min
 
-from .. import outbox, registry
-from ..definition import Saga
-from ..events import Cause, caused_by, known_types
+from ..core import registry
+from ..core.cause import Cause, caused_by
+from ..core.events import known_types
+from ..core.saga import Saga
+from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
+from ..log import outbox
 from ..models import Delivery, Event, Run
-from ..transitions import LIVE_RUNS, DeliveryStatus, StepStatus
 from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
 from .broker import ErrorMessage, Killed, Message
 from .clock import MovableClock
@@ -28,7 +30,7 @@ Invariant = Callable[[str], None]
 Start = Callable[[datetime], object]
 
 #: Messages, relays and sweeps until a case counts as never ending; a run with a few retries takes dozens.
-_MOST_TURNS = 400
+_MAX_TURNS = 400
 
 
 class Variant(StrEnum):
@@ -152,14 +154,14 @@ def crash_cases(saga: Saga[Any], *, start: Start) -> list[Case]:
 @contextmanager
 def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs: int) -> Iterator["_Matrix"]:
     matrix = _Matrix(saga, start, invariants, runs)
-    former = outbox.on_commit_call(lambda: None)
+    former = outbox.set_waker(lambda: None)
     try:
         with registry.only(watched(saga, lambda: matrix.watch)), commits_watched(lambda: matrix.watch):
             if _next_due() is not None or _is_to_relay():
                 raise ValueError("the database holds unfinished work that would get into the way")
             yield matrix
     finally:
-        outbox.on_commit_call(former)
+        outbox.set_waker(former)
 
 
 class _Matrix:
@@ -262,7 +264,7 @@ class _Trial:
 
     def _go_on(self) -> None:
         """Work until nothing is left, moving the clock to what is due next."""
-        for _ in range(_MOST_TURNS):
+        for _ in range(_MAX_TURNS):
             if waiting := self.broker.waiting:
                 self._give_out(waiting[0])
             elif _is_to_relay():
@@ -272,7 +274,7 @@ class _Trial:
                 self._do("sweep", self.broker.sweep)
             else:
                 return
-        raise AssertionError(f"it does not end: after {_MOST_TURNS} turns there is still something to do")
+        raise AssertionError(f"it does not end: after {_MAX_TURNS} turns there is still something to do")
 
     def _give_out(self, message: Message) -> None:
         self._do(str(message).partition(".")[2].replace("_", "-"), lambda: self.broker.deliver(message), message)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ..definition import Pivot, Saga, Step
-from ..transitions import RunStatus
+from ..core.saga import Pivot, Saga, Step
+from ..core.statuses import RunStatus
 
 
 class Fault(StrEnum):
@@ -49,15 +49,15 @@ def paths(saga: Saga[Any], *, skipped: Collection[str] = ()) -> Iterator[Path]:
     pivot = next((place for place, step in enumerate(steps) if isinstance(step, Pivot)), len(steps) - 1)
     yield Path()
     for step in steps[: pivot + 1]:
-        yield Path(name=f"{step.name} is rejected", faults=(_rejected(step),), ends=RunStatus.COMPENSATED)
+        yield Path(name=f"{step.name} is rejected", faults=(_rejected(step),), ends=RunStatus.UNDONE)
     for place, step in enumerate(steps):
         if step.outside:
             yield _loses_answer(step, may_go_back=place < pivot)
     yield Path(name="each step fails once", faults=tuple(_once(step, "run") for step in steps if step.retry.allows(1)))
     undone = [_once(step, "undo") for step in steps[:pivot] if step.undo is not None and step.undo_retry.allows(1)]
-    undone += [_once(step, "run") for step in saga.undone if step.retry.allows(1)]
+    undone += [_once(step, "run") for step in saga.after_undo if step.retry.allows(1)]
     if steps and undone:
-        yield Path(name="each undo fails once", faults=(_rejected(steps[pivot]), *undone), ends=RunStatus.COMPENSATED)
+        yield Path(name="each undo fails once", faults=(_rejected(steps[pivot]), *undone), ends=RunStatus.UNDONE)
 
 
 def _rejected(step: Step) -> tuple[str, str, Fault]:
@@ -69,7 +69,7 @@ def _once(step: Step, kind: str) -> tuple[str, str, Fault]:
 
 
 def _loses_answer(step: Step, *, may_go_back: bool) -> Path:
-    given_up = RunStatus.COMPENSATED if may_go_back else RunStatus.NEEDS_ATTENTION
+    given_up = RunStatus.UNDONE if may_go_back else RunStatus.NEEDS_ATTENTION
     return Path(
         name=f"{step.name} loses its answer",
         faults=((step.name, "run", Fault.LOSES_ANSWER),),

@@ -10,21 +10,21 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
-from ..claims import Claim
-from ..definition import Action, Call, Failure, Result, Saga, Step
-from ..events import DomainEvent
-from ..ids import new_id
+from ..core.events import DomainEvent
+from ..core.ids import new_id
+from ..core.saga import Call, Failure, Result, Saga, Step, StepFunction
+from ..core.statuses import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
+from ..engine.plan import plan, plan_undo
+from ..engine.rules import DEADLINE_PASSED, advance, begin_undo, fail, set_failure, stands_before_pivot
+from ..engine.step_claim import StepClaim
 from ..models import Event, StepRun
-from ..plans import plan, plan_undo
-from ..progress import DEADLINE_PASSED, advance, fail, set_failure, stands_before_pivot, turn
-from ..transitions import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
 
 #: What a played step answers: a result to hand on, None, an exception to raise, or a function of its call.
 Answer = Mapping[str, Any] | BaseException | Callable[[Call[Any]], Result] | None
 
 _BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
 #: No saga takes that many tries; one that does goes round in circles.
-_MOST_TRIES = 10_000
+_MAX_TRIES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Ending:
     """How a scenario ended.
 
     Attributes:
-        status: of the run: `completed`, `compensated`, `needs_attention`.
+        status: of the run: `completed`, `undone`, `needs_attention`.
         did: what was called, in order; a probe is `capture-payment?`.
         results: what steps handed on, by their name.
         failure: why it turned back.
@@ -54,7 +54,7 @@ class Scenario:
 
     Example:
         Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
-            "compensated", did=["reserve-stock", "capture-payment", "release-stock", "close-order", "tell-customer"]
+            "undone", did=["reserve-stock", "capture-payment", "release-stock", "close-order", "tell-customer"]
         )
     """
 
@@ -131,7 +131,7 @@ class Scenario:
 
     def _names(self) -> list[str]:
         names = []
-        for step in (*self.saga.steps, *self.saga.undone):
+        for step in (*self.saga.steps, *self.saga.after_undo):
             names += [step.name, *([f"{step.name}?"] if step.probe else []), *([step.undo_name] if step.undo else [])]
         return names
 
@@ -153,12 +153,12 @@ class _Walk:
         self.saga = replace(
             saga,
             steps=tuple(self._played(step) for step in saga.steps),
-            undone=tuple(self._played(step) for step in saga.undone),
+            after_undo=tuple(self._played(step) for step in saga.after_undo),
         )
         self.run, self.rows = plan(self.saga, _stored(event, self.now), now=self.now)
 
     def to_the_end(self) -> Ending:
-        for _ in range(_MOST_TRIES):
+        for _ in range(_MAX_TRIES):
             if not self._one_on():
                 break
         else:
@@ -192,7 +192,7 @@ class _Walk:
 
     def _turn_back(self) -> None:
         planned = plan_undo(self.saga, self.run, self.rows)
-        turn(self.run, planned, now=self.now)
+        begin_undo(self.run, planned, now=self.now)
         for row in self.rows:
             if row.status == StepStatus.PENDING:
                 row.status = StepStatus.SKIPPED
@@ -201,7 +201,7 @@ class _Walk:
         self.rows += planned
 
     def _try(self, row: StepRun) -> None:
-        claim = Claim.of(self.run, row, self.saga)
+        claim = StepClaim.of(self.run, row, self.saga)
         claim.begin(self.now)
         try:
             claim.take(claim.perform(self.now))
@@ -223,7 +223,7 @@ class _Walk:
             probe=None if step.probe is None else self._play(f"{step.name}?", step.probe),
         )
 
-    def _play(self, name: str, played: Action) -> Action:
+    def _play(self, name: str, played: StepFunction) -> StepFunction:
         def act(call: Call[Any]) -> Result:
             self.did.append(name)
             self.now += self.durations.get(name, timedelta(0))

@@ -10,8 +10,9 @@ from typing import Any
 import structlog
 from django.db import connections
 
-from sagas import attention, clock, heartbeats
-from sagas import selectors as sagas
+from sagas import attention, heartbeats
+from sagas.db import clock
+from sagas.operations import queries as sagas
 from shop.celery import ping_broker
 
 from ..reconciliation import LATE_SECONDS

@@ -15,7 +15,7 @@ from orders import selectors as catalogue
 from orders import services as orders
 from orders.errors import OrderRefused
 from orders.selectors import Order
-from sagas import clock
+from sagas.db import clock
 from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
 from shop.money import formatted

@@ -17,7 +17,7 @@ logger = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 #: A body with a thousand wrong lines is explained well enough by its first mistakes.
-_MOST_ERRORS = 50
+_MAX_ERRORS = 50
 #: What pydantic puts in front of the messages of our own checks.
 _PREFIX = "Value error, "
 
@@ -116,7 +116,7 @@ def handle_errors(api: NinjaAPI) -> None:
 def _invalid(error: ValidationError) -> HttpResponse:
     if any(wrong["loc"][0] == "path" for wrong in error.errors):
         return problem(404)
-    errors = [(_field(wrong["loc"]), wrong["msg"].removeprefix(_PREFIX)) for wrong in error.errors[:_MOST_ERRORS]]
+    errors = [(_field(wrong["loc"]), wrong["msg"].removeprefix(_PREFIX)) for wrong in error.errors[:_MAX_ERRORS]]
     return problem(422, "The request has mistakes; `errors` names the fields.", errors)
 
 

@@ -42,7 +42,7 @@ class CustomerIn(_Asked):
 
 class LineIn(_Asked):
     sku: Text = Field(min_length=1, max_length=40, examples=["MUG-BLUE"])
-    quantity: int = Field(ge=1, le=orders.MOST_QUANTITY, examples=[2])
+    quantity: int = Field(ge=1, le=orders.MAX_QUANTITY, examples=[2])
 
 
 class OrderIn(_Asked):

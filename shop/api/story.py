@@ -3,7 +3,7 @@
 from dataclasses import replace
 from uuid import UUID
 
-from sagas import clock
+from sagas.db import clock
 from shop.story.entries import Entry
 from shop.story.standing import Standing
 from shop.story.timeline import story

@@ -18,7 +18,7 @@ from .reading import Invoice, Reject
 KEY_PREFIX = "import:"
 #: A batch is committed when it has so many invoices, or so many lines: short locks, and little is done again after a
 #: kill. Measured: a tenth of the rate is lost at half the size, a tenth won at twice.
-_MOST_INVOICES, _MOST_LINES = 40, 1000
+_MAX_INVOICES, _MAX_LINES = 40, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ def batches(found: Iterable[Invoice | Reject]) -> Iterator[tuple[list[Invoice], 
             rejects.append(item)
         else:
             invoices.append(item)
-        if len(invoices) == _MOST_INVOICES or sum(len(invoice.lines) for invoice in invoices) >= _MOST_LINES:
+        if len(invoices) == _MAX_INVOICES or sum(len(invoice.lines) for invoice in invoices) >= _MAX_LINES:
             yield invoices, rejects
             invoices, rejects = [], []
     yield invoices, rejects

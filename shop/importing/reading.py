@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Self
 
-from orders.services import MOST_MINOR, MOST_QUANTITY
+from orders.services import MAX_MINOR, MAX_QUANTITY
 
 COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
 #: Columns of the file of refused lines, in front of the original ones; left out when such a file is read again.
@@ -243,8 +243,8 @@ def _quantity(text: str) -> int:
     quantity = int(text)
     if quantity <= 0:
         raise _BadLine("return", f"Quantity {quantity} is not positive; returns are not imported yet")
-    if quantity > MOST_QUANTITY:
-        raise _BadLine("quantity", f"Quantity {quantity} is more than {MOST_QUANTITY}")
+    if quantity > MAX_QUANTITY:
+        raise _BadLine("quantity", f"Quantity {quantity} is more than {MAX_QUANTITY}")
     return quantity
 
 
@@ -257,7 +257,7 @@ def _price(text: str) -> int:
     if minor != int(minor):
         # Rounding would make the invoice's total another one.
         raise _BadLine("price", f"UnitPrice {text} has more than two decimals")
-    if minor > MOST_MINOR:
+    if minor > MAX_MINOR:
         raise _BadLine("price", f"UnitPrice {text} is too large")
     return int(minor)
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from orders import selectors as orders
 from orders.selectors import Order
 from sagas import attention
-from sagas import selectors as sagas
+from sagas.operations import queries as sagas
 
 _LOOK_EVERY_SECONDS = 0.5
 #: Longer than any pause between two tries of a step.

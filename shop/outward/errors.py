@@ -1,6 +1,6 @@
 """Why an event did not reach its receiver."""
 
-from sagas.errors import Rejected, Retryable
+from sagas.core.errors import Rejected, Retryable
 
 
 class ReceiverGone(Rejected):

@@ -13,11 +13,11 @@ from django.apps import apps
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from standardwebhooks import Webhook as Signer
 
-from sagas.events import DomainEvent, IntegrationEvent, known_events
-from sagas.retry import Retry
-from sagas.subscriptions import Begin
+from sagas.core.events import DomainEvent, IntegrationEvent, known_events
+from sagas.core.retry import Retry
+from sagas.core.subscription import StartAt
 
-from .. import environment
+from ..platform import environment
 from .errors import ReceiverAway
 
 #: A day of tries, the last ones a quarter of an hour apart at the mean, half an hour at most: who was away for hours is
@@ -25,7 +25,7 @@ from .errors import ReceiverAway
 RETRY = Retry(attempts=100, base_seconds=2, cap_seconds=1800, try_seconds=20)
 LEASE = timedelta(seconds=30)
 #: What one that is away for long is owed beyond this waits in the log, not in deliveries.
-MOST_OWED = 5_000
+MAX_OPEN_DELIVERIES = 5_000
 #: Most seconds a batch goes on to the next call; with the longest call it ends within a try.
 BATCH_SECONDS = 8.0
 #: How long nobody calls a receiver that did not answer: twice as long each time, from the first to the last of these.
@@ -70,7 +70,7 @@ class Receiver:
 
     name: str
     types: tuple[str, ...] | None = None
-    begin: Begin = Begin.NOW
+    start_at: StartAt = StartAt.NOW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ def _refuse(variable: str, entry: _Entry, why: str) -> None:
 
 def _common(entry: _Entry) -> dict[str, Any]:
     types = None if entry.events is None else tuple(dict.fromkeys(entry.events))
-    return {"name": entry.name, "types": types, "begin": Begin(entry.begin)}
+    return {"name": entry.name, "types": types, "begin": StartAt(entry.begin)}
 
 
 def _unfit_url(url: str, *, insecure: bool) -> str:

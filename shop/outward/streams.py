@@ -20,8 +20,8 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
 
-from sagas import cloudevents
-from sagas.subscriptions import Received
+from sagas.core.subscription import Received
+from sagas.log import cloudevents
 
 from .errors import ReceiverAway, ReceiverRefused
 from .receivers import Resting, Stream

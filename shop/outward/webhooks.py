@@ -23,16 +23,16 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from sagas import cloudevents
-from sagas.subscriptions import Received
+from sagas.core.subscription import Received
+from sagas.log import cloudevents
 
 from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
 from .receivers import BATCH_SECONDS, Resting, Webhook
 
 _CONNECT_SECONDS = 2.0
 #: Of an answer: nobody needs more of it, and who sends more gets a new connection next time.
-_MOST_BYTES = 16_384
-_MOST_SHOWN = 200
+_MAX_BYTES = 16_384
+_MAX_SHOWN = 200
 
 _resting: Resting[str] = Resting()
 
@@ -120,8 +120,8 @@ def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
     """Return what it says, as far as anybody wants to know; what it answered stands, whatever comes of this."""
     said = b""
     try:
-        if (answer.length_remaining or 0) <= _MOST_BYTES:
-            said = answer.read(_MOST_BYTES)
+        if (answer.length_remaining or 0) <= _MAX_BYTES:
+            said = answer.read(_MAX_BYTES)
             if not answer.length_remaining:
                 answer.release_conn()  # read to its end, it is used again
                 return said
@@ -165,7 +165,7 @@ def _judge(webhook: Webhook, answer: urllib3.BaseHTTPResponse, said: bytes, now:
 
 def _shown(said: bytes) -> str:
     text = " ".join(said.decode("utf-8", "replace").split())
-    return "".join(letter for letter in text[:_MOST_SHOWN] if letter.isprintable())
+    return "".join(letter for letter in text[:_MAX_SHOWN] if letter.isprintable())
 
 
 def _asked_seconds(text: str, now: datetime) -> float | None:

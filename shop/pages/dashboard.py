@@ -7,9 +7,10 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from orders import selectors as orders
-from sagas import attention, clock, heartbeats
-from sagas import selectors as sagas
-from sagas.workpages import may_see
+from sagas import attention, heartbeats
+from sagas.admin.work_pages import may_see
+from sagas.db import clock
+from sagas.operations import queries as sagas
 
 from ..reconciliation import LATE_SECONDS
 from .order_page import span

@@ -14,7 +14,7 @@ from inventory.history import GoodsState
 from notifications.history import ToldState
 from orders.history import OrderState
 from payments.history import MoneyState
-from sagas.errors import UnreadableEventError
+from sagas.core.errors import UnreadableEventError
 from shop.money import formatted
 from shop.story.entries import Entry, event_entry
 from shop.story.history import History, Moment, Whole, history

@@ -12,7 +12,7 @@ from orders.errors import KeyUsedForAnotherOrder, OrderRefused
 from orders.models import Order
 from orders.services import LineRequest
 from payments import selectors as payments
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 
 #: What the fake provider's test methods do, for whoever tries the shop.
 _WHAT_IT_DOES = {

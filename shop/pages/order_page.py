@@ -17,7 +17,7 @@ from shop.story.standing import Standing
 _TONES = {
     **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
     **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention", "refused"), "bad"),
-    **dict.fromkeys(("undone", "undoing", "compensating", "compensated", "released", "refunded"), "back"),
+    **dict.fromkeys(("undone", "undoing", "undoing", "undone", "released", "refunded"), "back"),
     **dict.fromkeys(
         ("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused", "skipped by hand"), "back"
     ),
@@ -53,8 +53,8 @@ _KIND_ICONS = {
 }
 _RUN_ICONS = {
     "completed": "flag",
-    "compensated": "flag",
-    "compensating": "u_turn_left",
+    "undone": "flag",
+    "undoing": "u_turn_left",
     "needs_attention": "front_hand",
 }
 

@@ -10,14 +10,14 @@ from uuid import UUID
 
 from inventory import services as inventory
 from notifications import services as notifications
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
 from payments.selectors import INVOICE
-from sagas.definition import Call, Failure, Pivot, Result, Saga, Step
-from sagas.errors import Kind as Failed
-from sagas.retry import PATIENT, Retry
+from sagas.core.errors import FailureKind as Failed
+from sagas.core.retry import PATIENT, Retry
+from sagas.core.saga import Call, Failure, Pivot, Result, Saga, Step
 from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]
@@ -127,7 +127,7 @@ def confirm_order(call: OrderCall) -> Result:
 
 def confirm_orders(calls: OrderCalls) -> Results:
     confirmed = orders.confirm_many([call.input.order_id for call in calls], now=calls[0].now)
-    return {call.run_id: None for call in calls if call.input.order_id in confirmed}
+    return {call.id: None for call in calls if call.input.order_id in confirmed}
 
 
 def notify_customer(call: OrderCall) -> Result:
@@ -147,7 +147,7 @@ def close_order(call: OrderCall) -> Result:
 
 
 def tell_customer(call: OrderCall) -> Result:
-    kind = Kind.ORDER_CANCELLED if _was_called_off(call) else Kind.ORDER_REJECTED
+    kind = NotificationKind.ORDER_CANCELLED if _was_called_off(call) else NotificationKind.ORDER_REJECTED
     return _tell(call, _message(call, kind, reason=reason_of(call.failure)))
 
 
@@ -164,7 +164,7 @@ def _payment(call: OrderCall) -> payments.PaymentRequest:
 
 def _results(calls: OrderCalls, done: Mapping[UUID, T], result: Callable[[T], Result]) -> Results:
     """Return the results of what was done, by run; `done` is by order."""
-    return {call.run_id: result(done[call.input.order_id]) for call in calls if call.input.order_id in done}
+    return {call.id: result(done[call.input.order_id]) for call in calls if call.input.order_id in done}
 
 
 # Rows of other apps' tables, which have no name here.
@@ -220,10 +220,10 @@ def _tell(call: OrderCall, message: notifications.Message) -> Result:
 
 def _confirmation(call: OrderCall) -> notifications.Message:
     # Somebody who shipped it by hand may have had no number to give.
-    return _message(call, Kind.ORDER_CONFIRMED, **call.results.get("book-shipment", {}))
+    return _message(call, NotificationKind.ORDER_CONFIRMED, **call.results.get("book-shipment", {}))
 
 
-def _message(call: OrderCall, kind: Kind, **more: str) -> notifications.Message:
+def _message(call: OrderCall, kind: NotificationKind, **more: str) -> notifications.Message:
     order = call.input
     context = {
         "number": order.number,
@@ -271,7 +271,7 @@ fulfil_order = Saga(
         Step("confirm-order", queue="orders", run=confirm_order, many=confirm_orders, retry=PATIENT),
         Step("notify-customer", queue="notifications", run=notify_customer, many=notify_customers, retry=PATIENT),
     ),
-    undone=(
+    after_undo=(
         Step("close-order", queue="orders", run=close_order, retry=PATIENT),
         Step("tell-customer", queue="notifications", run=tell_customer, retry=PATIENT),
     ),

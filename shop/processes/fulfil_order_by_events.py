@@ -16,16 +16,16 @@ from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, Stoc
 from orders.events import OrderPlaced, OrderRejected
 from payments import services as payments
 from payments.events import PaymentFailed
-from sagas import selectors
-from sagas.definition import Call, Failure, Step
-from sagas.errors import Kind
-from sagas.events import DomainEvent
-from sagas.subscriptions import Received, Subscription
+from sagas.core.errors import FailureKind
+from sagas.core.events import DomainEvent
+from sagas.core.saga import Call, Failure, Step
+from sagas.core.subscription import Received, Subscription
+from sagas.operations import queries
 
 from .fulfil_order import fulfil_order, reason_of
 
 reserve, hold, capture, ship, confirm, notify = fulfil_order.steps
-reject, tell = fulfil_order.undone
+reject, tell = fulfil_order.after_undo
 
 Events = type[DomainEvent] | tuple[type[DomainEvent], ...]
 #: Keys → what earlier steps handed on, by key.
@@ -37,7 +37,7 @@ def does(
     *,
     on: Events,
     name: str = "",
-    gave_up: Callable[[Received[Any], Failure], None] | None = None,
+    on_give_up: Callable[[Received[Any], Failure], None] | None = None,
     why: Callable[[Received[Any]], str] | None = None,
     results: Results = lambda _: {},
 ) -> Subscription:
@@ -58,7 +58,7 @@ def does(
     def react_to_many(received: Sequence[Received[Any]]) -> set[UUID]:
         assert step.many is not None  # noqa: S101 - only given where there is one
         calls = _calls(step, received, why, results)
-        others = {each.event_id for each in received} - {call.run_id for call in calls}
+        others = {each.event_id for each in received} - {call.id for call in calls}
         return others | set(step.many(calls) if calls else ())
 
     return Subscription(
@@ -67,7 +67,7 @@ def does(
         queue=step.queue,
         react=react,
         many=None if step.many is None else react_to_many,
-        gave_up=gave_up,
+        on_give_up=on_give_up,
         outside=step.outside,
         retry=step.retry,
         lease=step.lease,
@@ -96,7 +96,7 @@ def releases_payment(*, on: Events) -> Subscription:
 
     def react(received: Received[Any]) -> None:
         _undo(received, hold, capture)
-        if received.event.key not in selectors.runs([received.event.key]):
+        if received.event.key not in queries.runs([received.event.key]):
             payments.tell_released(order_id=received.event.order_id, now=received.now)
 
     return Subscription(
@@ -126,7 +126,7 @@ def _calls(
 ) -> list[Call[OrderPlaced]]:
     """Return what the step is called with, of the orders that are ours and that it is meant for."""
     keys = {each.event.key for each in received}
-    placed, conducted, handed_on = selectors.told(keys, OrderPlaced), selectors.runs(keys), results(keys)
+    placed, conducted, handed_on = queries.latest_events(keys, OrderPlaced), queries.runs(keys), results(keys)
     return [
         Call(
             run_id=each.event_id,
@@ -137,7 +137,7 @@ def _calls(
             results=handed_on.get(each.event.key, {}),
             attempt=each.attempt,
             now=each.now,
-            failure=None if why is None else Failure(step="", kind=Kind.REJECTED, error="", message=why(each)),
+            failure=None if why is None else Failure(step="", kind=FailureKind.REJECTED, error="", message=why(each)),
         )
         for each in received
         if (order := placed.get(each.event.key)) is not None
@@ -166,12 +166,12 @@ def reason_told(received: Received[Any]) -> str:
     if isinstance(received.event, StockRefused | OrderRejected):
         return str(received.event.reason)
     key = received.event.key
-    if failed := selectors.told([key], PaymentFailed):
+    if failed := queries.latest_events([key], PaymentFailed):
         return failed[key].reason
-    refused = selectors.told([key], ShipmentRefused)
+    refused = queries.latest_events([key], ShipmentRefused)
     return refused[key].reason if refused else reason_of(None)
 
 
 def parcel(keys: Collection[str]) -> dict[str, dict[str, Any]]:
-    booked = selectors.told(keys, ShipmentBooked)
+    booked = queries.latest_events(keys, ShipmentBooked)
     return {key: {ship.name: {"tracking_number": event.tracking_number}} for key, event in booked.items()}

@@ -19,13 +19,13 @@ import structlog
 from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
+from sagas.core.read_model import Difference, ReadModel, Recorded
 
 from inventory.events import ShipmentBooked
 from orders import selectors as orders
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import PaymentRefunded
-from sagas import selectors
-from sagas.readmodels import Difference, ReadModel, Recorded
+from sagas.operations import queries
 
 from ..money import formatted
 
@@ -117,7 +117,7 @@ def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> En
 
 def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
     """Return the entries of events, each with the customer whose it is."""
-    placed = selectors.told([each.key for each in events], OrderPlaced)
+    placed = queries.latest_events([each.key for each in events], OrderPlaced)
     return [
         (order.customer_email.lower(), _entry(each.key, order.number, *_said(each.event), each.occurred_at))
         for each in events

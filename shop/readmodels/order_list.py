@@ -5,12 +5,13 @@ from functools import singledispatch
 from typing import Any
 from uuid import UUID
 
+from sagas.core.read_model import ReadModel, Recorded
+
 from inventory.events import ShipmentBooked
 from notifications.events import NotificationSent
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import PaymentCaptured, PaymentRefunded
-from sagas.bulk import insert_all, update_all
-from sagas.readmodels import ReadModel, Recorded
+from sagas.db.rows import insert_all, update_all
 
 from ..models import CustomerOrder
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from datetime import UTC, date
 
 from django.db import connection
+from sagas.core.read_model import ReadModel, Recorded
 
 from orders.events import OrderConfirmed, OrderPlaced
-from sagas import selectors
-from sagas.bulk import array
-from sagas.readmodels import ReadModel, Recorded
+from sagas.db.rows import array
+from sagas.operations import queries
 
 from ..models import SalesOfDay
 
@@ -25,7 +25,7 @@ _ADD = f"""
 
 def apply(events: Sequence[Recorded]) -> None:
     """Add up what these events confirm: two statements, however many they are."""
-    placed = selectors.told([each.key for each in events], OrderPlaced)
+    placed = queries.latest_events([each.key for each in events], OrderPlaced)
     sold: dict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     names: dict[str, str] = {}
     for each in events:

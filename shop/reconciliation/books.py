@@ -10,9 +10,8 @@ from notifications import selectors as notifications
 from orders import selectors as orders
 from payments import selectors as payments
 from payments.selectors import INVOICE, Balance
-from sagas import selectors as sagas
-from sagas.reconciliation import Look
-from sagas.selectors import OPEN_RUNS
+from sagas.operations import queries as sagas
+from sagas.operations.queries import OPEN_RUNS
 from shop.money import formatted
 from shop.wiring import CHOREOGRAPHY
 
@@ -105,9 +104,9 @@ class Books:
         return {"order": number, "order_id": str(self.order_id), "status": self.status, **more, "runs": runs}
 
 
-def books(look: Look) -> list[Books]:
+def books(scope: Scope) -> list[Books]:
     """Return the books of all orders of a turn; ten statements, however many they are, twelve where one has no run."""
-    ids = [order_id for key in look.keys if (order_id := as_uuid(key)) is not None]
+    ids = [order_id for key in scope.keys if (order_id := as_uuid(key)) is not None]
     keys = [str(order_id) for order_id in ids]
     found, balances, credit = orders.by_id(ids), payments.balances(ids), payments.credit_held(ids)
     goods, messages, runs = inventory.goods(ids), notifications.of_orders(ids), sagas.runs(keys)

@@ -7,11 +7,12 @@ step, try, failure or undo may leave behind, not even for a moment. Every commit
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
+from sagas.core.books import Breach, Check, Look
+
 from inventory import selectors as inventory
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from payments import selectors as payments
-from sagas.reconciliation import Breach, Check, Look
-from sagas.selectors import RunStatus
+from sagas.operations.queries import RunStatus
 from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
 
@@ -24,11 +25,11 @@ _OWED_AFTER = timedelta(minutes=4)
 
 _REFUSED = ("rejected", "cancelled")
 _TOLD = {
-    "confirmed": Kind.ORDER_CONFIRMED,
-    "rejected": Kind.ORDER_REJECTED,
-    "cancelled": Kind.ORDER_CANCELLED,
+    "confirmed": NotificationKind.ORDER_CONFIRMED,
+    "rejected": NotificationKind.ORDER_REJECTED,
+    "cancelled": NotificationKind.ORDER_CANCELLED,
 }
-_DECIDED = {RunStatus.COMPLETED: ("confirmed",), RunStatus.COMPENSATED: _REFUSED}
+_DECIDED = {RunStatus.COMPLETED: ("confirmed",), RunStatus.UNDONE: _REFUSED}
 
 
 # An order ---------------------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ def _waits_too_long(order: Books, now: datetime) -> bool:
 def told(order: Books, now: datetime) -> Breach | None:
     """The customer is told what came of it, that and nothing else, and the message is on its way."""
     right = _TOLD.get(order.status)
-    kinds = {message.kind for message in order.messages} & set(Kind)
+    kinds = {message.kind for message in order.messages} & set(NotificationKind)
     wrong = ""
     if kinds - {right}:
         wrong = f"the customer was told {', '.join(sorted(kinds - {right}))}"
@@ -196,10 +197,10 @@ def stock(_: Look) -> Iterator[Breach]:
         )
 
 
-def credit(look: Look) -> Iterator[Breach]:
+def credit(scope: Scope) -> Iterator[Breach]:
     """What an account says is held is what its holds hold."""
-    ids = [order_id for key in look.keys if (order_id := as_uuid(key)) is not None]
-    emails = [key for key in look.keys if "@" in key]
+    ids = [order_id for key in scope.keys if (order_id := as_uuid(key)) is not None]
+    emails = [key for key in scope.keys if "@" in key]
     for account, holds_minor in payments.miscounted_accounts(emails=emails, order_ids=ids):
         said, held = (formatted(minor, account.currency) for minor in (account.held_minor, holds_minor))
         yield Breach(
@@ -217,9 +218,9 @@ def credit(look: Look) -> Iterator[Breach]:
 def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[Look], Iterator[Breach]]:
     """Make a check of what is said of one order."""
 
-    def look_at_all(look: Look) -> Iterator[Breach]:
-        for order in look.once(books):
-            if (breach := judge(order, look.now)) is not None:
+    def look_at_all(scope: Scope) -> Iterator[Breach]:
+        for order in scope.once(books):
+            if (breach := judge(order, scope.now)) is not None:
                 yield breach
 
     return look_at_all

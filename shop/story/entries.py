@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from sagas.selectors import Event
+from sagas.operations.queries import Event
 from shop.money import formatted
 
 from .words import words

@@ -17,9 +17,9 @@ from inventory.history import GOODS, GoodsState
 from notifications.history import TOLD, ToldState
 from orders.history import ORDER, OrderState
 from payments.history import MONEY, MoneyState
-from sagas import selectors as sagas
-from sagas.folds import State, Stored
-from sagas.selectors import Event
+from sagas.core.folds import State, Stored
+from sagas.operations import queries as sagas
+from sagas.operations.queries import Event
 
 
 class Whole(State):

@@ -5,17 +5,17 @@ from collections.abc import Iterable
 from pydantic import ValidationError
 
 from orders.events import OrderPlaced
-from sagas import registry
-from sagas.definition import Step
-from sagas.selectors import Delivery, DeliveryStatus, Journal
-from sagas.subscriptions import Start
+from sagas.core import registry
+from sagas.core.saga import Step
+from sagas.core.subscription import Start
+from sagas.operations.queries import Delivery, DeliveryStatus, Journal
 from shop.processes.fulfil_order import fulfil_order
 from shop.wiring import CHOREOGRAPHY
 
 from .words import is_retried, words
 
 _START = f"start-{fulfil_order.name}"
-_STEPS = {f"then-{step.name}": step for step in (*fulfil_order.steps, *fulfil_order.undone)}
+_STEPS = {f"then-{step.name}": step for step in (*fulfil_order.steps, *fulfil_order.after_undo)}
 _UNDO = ("then-release-payment", *(f"then-{step.undo_name}" for step in fulfil_order.steps if step.undo is not None))
 
 
@@ -67,7 +67,7 @@ def stages(journal: Journal) -> Iterable[tuple[str, str, str]]:
             yield step.name, status_of(made[name], journal), "run"
         else:
             yield step.name, "skipped" if turned or not _is_meant(step, journal) else "pending", "run"
-    for name in (*_UNDO, *(f"then-{step.name}" for step in fulfil_order.undone)):
+    for name in (*_UNDO, *(f"then-{step.name}" for step in fulfil_order.after_undo)):
         if name in made:
             yield name.removeprefix("then-"), status_of(made[name], journal), "undo" if name in _UNDO else "run"
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from sagas import registry
-from sagas import selectors as sagas
-from sagas.definition import Step
-from sagas.errors import DefinitionError, Kind, UnknownSagaError
-from sagas.retry import Retry
-from sagas.selectors import Attempt, Intervention, Run, RunStatus, StepRun, StepStatus
+from sagas.core import registry
+from sagas.core.errors import DefinitionError, FailureKind, UnknownSagaError
+from sagas.core.retry import Retry
+from sagas.core.saga import Step
+from sagas.operations import queries as sagas
+from sagas.operations.queries import Attempt, Intervention, Run, RunStatus, StepRun, StepStatus
 
 from .causes import Placed
 from .entries import Entry
@@ -149,7 +149,7 @@ class RunEntries:
             at=asked[0] if asked else stopped_at(self.run, failure["step"]),
             kind="run",
             title=f"{words(self.run.saga)} turned back",
-            status=RunStatus.COMPENSATING,
+            status=RunStatus.UNDOING,
             detail=self.to.tell(failure["kind"], failure["error"], failure["message"]),
             data={"id": str(self.run.id), "saga": self.run.saga, "failure": failure},
         )
@@ -181,7 +181,7 @@ def _ended(run: Run, finished_at: datetime) -> Entry:
     return Entry(
         at=finished_at,
         kind="run",
-        title=f"{words(run.saga)} {'undone' if run.status == RunStatus.COMPENSATED else 'completed'}",
+        title=f"{words(run.saga)} {'undone' if run.status == RunStatus.UNDONE else 'completed'}",
         status=run.status,
         duration_seconds=seconds_between(run.started_at, finished_at),
         data={"id": str(run.id), "saga": run.saga},
@@ -214,7 +214,7 @@ def intervention(asked: Intervention) -> Entry:
 
 def by_hand(deed: Intervention, what: str, name: str, tries: Iterable[Attempt]) -> str:
     """Say who skipped a step or a delivery and why, and what tries without an answer may have done before."""
-    unanswered = sum(attempt.kind == Kind.UNKNOWN for attempt in tries)
+    unanswered = sum(attempt.kind == FailureKind.UNKNOWN for attempt in tries)
     may_have = _MAY_HAVE.get(name, "may have taken effect")
     doubt = f" {tries_of(unanswered).capitalize()} before had no answer and {may_have}." if unanswered else ""
     return f"{what} by {deed.by}: {ended(deed.reason)}{doubt}"
@@ -266,7 +266,7 @@ def _step_detail(row: StepRun, result: dict[str, Any] | None, policy: Retry | No
     if waits(row):
         return f"Failed {times(row.attempts)}{at_most(policy)}; it will be tried again."
     if row.status == StepStatus.FAILED:
-        last = tries[-1] if tries and tries[-1].kind == Kind.REJECTED else None
+        last = tries[-1] if tries and tries[-1].kind == FailureKind.REJECTED else None
         refused = None if last is None else ended(to.tell(last.kind, last.error, last.message))
         return refused or f"Gave up after {tries_of(row.attempts)}."
     undone = ["undone later"] if row.status == StepStatus.UNDONE else []

@@ -7,7 +7,7 @@ from uuid import UUID
 from orders import selectors as orders
 from sagas import attention
 from sagas.attention import Attention, Why
-from sagas.selectors import Delivery, DeliveryStatus, Journal, Run, StepRun
+from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, StepRun
 
 from . import reactions
 from .words import Audience

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sagas import selectors as sagas
 from sagas.attention import Attention, Why
-from sagas.errors import Kind
-from sagas.reading import one_moment
-from sagas.selectors import Delivery, DeliveryStatus, Journal, Run, RunStatus, StepRun, StepStatus
+from sagas.core.errors import FailureKind
+from sagas.db.read import one_moment
+from sagas.operations import queries as sagas
+from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, RunStatus, StepRun, StepStatus
 
 from . import reactions
 from .attention import badges, sentence
@@ -153,17 +153,17 @@ def _completed(it: Situation, _run: Run) -> str:
 
 _OF_RUN: dict[RunStatus, Callable[[Situation, Run], str]] = {
     RunStatus.RUNNING: _running,
-    RunStatus.COMPENSATING: _undoing,
-    RunStatus.COMPENSATED: _undone,
+    RunStatus.UNDOING: _undoing,
+    RunStatus.UNDONE: _undone,
     RunStatus.NEEDS_ATTENTION: _stopped,
     RunStatus.PAUSED: _paused,
     RunStatus.COMPLETED: _completed,
 }
 _VERDICTS: dict[tuple[str, bool], str] = {
-    (Kind.CANCELLED, False): "It was called off",
-    (Kind.CANCELLED, True): "It was called off",
-    (Kind.UNDONE, False): "A person has it undone",
-    (Kind.UNDONE, True): "A person had it undone",
+    (FailureKind.CANCELLED, False): "It was called off",
+    (FailureKind.CANCELLED, True): "It was called off",
+    (FailureKind.UNDONE, False): "A person has it undone",
+    (FailureKind.UNDONE, True): "A person had it undone",
 }
 
 
@@ -228,7 +228,7 @@ def _reason(it: Situation) -> str:
         return it.to.tell(why["kind"], why["error"], why["message"])
     parked = next((each for each in it.attention if each.why is Why.PARKED), None)
     if parked is not None:
-        return it.to.tell(Kind.UNEXPECTED, "", parked.message)
+        return it.to.tell(FailureKind.UNEXPECTED, "", parked.message)
     return error_of(it.failed[0], it.to) if it.failed else ""
 
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sagas import registry
-from sagas import selectors as sagas
-from sagas.reading import one_moment
-from sagas.selectors import Delivery, DeliveryStatus, Event, Intervention, Journal
+from sagas.core import registry
+from sagas.db.read import one_moment
+from sagas.operations import queries as sagas
+from sagas.operations.queries import Delivery, DeliveryStatus, Event, Intervention, Journal
 
 from .causes import Placed, in_order
 from .effects import effects

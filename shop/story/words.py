@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sagas.errors import Kind
-from sagas.retry import Retry
-from sagas.selectors import Delivery, DeliveryStatus, StepRun, StepStatus
+from sagas.core.errors import FailureKind
+from sagas.core.retry import Retry
+from sagas.operations.queries import Delivery, DeliveryStatus, StepRun, StepStatus
 
 #: What a failure means, to those who may not read the error itself.
-_MEANINGS = {Kind.UNKNOWN: "No answer came; it may or may not have been done."}
+_MEANINGS = {FailureKind.UNKNOWN: "No answer came; it may or may not have been done."}
 _ELSE = "Something on our side did not work."
 
 
@@ -33,7 +33,7 @@ def _in_full(_kind: str, error: str, message: str) -> str:
 
 def _guarded(kind: str, _error: str, message: str) -> str:
     """Leave out what only a programmer may read: messages of unforeseen errors hold anything."""
-    if kind in (Kind.REJECTED, Kind.RETRYABLE, Kind.CANCELLED):
+    if kind in (FailureKind.REJECTED, FailureKind.RETRYABLE, FailureKind.CANCELLED):
         return message
     return next((text for known, text in _MEANINGS.items() if kind == known), _ELSE)
 
@@ -86,7 +86,7 @@ def error_of(delivery: Delivery, to: Audience) -> str:
     tries = list(delivery.tries.all())
     if tries and tries[-1].message:
         return to.tell(tries[-1].kind, tries[-1].error, tries[-1].message)
-    return to.tell(Kind.UNEXPECTED, "", delivery.error)
+    return to.tell(FailureKind.UNEXPECTED, "", delivery.error)
 
 
 def moment(at: datetime) -> str:

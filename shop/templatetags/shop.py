@@ -6,7 +6,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from sagas import clock
+from sagas.db import clock
 from shop.pages import order_page
 
 register = template.Library()

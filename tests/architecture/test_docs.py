@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sagas import diagrams
+from sagas.core import diagrams
 from shop.processes.fulfil_order import fulfil_order
 
 ROOT = Path(__file__).resolve().parent.parent.parent

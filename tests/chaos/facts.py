@@ -124,7 +124,7 @@ def left_over() -> list[str]:
     ]
     found += [
         f"step {step.name} of {step.run}, which is {step.run.status}, is {step.status}"
-        for step in StepRun.objects.filter(run__status__in=["completed", "compensated"])
+        for step in StepRun.objects.filter(run__status__in=["completed", "undone"])
         .filter(status__in=["pending", "running", "unknown", "undoing"])
         .select_related("run")
     ]
@@ -132,7 +132,7 @@ def left_over() -> list[str]:
 
 
 def _open_runs() -> Any:
-    return Run.objects.exclude(status__in=["completed", "compensated"])
+    return Run.objects.exclude(status__in=["completed", "undone"])
 
 
 def read(mail_folder: Path) -> Facts:

@@ -16,7 +16,7 @@ from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from payments import services as payments
-from sagas.progressbar import progress
+from sagas.cli.progress_bar import progress
 from shop.celery import app
 
 from . import asking, facts, verdict

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from shop import embedded
-from shop.run import processes
+from shop.platform.run import processes
 
 _TURN_SECONDS = 0.1
 #: A process that died this young waits as long before it is started again.

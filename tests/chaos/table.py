@@ -13,7 +13,7 @@ from .supervising import Supervised
 from .verdict import Finding
 
 #: Breaches of one promise that are spelt out.
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +43,10 @@ def show(report: Report, console: Console) -> None:
     for finding in report.findings:
         if finding.breaches:
             console.print(f"\n[bold red]Broken: {finding.promise}[/]")
-            for breach in finding.breaches[:_MOST_SHOWN]:
+            for breach in finding.breaches[:_MAX_SHOWN]:
                 console.print(f"  {breach}", markup=False, highlight=False)
-            if len(finding.breaches) > _MOST_SHOWN:
-                console.print(f"  … and {len(finding.breaches) - _MOST_SHOWN} more")
+            if len(finding.breaches) > _MAX_SHOWN:
+                console.print(f"  … and {len(finding.breaches) - _MAX_SHOWN} more")
     verdict = "[bold red]BREACHED[/]" if report.breaches else "[bold green]HELD[/]"
     console.print(f"\n{verdict}: {report.breaches} breaches; SEED={report.knobs.seed} repeats orders and faults.")
 

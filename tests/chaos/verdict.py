@@ -88,7 +88,7 @@ def _ended(ask: Ask, order: OrderFacts) -> Iterator[str]:
     if order.reactions:
         yield from _ended_among_themselves(order)
         return
-    expected = "completed" if order.status == "confirmed" else "compensated"
+    expected = "completed" if order.status == "confirmed" else "undone"
     if [status for status, _ in order.runs] != [expected]:
         yield f"is {order.status}, its runs are {order.runs}"
 

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import pytest
 from django.db import connection, transaction
 
-from sagas import outbox, registry
-from sagas.definition import Call, Result, Saga, Step
-from sagas.events import DomainEvent
+from sagas.core import registry
+from sagas.core.events import DomainEvent
+from sagas.core.retry import Retry
+from sagas.core.saga import Call, Result, Saga, Step
+from sagas.core.subscription import starts
+from sagas.log import outbox
 from sagas.models import Run
-from sagas.retry import Retry
-from sagas.subscriptions import starts
 from sagas.testing import Broker, MovableClock
 
 

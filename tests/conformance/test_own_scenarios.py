@@ -13,12 +13,14 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 
-from sagas import interventions, outbox, registry
-from sagas.definition import Saga, Step
-from sagas.errors import OutcomeUnknown, Rejected
-from sagas.in_flight import faults_in_flight
-from sagas.interventions import Action
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected
+from sagas.core.saga import Saga, Step
+from sagas.log import outbox
 from sagas.models import Attempt, Delivery, Run, StepRun
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
+from sagas.operations.stranded_runs import faults_in_flight
 from sagas.testing import Broker, ChainMessage, Killed, MovableClock
 
 from .conftest import FORWARD, Store, TripWanted, run_of, settle, statuses
@@ -146,8 +148,8 @@ def test_an_undo_touches_only_its_own_run(want: Want, store: Store, broker: Brok
     store.says["send-confirmation"] = [Rejected("no")]
     settle(broker, clock)
     ended = {run.key: run.status for run in Run.objects.all()}
-    assert sorted(ended.values()) == ["compensated", "completed"]
-    (undone,) = [key for key, status in ended.items() if status == "compensated"]
+    assert sorted(ended.values()) == ["undone", "completed"]
+    (undone,) = [key for key, status in ended.items() if status == "undone"]
     with connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT key FROM trips WHERE what LIKE 'cancel%' OR what LIKE 'refund%'")
         touched = {key for (key,) in cursor.fetchall()}
@@ -241,7 +243,7 @@ def test_poison_payload(want: Want, saga: Saga[TripWanted], store: Store, broker
             settle(broker, clock, turns=1)
         clock.move(minutes=15)
     run = run_of("deadly")
-    assert (run.status, (run.failure or {})["error"]) == ("compensated", "WorkerLostError")
+    assert (run.status, (run.failure or {})["error"]) == ("undone", "WorkerLostError")
     assert store.tries.count("reserve-flight") == 1 + 6, "the good one's, and the tries that left no trace"
 
 
@@ -278,7 +280,7 @@ def test_a_final_undo_failure_is_visible_and_is_put_right(
     assert run_of().status == "needs_attention"
     interventions.ask([run_of()], Action.SKIP, reason="called the hotel", by="ada", now=clock())
     settle(broker, clock)
-    assert run_of().status == "compensated"
+    assert run_of().status == "undone"
     assert store.effects[-1] == "cancel-flight"
 
 
@@ -303,12 +305,12 @@ def test_an_undo_wins_over_its_steps_late_effect(want: Want, store: Store, broke
     def call_it_off() -> None:
         interventions.ask([run_of()], Action.CANCEL, reason="changed their mind", by="ada", now=clock())
         settle(broker, clock, turns=4)
-        assert run_of().status == "compensated"
+        assert run_of().status == "undone"
 
     store.hooks["charge-card"] = call_it_off
     start(want, broker)
     broker.work_off()
-    assert run_of().status == "compensated"
+    assert run_of().status == "undone"
     assert store.effects == [*FORWARD[:3], "refund-card", "cancel-hotel", "cancel-flight"]
     assert statuses()["charge-card"] == "undone"
     assert run_of().results.get("charge-card") is None

@@ -17,7 +17,7 @@ from django.db import transaction
 
 from inventory.models import Reservation, StockItem
 from orders.models import Order
-from sagas.errors import Rejected, Retryable
+from sagas.core.errors import Rejected, Retryable
 from sagas.models import Attempt, Run, StepRun
 from sagas.testing import Broker, MovableClock
 from tests.conftest import ROOT, Processes, wait_for
@@ -74,7 +74,7 @@ def test_failure_at_d_reverse_compensation(want: Want, store: Store, broker: Bro
     want()
     settle(broker, clock)
     assert store.effects == [*FORWARD[:3], "refund-card", "cancel-hotel", "cancel-flight"]
-    assert run_of().status == "compensated"
+    assert run_of().status == "undone"
     assert (run_of().failure or {})["step"] == "send-confirmation"
 
 
@@ -91,7 +91,7 @@ def test_failure_at_a_no_compensation(want: Want, store: Store, broker: Broker, 
     want()
     settle(broker, clock)
     assert store.effects == []
-    assert run_of().status == "compensated"
+    assert run_of().status == "undone"
 
 
 def test_compensation_retry_idempotence(want: Want, store: Store, broker: Broker, clock: MovableClock) -> None:
@@ -102,7 +102,7 @@ def test_compensation_retry_idempotence(want: Want, store: Store, broker: Broker
     assert store.tries.count("cancel-hotel") == 2
     assert store.effects.count("cancel-hotel") == 1
     assert list(Attempt.objects.filter(step__name="cancel-hotel").values_list("number", flat=True)) == [1]
-    assert run_of().status == "compensated"
+    assert run_of().status == "undone"
 
 
 def test_compensation_failure_visibility(want: Want, store: Store, broker: Broker, clock: MovableClock) -> None:
@@ -132,7 +132,7 @@ def test_mid_compensation_worker_restart(place: Callable[..., Order], processes:
         processes.kill(worker)
     assert [reservation.status for reservation in Reservation.objects.all()] == ["held"]
     processes.worker("inventory", name="second", concurrency=1)
-    wait_for(lambda: Run.objects.get().status == "compensated")
+    wait_for(lambda: Run.objects.get().status == "undone")
     assert [(row.order_id, row.status) for row in Reservation.objects.all()] == [(order.id, "released")]
     item = StockItem.objects.get(sku="MUG")
     assert (item.on_hand, item.reserved) == (100, 0)
@@ -149,7 +149,7 @@ def test_compensation_in_another_runtime(place: Callable[..., Order], processes:
     processes.worker(other, name="other")
     processes.beat()
     place("tok_chargeDeclined")
-    wait_for(lambda: Run.objects.filter(status="compensated").exists())
+    wait_for(lambda: Run.objects.filter(status="undone").exists())
     run = Run.objects.get()
     assert (run.failure or {})["error"] == "CardDeclined"
     assert run.results["release-stock"] == {"skus": 1, "pieces": 2}
@@ -188,7 +188,7 @@ def test_operator_visible_mid_compensation_status(
     said = StringIO()
     call_command("sagas", "show", "t", "--json", stdout=said)
     shown = json.loads(said.getvalue())
-    assert shown["status"] == "compensating"
+    assert shown["status"] == "undoing"
     assert {step["name"]: step["status"] for step in shown["steps"]} == {
         "reserve-flight": "undoing",
         "reserve-hotel": "undoing",

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from redis import Redis
+from sagas.engine.wake_ups import WakeUp
 
 from orders.models import Order
-from sagas import tasks, undo
+from sagas.engine import undo
+from sagas.log.relay import relay_events
+from sagas.messaging import tasks
 from sagas.models import Run
-from sagas.plans import WakeUp
-from sagas.relay import relay
 from sagas.testing import Broker, ChainMessage, ErrorMessage
 from tests.conftest import broker as redis_of
 
@@ -64,7 +65,7 @@ def simulated(wake_up: WakeUp) -> dict[str, Any]:
 
 def test_a_chain_of_the_kit_is_a_chain_of_celery(place: Callable[..., Order], redis: Redis) -> None:
     place()
-    (wake_up,) = relay(now=timezone.now(), limit=10).wake_ups
+    (wake_up,) = relay_events(now=timezone.now(), limit=10).wake_ups
     tasks.send([wake_up])
     assert on_redis(redis, "inventory") == [simulated(wake_up)]
     assert simulated(wake_up)["rest"][0] == "payments.capture_payment"
@@ -72,7 +73,7 @@ def test_a_chain_of_the_kit_is_a_chain_of_celery(place: Callable[..., Order], re
 
 def test_an_undo_of_the_kit_is_an_undo_of_celery(place: Callable[..., Order], redis: Redis) -> None:
     place()
-    (forward,) = relay(now=timezone.now(), limit=10).wake_ups
+    (forward,) = relay_events(now=timezone.now(), limit=10).wake_ups
     Run.objects.update(failure={"step": "", "kind": "rejected", "error": "No", "message": "no"})
     (back,) = undo.start_undo(run_ids=forward.run_ids, epoch=1, now=timezone.now())
     tasks.send([back])

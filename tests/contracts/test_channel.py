@@ -17,7 +17,7 @@ from pytest_django import Settings
 from notifications.channel import Channel
 from notifications.channels.email import EmailChannel
 from notifications.errors import ChannelDown
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from notifications.models import Notification
 
 CHANNELS: list[Callable[[], Channel]] = [EmailChannel]
@@ -38,7 +38,9 @@ def channel(request: pytest.FixtureRequest) -> Channel:
     return made
 
 
-def notification(kind: Kind = Kind.ORDER_CONFIRMED, recipient: str = "ada@example.com", **context: Any) -> Notification:
+def notification(
+    kind: NotificationKind = NotificationKind.ORDER_CONFIRMED, recipient: str = "ada@example.com", **context: Any
+) -> Notification:
     return Notification(
         id=ID,
         order_id=UUID(int=1),
@@ -66,24 +68,24 @@ def part(kind: str) -> str:
     ("kind", "subject", "said"),
     [
         (
-            Kind.ORDER_CONFIRMED,
+            NotificationKind.ORDER_CONFIRMED,
             "Your order S100001 is on its way",
             ["Hello Ada Lovelace,", "S100001", "PX1", "Mug", "£20.00", "Tray", "£25.00", "£45.00"],
         ),
         (
-            Kind.ORDER_REJECTED,
+            NotificationKind.ORDER_REJECTED,
             "We could not take your order S100001",
             ["Hello Ada Lovelace,", "S100001", "£45.00", "Your card was declined.", "Nothing was charged"],
         ),
         (
-            Kind.ORDER_CANCELLED,
+            NotificationKind.ORDER_CANCELLED,
             "Your order S100001 was cancelled",
             ["Hello Ada Lovelace,", "S100001", "£45.00", "cancelled: Your card was declined.", "Nothing was charged"],
         ),
     ],
 )
 def test_every_kind_says_the_same_in_text_and_in_html(
-    channel: Channel, kind: Kind, subject: str, said: list[str]
+    channel: Channel, kind: NotificationKind, subject: str, said: list[str]
 ) -> None:
     channel.send(notification(kind))
     message = arrived()
@@ -98,9 +100,9 @@ def test_every_kind_says_the_same_in_text_and_in_html(
 
 
 def test_there_is_a_message_for_every_kind(channel: Channel) -> None:
-    for kind in Kind:
+    for kind in NotificationKind:
         channel.send(notification(kind))
-    assert len(mail.outbox) == len(Kind)
+    assert len(mail.outbox) == len(NotificationKind)
 
 
 def test_a_repeat_carries_the_same_message_id(channel: Channel) -> None:
@@ -110,10 +112,10 @@ def test_a_repeat_carries_the_same_message_id(channel: Channel) -> None:
     assert first == arrived()["Message-ID"] == f"<{ID}@shop>"
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", list(NotificationKind))
 @pytest.mark.parametrize("field", ["name", "number", "reason", "tracking_number"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\u2028"])
-def test_no_header_gets_in_by_a_new_line(channel: Channel, kind: Kind, field: str, end: str) -> None:
+def test_no_header_gets_in_by_a_new_line(channel: Channel, kind: NotificationKind, field: str, end: str) -> None:
     channel.send(notification(kind))
     usual = arrived().keys()
     channel.send(notification(kind, **{field: f"Eve{end}Bcc: victim@example.com{end}{end}Buy this"}))
@@ -142,13 +144,13 @@ def test_what_people_wrote_is_escaped_in_html_and_plain_in_text(channel: Channel
 
 
 def test_the_reason_of_a_refusal_is_escaped_too(channel: Channel) -> None:
-    channel.send(notification(Kind.ORDER_REJECTED, reason="A & B <i> are out of stock"))
+    channel.send(notification(NotificationKind.ORDER_REJECTED, reason="A & B <i> are out of stock"))
     assert "A & B <i> are out of stock" in part("plain")
     assert "A &amp; B &lt;i&gt; are out of stock" in part("html")
 
 
-@pytest.mark.parametrize("subject_of", list(Kind))
-def test_a_subject_is_plain_text(channel: Channel, subject_of: Kind) -> None:
+@pytest.mark.parametrize("subject_of", list(NotificationKind))
+def test_a_subject_is_plain_text(channel: Channel, subject_of: NotificationKind) -> None:
     channel.send(notification(subject_of, number="S1 & <2>"))
     assert arrived()["Subject"].endswith(("S1 & <2>", "S1 & <2> is on its way", "S1 & <2> was cancelled"))
 

@@ -15,7 +15,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012 as DRAFT
 
 from orders.models import Order
-from sagas import catalogue, cloudevents
+from sagas.log import catalogue, cloudevents
 from sagas.models import Event
 from sagas.testing import drive
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from payments.errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
 from payments.gateway import Charge, Gateway
 from payments.gateways.fake import FakeGateway
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from tests.concurrency import at_once
 
 #: Each takes the same test names for methods that behave in a known way.

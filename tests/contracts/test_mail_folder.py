@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from django.core.mail import EmailMultiAlternatives, get_connection
 
-from shop.mail import MailFolder, file_name
+from shop.platform.mail import MailFolder, file_name
 
 
 @pytest.fixture
@@ -77,6 +77,6 @@ def test_a_folder_that_cannot_be_written_is_an_error_or_silent_as_asked(tmp_path
 
 
 def test_django_finds_it_by_its_name(tmp_path: Path) -> None:
-    connection = get_connection("shop.mail.MailFolder", file_path=tmp_path)
+    connection = get_connection("shop.platform.mail.MailFolder", file_path=tmp_path)
     assert connection.send_messages([mail()]) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["1@shop.eml"]

@@ -9,18 +9,18 @@ from django.apps import apps
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from sagas.core.cause import Cause, caused_by_each
 
 from notifications.models import Notification
 from orders.events import OrderPlaced
 from orders.models import Order
 from payments.services import open_credit
-from sagas import registry
-from sagas.definition import Call, Result, Step
-from sagas.errors import Rejected
-from sagas.events import Cause, caused_by_each
-from sagas.ids import new_id
+from sagas.core import registry
+from sagas.core.errors import Rejected
+from sagas.core.ids import new_id
+from sagas.core.saga import Call, Result, Step
+from sagas.core.subscription import Received
 from sagas.models import Event
-from sagas.subscriptions import Received
 from shop.processes.fulfil_order import fulfil_order
 
 Place = Callable[..., Order]
@@ -79,7 +79,7 @@ def _brought_to(step: Step, order: Order) -> Call[OrderPlaced]:
 
 def alone(step: Step, call: Call[Any]) -> Result:
     """Do the simple form as the engine does: inside in a transaction, outside in none."""
-    with caused_by_each({call.key: Cause(correlation_id=call.run_id)}):
+    with caused_by_each({call.key: Cause(correlation_id=call.id)}):
         if step.outside:
             return step.run(call)
         with transaction.atomic():
@@ -88,7 +88,7 @@ def alone(step: Step, call: Call[Any]) -> Result:
 
 def together(step: Step, calls: Sequence[Call[Any]]) -> Mapping[UUID, Result]:
     assert step.many is not None
-    with caused_by_each({call.key: Cause(correlation_id=call.run_id) for call in calls}):
+    with caused_by_each({call.key: Cause(correlation_id=call.id) for call in calls}):
         if step.outside:
             return step.many(calls)
         with transaction.atomic():
@@ -118,8 +118,8 @@ def test_it_does_the_same(step: Step, calls: Callable[[int], list[Call[Any]]]) -
     between = standing()
     results = together(step, at_once)
     after = standing()
-    assert set(results) == {call.run_id for call in at_once}
-    assert [_without_ids(results[call.run_id]) for call in at_once] == [_without_ids(given) for given in handed_on]
+    assert set(results) == {call.id for call in at_once}
+    assert [_without_ids(results[call.id]) for call in at_once] == [_without_ids(given) for given in handed_on]
     for table in before:
         added = [_added(before[table], between[table]), _added(between[table], after[table])]
         if table not in ("StockItem", "CreditAccount"):  # they count on
@@ -141,7 +141,7 @@ def test_what_was_done_alone_is_left_out_and_nothing_happens_again(
     done, new = calls(1), calls(2)
     alone(step, done[0])
     results = together(step, [*done, *new])
-    assert set(results) == {call.run_id for call in new}
+    assert set(results) == {call.id for call in new}
     stands = standing()
     assert together(step, [*done, *new]) == {}
     assert standing() == stands
@@ -154,7 +154,7 @@ def test_who_is_done_in_a_batch_and_tries_again_alone_gets_the_same(
     results = together(step, asked)
     stands = standing()
     for call in asked:
-        assert alone(step, call) == results[call.run_id]
+        assert alone(step, call) == results[call.id]
     assert standing() == stands
 
 
@@ -164,7 +164,7 @@ def test_each_event_belongs_to_its_own_run(step: Step, calls: Callable[[int], li
     together(step, asked)
     for call in asked:
         assert set(Event.objects.filter(position__gt=last, key=call.key).values_list("correlation_id", flat=True)) == {
-            call.run_id
+            call.id
         }
 
 
@@ -185,7 +185,7 @@ def test_who_is_refused_is_left_out_and_the_others_get_theirs(
     """Whatever can be wrong with an order at this step is wrong with one of them."""
     good, bad = calls(2), calls(1)
     spoil(step, bad[0])
-    assert set(together(step, [good[0], bad[0], good[1]])) == {call.run_id for call in good}
+    assert set(together(step, [good[0], bad[0], good[1]])) == {call.id for call in good}
     with pytest.raises(Rejected):
         alone(step, bad[0])
 

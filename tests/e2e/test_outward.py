@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from orders.models import Order
-from sagas import clock, registry, replays
+from sagas.core import registry
+from sagas.db import clock
 from sagas.models import Delivery, Event, Follower, Intervention
+from sagas.operations import replays
 from shop import wiring
 from shop.outward.receivers import webhooks
 from tests.conftest import Processes, broker, wait_for

@@ -13,10 +13,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from orders.models import Order
-from sagas import interventions
-from sagas.ids import new_id
+from sagas.core.ids import new_id
+from sagas.log.relay import relay_events
 from sagas.models import Intervention, Run, StepRun
-from sagas.relay import relay
+from sagas.operations import interventions
 from tests.conftest import Processes, wait_for
 
 from .conftest import Browser, text
@@ -27,7 +27,7 @@ QUEUE, FORM = "/admin/sagas/intervention/queue/", "/admin/sagas/intervention/int
 
 def stop(order: Order) -> None:
     """Have the run of an order stand in front of a person, behind its pivot."""
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     run = Run.objects.get(key=order.id)
     row = run.steps.get(name="confirm-order")
     run.steps.filter(place__lt=row.place).exclude(status="skipped").update(status="done")
@@ -114,7 +114,7 @@ def ten_thousand() -> None:
         [
             Run(
                 saga="fulfil-order", definition_hash="x", key=str(new_id()), status="needs_attention",
-                resumes_as="compensating", stopped_at=now - timedelta(seconds=number), place=0, input=INPUT,
+                resumes_as="undoing", stopped_at=now - timedelta(seconds=number), place=0, input=INPUT,
                 failure={"step": "", "kind": "rejected", "error": "No", "message": "no"},
                 attention={"step": "release-credit", "kind": "unexpected", "error": "Broken", "message": "it burns"},
                 event_id=new_id(), correlation_id=new_id(), started_at=now,
@@ -159,7 +159,7 @@ def test_ten_thousand_parked_runs_are_drained(shelves: None, processes: Processe
         wait_for(lambda share=share: percent() >= share, seconds=120, why=lambda: f"{percent()} %")  # type: ignore[misc]
         assert client.get(path).context["percent"] >= share
     assert client.get(path).context["far"].done == 10_000
-    assert not Run.objects.exclude(status="compensated").exists()
+    assert not Run.objects.exclude(status="undone").exists()
     assert "Nothing needs a person." in client.get(QUEUE).content.decode()
 
 

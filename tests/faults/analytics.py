@@ -8,9 +8,10 @@ from celery import shared_task
 from django.db import connection
 
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
-from sagas import registry, tasks
-from sagas.bulk import array
-from sagas.subscriptions import Begin, Received, Subscription
+from sagas.core import registry
+from sagas.core.subscription import Received, StartAt, Subscription
+from sagas.db.rows import array
+from sagas.messaging import tasks
 
 
 def note(received: Received[Any]) -> None:
@@ -38,7 +39,7 @@ ANALYTICS = Subscription(
     queue="sagas",
     react=note,
     many=note_many,
-    begin=Begin.BEGINNING,
+    start_at=StartAt.BEGINNING,
 )
 
 registry.register([ANALYTICS])

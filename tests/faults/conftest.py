@@ -32,7 +32,7 @@ def all_completed(orders: int) -> bool:
 
 def state() -> str:
     """Say where orders and runs stand, for who reads a failure."""
-    runs = Run.objects.values_list("status", "place", "resent", "failure")
+    runs = Run.objects.values_list("status", "place", "resends", "failure")
     return f"orders {Counter(Order.objects.values_list('status', flat=True))}, runs {Counter(map(str, runs))}"
 
 

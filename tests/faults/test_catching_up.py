@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from benchmarks.filling import fill
 from orders.models import Order
-from sagas import selectors
 from sagas.models import Event
+from sagas.operations import queries
 from tests.conftest import Processes, wait_for
 
 from .conftest import state
@@ -70,5 +70,5 @@ def test_a_subscription_that_is_added_catches_up_from_the_beginning_while_orders
         cursor.execute("SELECT key FROM (SELECT key, n, lag(n) OVER (PARTITION BY key ORDER BY log_position) AS before"
                        " FROM analytics) AS line WHERE before > n LIMIT 1")  # fmt: skip
         assert cursor.fetchone() is None, "out of order within a key"
-    (lag,) = [lag for lag in selectors.followers(now=timezone.now()) if lag.name == "analytics"]
+    (lag,) = [lag for lag in queries.followers(now=timezone.now()) if lag.name == "analytics"]
     assert (lag.events, lag.waiting, lag.parked) == (0, 0, 0)

@@ -77,7 +77,7 @@ def test_messages_that_a_worker_ahead_gives_out_again_do_nothing_twice(place: Pl
     wait_for(lambda: all_completed(6), why=state)
     wait_for(lambda: len(message_ids(processes)) == 6, why=state)
     # Counted for a message that came a second time, though nobody died.
-    assert StepRun.objects.filter(lost__gt=0).exists()
+    assert StepRun.objects.filter(lost_tries__gt=0).exists()
     assert_all_done_once(6)
     assert set(FakeCharge.objects.values_list("calls", flat=True)) == {1}
     assert len(set(message_ids(processes))) == 6

@@ -15,10 +15,10 @@ from django.db import connection, transaction
 from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
-from sagas import clock
+from sagas.db import clock
+from sagas.log.relay import relay_events
+from sagas.messaging.tasks import send
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.tasks import send
 from tests.concurrency import at_once
 from tests.conftest import Processes, broker, wait_for
 
@@ -208,7 +208,7 @@ def test_every_message_comes_to_two_workers_at_the_same_moment(place: Place, pro
         place()
 
     def told() -> bool:
-        relayed = relay(now=clock.now(), limit=500)
+        relayed = relay_events(now=clock.now(), limit=500)
         for wake_up in relayed.wake_ups:
             send([wake_up] * 4)
         for delivery in relayed.deliveries:
@@ -226,14 +226,14 @@ def test_every_message_comes_to_two_workers_at_the_same_moment(place: Place, pro
 
 def test_a_late_message_of_an_old_epoch_does_nothing(place: Place, processes: Processes) -> None:
     place("tok_chargeDeclined")
-    send(relay(now=clock.now(), limit=500).wake_ups)
+    send(relay_events(now=clock.now(), limit=500).wake_ups)
     late = {"inventory": _messages("inventory")}
     inventory = processes.worker("inventory", name="inventory", concurrency=1)
     wait_for(lambda: _messages("payments"), why=state)
     late["payments"] = _messages("payments")
     processes.kill(inventory)
     processes.worker("payments,sagas", name="payments", concurrency=1)
-    wait_for(lambda: Run.objects.filter(status="compensating", epoch=2).exists() and _messages("inventory"), why=state)
+    wait_for(lambda: Run.objects.filter(status="undoing", epoch=2).exists() and _messages("inventory"), why=state)
     before = all_rows(processes)
     # To the head of the queue: taken before the undo that waits there.
     _push(late["payments"] * 3, to="payments")
@@ -241,7 +241,7 @@ def test_a_late_message_of_an_old_epoch_does_nothing(place: Place, processes: Pr
     wait_for(lambda: not _messages("payments"), why=state)
     assert all_rows(processes) == before
     processes.worker("inventory,orders,notifications", name="rest")
-    wait_for(lambda: Run.objects.get().status == "compensated", why=state)
+    wait_for(lambda: Run.objects.get().status == "undone", why=state)
     wait_for(_nothing_is_under_way, why=state)
     before = all_rows(processes)
     for queue, messages in late.items():

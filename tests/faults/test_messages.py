@@ -9,7 +9,7 @@ from django.db import connection
 from django_celery_results.models import TaskResult
 
 from orders.models import Order
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 from sagas.models import Attempt, Run
 from shop.celery import app
 from tests.conftest import Processes, broker, wait_for
@@ -48,7 +48,7 @@ GARBAGE: dict[str, Callable[[str], None]] = {
     "a step of a run that is no id": _task("orders.confirm_order", ["garbage"], 4, 1),
     "a step of a run that does not exist": _task("orders.confirm_order", [str(new_id())], 4, 1),
     "a step of no runs": _task("orders.confirm_order", [], 4, 1),
-    "an undo of a run that does not exist": _task("sagas.compensate", [str(new_id())], 1),
+    "an undo of a run that does not exist": _task("sagas.undo", [str(new_id())], 1),
     "a delivery that does not exist": _task("notifications.send_notification", [2**40]),
 }
 
@@ -109,7 +109,7 @@ def test_a_result_that_cannot_be_written_does_not_disturb_an_order(place: Place,
         wait_for(lambda: b"Discarding revoked task: sagas.relay" in processes.log(worker))
         processes.beat()
         good, flaky, declined = place("tok_visa"), place("tok_flaky"), place("tok_chargeDeclined")
-        wait_for(lambda: Run.objects.filter(status__in=["completed", "compensated"]).count() == 3, why=state)
+        wait_for(lambda: Run.objects.filter(status__in=["completed", "undone"]).count() == 3, why=state)
     for order, status in ((good, "confirmed"), (flaky, "confirmed"), (declined, "rejected")):
         order.refresh_from_db()
         assert order.status == status

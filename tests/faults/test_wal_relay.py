@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from sagas.core.cause import Cause, caused_by
 
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
 from sagas.cdc import slots
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
+from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
 from shop import embedded
 from tests.conftest import Processes, wait_for
@@ -180,7 +180,7 @@ def test_an_import_in_one_transaction_and_an_order_by_hand_all_become_runs(
         payment_method="tok_visa",
         lines=[orders.LineRequest(sku="MUG", quantity=1)],
     )
-    with transaction.atomic(), caused_by(Cause(correlation_id=new_id(), bulk=True)):
+    with transaction.atomic(), caused_by(Cause(correlation_id=new_id(), low_priority=True)):
         for _ in range(8):
             orders.place_many([request] * 500, now=timezone.now())
     by_hand = place()

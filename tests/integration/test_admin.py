@@ -15,10 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from backoffice.inspect import _rounded
 from inventory.models import StockItem
 from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount
-from sagas.backoffice import _rounded
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.testing import drive
 
@@ -272,12 +272,12 @@ def test_a_list_says_how_many_there_are_and_goes_no_further_than_it_counts(
         place()
     monkeypatch.setattr("shop.admin.OrderAdmin.list_per_page", 2)
     assert _pages_of(staff, LIST) == ("4", [1, 2])
-    monkeypatch.setattr("sagas.backoffice._COUNTED", 3)
+    monkeypatch.setattr("backoffice.inspect._COUNTED", 3)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE orders_order")
     assert _pages_of(staff, LIST) == ("about 4, of which 3 are listed:", [1, 2])
     assert _pages_of(staff, f"{LIST}?status__exact=pending") == ("3 or more, of which 3 are listed:", [1, 2])
-    monkeypatch.setattr("sagas.backoffice._COUNTED", 2)
+    monkeypatch.setattr("backoffice.inspect._COUNTED", 2)
     assert _pages_of(staff, LIST) == ("about 4, of which 2 are listed:", [1])
 
 

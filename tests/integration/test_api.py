@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from orders import services as orders
 from orders.models import Order, OrderLine, Product
-from sagas import clock
-from sagas.ids import new_id
+from sagas.books.reconciliation import reconcile
+from sagas.core.ids import new_id
+from sagas.db import clock
 from sagas.models import Event, Run
-from sagas.reconciliation import reconcile
 from sagas.testing import MovableClock, drive
 from shop.api import health as shop_health
 from shop.reconciliation import LATE_SECONDS

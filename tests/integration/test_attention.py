@@ -11,12 +11,14 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import attention, heartbeats, interventions, registry
+from sagas import attention, heartbeats
 from sagas.attention import Attention, Why
+from sagas.books.reconciliation import reconcile
+from sagas.core import registry
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Follower, Heartbeat, Intervention, Run
-from sagas.reconciliation import reconcile
-from sagas.relay import relay
-from sagas.selectors import Lag, followers
+from sagas.operations import interventions
+from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
 from shop.wiring import SAGAS, wiring
@@ -160,7 +162,7 @@ def test_an_order_whose_beginning_is_paused_does_not_begin_in_a_moment(boss: Cli
 
 def test_a_step_that_no_worker_takes_names_the_queue_and_since_when(boss: Client, place: Place) -> None:
     order = place(now=timezone.now() - timedelta(minutes=3))
-    relay(now=timezone.now() - timedelta(minutes=2), limit=500)
+    relay_events(now=timezone.now() - timedelta(minutes=2), limit=500)
     run = Run.objects.get()
     heartbeats.answered("inventory", now=timezone.now())
     assert (whys(order), stands(order).sentence) == ([], "“Reserve stock” is next.")
@@ -190,7 +192,7 @@ def test_an_event_that_no_relay_takes_is_not_about_to_begin(boss: Client, place:
 
 def test_a_busy_queue_is_no_matter_for_a_person(place: Place) -> None:
     order = place(now=timezone.now() - timedelta(hours=1))
-    relay(now=timezone.now() - timedelta(hours=1), limit=500)
+    relay_events(now=timezone.now() - timedelta(hours=1), limit=500)
     for queue in heartbeats.queues():
         heartbeats.answered(queue, now=timezone.now())
     assert whys(order) == []

@@ -16,14 +16,14 @@ from inventory.models import StockItem
 from orders import services as orders
 from orders.models import Order, Product
 from payments.services import open_credit
-from sagas.cdc import changes, slots, watched
+from sagas.cdc import audit, slots, watched
+from sagas.cdc.audit import Watcher
 from sagas.cdc.capture import Capture
-from sagas.cdc.changes import Watcher
 from sagas.models import AuditRecord
 from sagas.testing import drive
-from shop import cache as shop_cache
-from shop import environment
 from shop.catalogue import CATALOGUE, page
+from shop.platform import cache as shop_cache
+from shop.platform import environment
 from tests.conftest import wait_for
 
 Place = Callable[..., Order]
@@ -53,7 +53,7 @@ def nothing_is_cached() -> Iterator[None]:
 
 @pytest.fixture
 def watcher(shelves: None) -> Iterator[Watcher]:
-    with Capture(changes.slot(SLOT)) as capture:
+    with Capture(audit.slot(SLOT)) as capture:
         yield Watcher(capture)
     wait_for(lambda: not is_followed())
     slots.drop(SLOT)
@@ -133,12 +133,12 @@ def test_what_is_rolled_back_or_changes_nothing_is_not_in_the_trail(watcher: Wat
 def test_what_is_told_twice_is_kept_once(shelves: None) -> None:
     """The first one dies after its commit, before it confirms."""
     try:
-        with Capture(changes.slot(SLOT)) as capture, pytest.MonkeyPatch.context() as patch:
+        with Capture(audit.slot(SLOT)) as capture, pytest.MonkeyPatch.context() as patch:
             patch.setattr(capture, "confirm", lambda _: None)
             execute("UPDATE orders_product SET price_minor = 1")
             first = [(record.lsn, record.number) for record in trail(Watcher(capture), 3)]
         wait_for(lambda: not is_followed())
-        with Capture(changes.slot(SLOT)) as capture:
+        with Capture(audit.slot(SLOT)) as capture:
             again = Watcher(capture)
             execute("UPDATE orders_product SET price_minor = 2 WHERE sku = 'MUG'")
             trail(again, 4)

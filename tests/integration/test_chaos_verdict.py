@@ -89,7 +89,7 @@ def order(key: str) -> Order:
 
 @pytest.fixture
 def shop(transactional_db: None, tmp_path: Path, settings: Settings) -> Shop:
-    settings.EMAIL_BACKEND, settings.EMAIL_FILE_PATH = "shop.mail.MailFolder", tmp_path
+    settings.EMAIL_BACKEND, settings.EMAIL_FILE_PATH = "shop.platform.mail.MailFolder", tmp_path
     orders.add_products([(sku, sku, PRICE_MINOR) for sku in STOCK], currency=django_settings.CURRENCY)
     inventory.receive(STOCK)
     payments.open_credit(customer_email=CREDIT_CUSTOMER, limit_minor=10**6, currency=django_settings.CURRENCY)

@@ -8,8 +8,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import registry
-from sagas.relay import relay
+from sagas.core import registry
+from sagas.log.relay import relay_events
 from sagas.testing import Broker
 from shop.wiring import SAGAS, wiring
 
@@ -56,7 +56,7 @@ def cost() -> Counter[str]:
     broker, statements = Broker(), Counter[str]()
     while True:
         with CaptureQueriesContext(connection) as made:
-            relayed = relay(now=timezone.now(), limit=500)
+            relayed = relay_events(now=timezone.now(), limit=500)
         if not relayed.events:
             return statements
         statements["relay"] += len(made)

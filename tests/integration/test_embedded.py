@@ -15,7 +15,8 @@ import psycopg
 import pytest
 import redis
 
-from shop import embedded, secret_key
+from shop import embedded
+from shop.platform import secret_key
 
 PROJECT = Path(__file__).resolve().parents[2]
 ENSURE = "from shop import embedded; embedded.ensure()"

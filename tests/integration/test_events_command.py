@@ -10,8 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from orders.events import OrderPlaced
-from sagas import catalogue, registry
-from sagas.catalogue import Contract
+from sagas.core import registry
+from sagas.log import catalogue
+from sagas.log.catalogue import Contract
 from shop import wiring
 from shop.outward import receivers
 

@@ -12,9 +12,9 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import registry
+from sagas.core import registry
+from sagas.log.relay import relay_events
 from sagas.models import Follower, Intervention, Run
-from sagas.relay import relay
 from sagas.testing import drive
 
 Place = Callable[..., Order]
@@ -49,7 +49,7 @@ def test_the_list_says_how_far_each_is_behind(boss: Client, place: Place) -> Non
     place()
     drive()
     place()
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     Follower.objects.filter(name="send-notification").update(position=0)
     shown = page(boss, LIST)
     assert all(name in shown for name in NAMES)

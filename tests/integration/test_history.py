@@ -22,8 +22,8 @@ from orders.history import ORDER, OrderState
 from orders.models import Order, OrderLine
 from payments.history import MONEY, CreditState, PaymentState
 from payments.models import CreditHold, Payment
-from sagas import registry
-from sagas.events import known_events
+from sagas.core import registry
+from sagas.core.events import known_events
 from sagas.models import Event
 from sagas.testing import drive
 from shop.story.history import Whole, history

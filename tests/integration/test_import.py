@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from inventory.models import Reservation, StockItem
 from orders.models import Order, OrderLine, Product
 from payments.models import Payment
+from sagas.log.relay import relay_events
 from sagas.models import Event, Run
-from sagas.relay import relay
 from sagas.testing import drive
 from shop.importing import placing, waiting
 from shop.importing.reading import COLUMNS, Invoice, InvoiceFile
@@ -482,7 +482,7 @@ def test_waiting_gives_up_when_nothing_moves(
 def test_nobody_waits_for_an_order_that_needs_a_person(transactional_db: None, tmp_path: Path) -> None:
     file = write(tmp_path / "orders.csv", row())
     run(file)
-    relay(now=timezone.now(), limit=10)
+    relay_events(now=timezone.now(), limit=10)
     Run.objects.update(status="needs_attention", attention={"step": "x", "kind": "y", "error": "z", "message": "m"})
     said = run(file, "--wait")
     assert "Orders: 1 pending." in said

@@ -13,7 +13,7 @@ from django.db import IntegrityError, transaction
 from notifications import selectors
 from notifications import services as notifications
 from notifications.errors import ChannelDown
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from notifications.models import Notification
 from sagas.models import Event
 from tests.concurrency import at_once
@@ -30,7 +30,9 @@ CONTEXT = {
 }
 
 
-def queue(kind: Kind = Kind.ORDER_CONFIRMED, *, order_id: UUID = ORDER, **more: Any) -> Notification:
+def queue(
+    kind: NotificationKind = NotificationKind.ORDER_CONFIRMED, *, order_id: UUID = ORDER, **more: Any
+) -> Notification:
     asked: dict[str, Any] = {"recipient": "ada@example.com", "context": CONTEXT, "now": NOW}
     return notifications.queue(order_id=order_id, kind=kind, **asked | more)
 
@@ -82,7 +84,7 @@ def test_a_repeat_returns_the_message_that_stands(db: None) -> None:
 
 
 def test_each_kind_and_each_order_has_its_message(db: None) -> None:
-    assert len({queue().id, queue(Kind.ORDER_REJECTED).id, queue(order_id=uuid4()).id}) == 3
+    assert len({queue().id, queue(NotificationKind.ORDER_REJECTED).id, queue(order_id=uuid4()).id}) == 3
 
 
 def test_a_message_is_forgotten_with_the_transaction_that_queued_it(transactional_db: None) -> None:
@@ -147,7 +149,7 @@ def test_a_message_that_does_not_exist_cannot_be_sent(db: None) -> None:
 
 
 def test_the_messages_of_an_order_are_found_in_the_order_they_were_queued(db: None) -> None:
-    second = queue(Kind.ORDER_REJECTED, now=LATER)
+    second = queue(NotificationKind.ORDER_REJECTED, now=LATER)
     first = queue()
     queue(order_id=uuid4())
     assert list(selectors.notifications(ORDER)) == [first, second]

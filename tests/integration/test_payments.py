@@ -27,7 +27,7 @@ from payments.errors import (
     UnknownPaymentMethod,
 )
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
-from sagas.errors import TransactionRefusedError
+from sagas.core.errors import TransactionRefusedError
 from sagas.models import Event
 from tests.concurrency import at_once
 from tests.constraints import named

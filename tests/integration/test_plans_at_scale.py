@@ -9,14 +9,17 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
+from sagas.core.books import Look
 
 from benchmarks.filling import fill
-from sagas import attention, followers, interventions, overdue, replays, selectors
-from sagas.deliveries import sweep_deliveries
+from sagas import attention
+from sagas.books import engine_checks
+from sagas.engine.deliveries import sweep_deliveries
+from sagas.engine.sweep import sweep_runs
+from sagas.log import followers
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Follower, Intervention, Run
-from sagas.reconciliation import Look
-from sagas.relay import relay
-from sagas.sweep import sweep
+from sagas.operations import interventions, queries, replays
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -58,16 +61,16 @@ def _open_some(due_at: datetime) -> None:
 
 
 def check(name: str) -> None:
-    (made,) = [check for check in overdue.CHECKS if check.name == name]
+    (made,) = [check for check in engine_checks.CHECKS if check.name == name]
     assert list(made.look(Look(keys=(), now=timezone.now()))) == []
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "relay": (
-        lambda: relay(now=timezone.now(), limit=500),
+        lambda: relay_events(now=timezone.now(), limit=500),
         {"sagas_event_to_number", "sagas_event_one_per_log_position"},
     ),
-    "sweep": (lambda: sweep(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
+    "sweep": (lambda: sweep_runs(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
     "sweep of deliveries": (
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
@@ -80,7 +83,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_number"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
-    "how late is the relay?": (lambda: selectors.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
+    "how late is the relay?": (lambda: queries.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
     "who needs a person?": (
         lambda: attention.keys(now=timezone.now()),
         {
@@ -96,7 +99,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
             "sagas_delivery_line",
         },
     ),
-    "how many are parked?": (selectors.parked, {"sagas_delivery_parked"}),
+    "how many are parked?": (queries.parked, {"sagas_delivery_parked"}),
 }
 
 
@@ -116,10 +119,10 @@ def test_statistics_taken_in_a_burst_lead_nobody_through_the_whole_log(question:
 
 def test_the_relay_of_a_burst_beside_orders_by_hand_reads_no_whole_table() -> None:
     waiting = Event.objects.filter(position__in=Event.objects.order_by("-position").values("position")[:400])
-    waiting.update(log_position=None, bulk=True)
-    Event.objects.filter(pk=Event.objects.order_by("-position")[0].pk).update(bulk=False)
+    waiting.update(log_position=None, low_priority=True)
+    Event.objects.filter(pk=Event.objects.order_by("-position")[0].pk).update(low_priority=False)
     with explained() as plans:
-        assert relay(now=timezone.now(), limit=500).events
+        assert relay_events(now=timezone.now(), limit=500).events
     assert any("GROUP BY key" in sql for sql, _ in plans.explained)
     assert plans.read_whole == []
 

@@ -7,10 +7,10 @@ from benchmarks.filling import fill
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
-from sagas import interventions
-from sagas.interventions import Action
+from sagas.log.relay import relay_events
 from sagas.models import Run
-from sagas.relay import relay
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
 from sagas.testing import drive, run_chain
 from shop.story.timeline import story
 from tests.plans import explained
@@ -44,7 +44,7 @@ def test_no_statement_on_the_way_of_an_order_reads_a_whole_table() -> None:
     assert plans.read_whole == []
     with explained() as plans:
         order = place("tok_visa")
-        relay(now=timezone.now(), limit=500)
+        relay_events(now=timezone.now(), limit=500)
         run = Run.objects.get(key=str(order.id))
         for action in (Action.PAUSE, Action.RESUME, Action.CANCEL):
             run.refresh_from_db()
@@ -59,7 +59,7 @@ def test_a_step_reads_its_own_run_and_not_all_that_are_under_way() -> None:
     """Statistics are as old as the last quiet hour: they say that nothing is open. Since then many orders came in."""
     for _ in range(20):
         place("tok_visa")
-    first, *_ = relay(now=timezone.now(), limit=500).wake_ups
+    first, *_ = relay_events(now=timezone.now(), limit=500).wake_ups
     with explained() as plans:
         run_chain(first)
     assert plans.indexes & {"sagas_one_open_run_per_saga_and_key", "sagas_run_due", "sagas_run_deadline"} == set()

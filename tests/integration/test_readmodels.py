@@ -15,12 +15,15 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 from redis import Redis
+from sagas.core.read_model import ReadModel
 
 from orders.models import Order, OrderLine
-from sagas import followers, readmodels, registry, selectors
+from sagas.core import registry
+from sagas.log import followers, read_models
+from sagas.log.read_models import follow
+from sagas.log.relay import relay_events
 from sagas.models import Event, Follower
-from sagas.readmodels import ReadModel, follow
-from sagas.relay import relay
+from sagas.operations import queries
 from sagas.testing import MovableClock, drive
 from shop.models import CustomerOrder, SalesOfDay
 from shop.readmodels import feed
@@ -36,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("longest_pauses")
 def redis(transactional_db: None) -> "Iterator[Redis]":
     with broker() as redis:
         redis.flushdb()
-        followers.begin(now=timezone.now())
+        followers.create_missing(now=timezone.now())
         yield redis
         redis.flushdb()
 
@@ -158,7 +161,7 @@ def test_what_cannot_be_read_stops_one_read_model_in_front_of_it_until_code_can(
     data = bad.data
     Event.objects.filter(pk=bad.pk).update(data={"nonsense": True})
     take_in()
-    stopped = {lag.name: lag for lag in selectors.followers(now=timezone.now())}["order-list"]
+    stopped = {lag.name: lag for lag in queries.followers(now=timezone.now())}["order-list"]
     assert (stopped.status, Follower.objects.get(name="order-list").position) == ("stopped", bad.log_position - 1)
     assert f"at {bad.log_position}: ValidationError" in stopped.error
     assert sold() == truly_sold(), "others go on"
@@ -222,19 +225,19 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
 ) -> None:
     take_in()
     sales = model("sales-by-day")
-    readmodels.begin_rebuild(sales, now=timezone.now())
-    assert readmodels.rebuild(sales, now=timezone.now(), limit=10) == 10
+    read_models.begin_rebuild(sales, now=timezone.now())
+    assert read_models.rebuild(sales, now=timezone.now(), limit=10) == 10
     assert sold() == truly_sold()
     place()
     drive()
     take_in()
     assert sold() == truly_sold(), "the old one follows"
-    while readmodels.rebuild(sales, now=timezone.now(), limit=10) is not None:
+    while read_models.rebuild(sales, now=timezone.now(), limit=10) is not None:
         pass
     place()
     drive()
     take_in()
-    found = readmodels.finish_rebuild(sales, now=timezone.now())
+    found = read_models.finish_rebuild(sales, now=timezone.now())
     assert found.differences == {"shop_salesofday": (0, 0)}
     place()
     drive()
@@ -245,9 +248,9 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
 def test_a_rebuild_that_was_stopped_goes_on_where_it_was(history: list[Order]) -> None:
     take_in()
     sales = model("sales-by-day")
-    readmodels.begin_rebuild(sales, now=timezone.now())
-    readmodels.rebuild(sales, now=timezone.now(), limit=15)
-    lags = {lag.name: lag for lag in selectors.followers(now=timezone.now())}
+    read_models.begin_rebuild(sales, now=timezone.now())
+    read_models.rebuild(sales, now=timezone.now(), limit=15)
+    lags = {lag.name: lag for lag in queries.followers(now=timezone.now())}
     assert (lags["sales-by-day:rebuild"].status, lags["sales-by-day:rebuild"].events) == (
         "catching up",
         Event.objects.count() - 15,
@@ -274,7 +277,7 @@ def test_a_rebuild_that_cannot_read_an_event_says_so_and_the_old_copy_stays(hist
 
 def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> None:
     take_in()
-    readmodels.begin_rebuild(model("sales-by-day"), now=timezone.now())
+    read_models.begin_rebuild(model("sales-by-day"), now=timezone.now())
     assert rebuild("sales-by-day", "--forget").startswith("Nothing is left of a rebuild of sales-by-day")
     assert not Follower.objects.filter(name__contains="rebuild").exists()
     with connection.cursor() as cursor:
@@ -284,7 +287,7 @@ def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> Non
 
 
 def test_who_reads_for_long_is_not_waited_for(history: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readmodels, "_MOST_SECONDS_FOR_READERS", 1)
+    monkeypatch.setattr(read_models, "_MAX_SECONDS_FOR_READERS", 1)
     take_in()
     reader = connection.copy()
     try:
@@ -342,7 +345,7 @@ def test_without_redis_one_sees_what_one_ordered(place: Place, settings: Setting
     settings.FEED_REDIS_URL = "redis://127.0.0.1:1/0"
     assert told() == [(order.number, "placed")]
     take_in()
-    away = {lag.name: lag for lag in selectors.followers(now=timezone.now())}["customer-feed"]
+    away = {lag.name: lag for lag in queries.followers(now=timezone.now())}["customer-feed"]
     assert away.status == "stopped"
     assert "its store is away" in away.error
     assert listed() == truly_listed(), "others go on"
@@ -361,7 +364,7 @@ def test_events_that_come_twice_are_one_entry(place: Place) -> None:
 def test_a_feed_keeps_its_newest_entries(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "LENGTH", 3)
     placed = [place() for _ in range(3)]
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     drive()
     take_in()
     kept, _ = feed._kept("ada@example.com", 20)
@@ -435,8 +438,8 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
 def test_a_new_copy_that_was_lost_with_redis_is_said_to_be(history: list[Order], redis: "Redis") -> None:
     take_in()
     model_ = model("customer-feed")
-    readmodels.begin_rebuild(model_, now=timezone.now())
-    readmodels.rebuild(model_, now=timezone.now(), limit=5)
+    read_models.begin_rebuild(model_, now=timezone.now())
+    read_models.rebuild(model_, now=timezone.now(), limit=5)
     redis.flushdb()
     take_in()
     with pytest.raises(CommandError, match="the new copy was lost with its Redis; rebuild it with --anew"):

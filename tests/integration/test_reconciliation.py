@@ -21,11 +21,14 @@ from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
-from sagas import engine, interventions, registry, tasks
-from sagas.interventions import Action
+from sagas.books.reconciliation import Reconciled, reconcile
+from sagas.core import registry
+from sagas.engine import steps
+from sagas.log.relay import relay_events
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Finding, Follower, Reconciliation, Run
-from sagas.reconciliation import Reconciled, reconcile
-from sagas.relay import relay
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
 from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
@@ -316,13 +319,13 @@ def test_what_a_person_does_to_an_order_is_no_breach(place: Place, action: Actio
 
 def test_runs_that_nobody_takes_are_found(place: Place) -> None:
     place()
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     turn()
     assert found() == {}
-    Run.objects.update(resent=10)
+    Run.objects.update(resends=10)
     turn()
     assert facts("runs-taken", "fulfil-order: reserve-stock")["count"] == 1
-    Run.objects.update(resent=0)
+    Run.objects.update(resends=0)
     turn()
     assert found() == {}
 
@@ -330,7 +333,7 @@ def test_runs_that_nobody_takes_are_found(place: Place) -> None:
 def test_what_nobody_sweeps_is_found(place: Place) -> None:
     place("tok_flaky")
     place("tok_visa")
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     turn(after=timedelta(minutes=1))
     assert found() == {}
     turn(after=timedelta(minutes=3))
@@ -393,7 +396,7 @@ class Watched:
         now, shops = self.clock(), [check for check in registry.checks() if check.name not in ENGINES]
         reconcile(now=now, checks=registry.checks(), walks=registry.walks())
         reconcile(now=now + timedelta(minutes=10), checks=shops, walks=registry.walks())
-        live = list(Run.objects.filter(status__in=("running", "compensating")))
+        live = list(Run.objects.filter(status__in=("running", "undoing")))
         if live:
             # Wherever a run stands, it may be stopped there.
             Run.objects.filter(pk__in=[run.pk for run in live]).update(status="needs_attention")
@@ -479,7 +482,7 @@ def test_no_state_of_a_choreographed_order_is_a_breach(
 def test_a_choreographed_order_that_nobody_goes_on_with_is_found(place: Place) -> None:
     with registry.only(wiring("choreography"), sagas=SAGAS):
         order = place()
-        relay(now=timezone.now(), limit=500)
+        relay_events(now=timezone.now(), limit=500)
         turn()
         assert found() == {}
         Delivery.objects.update(status="skipped")
@@ -501,9 +504,9 @@ def test_an_order_that_waits_while_the_saga_may_not_start_is_no_breach(place: Pl
 
 def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watched, place: Place) -> None:
     order = place(now=watched.clock())
-    (wake_up,) = relay(now=watched.clock(), limit=500).wake_ups
+    (wake_up,) = relay_events(now=watched.clock(), limit=500).wake_ups
     for task in wake_up.tasks[:2]:
-        engine.execute(run_ids=wake_up.run_ids, place=task.place, epoch=1, clock=watched.clock)
+        steps.execute(run_ids=wake_up.run_ids, place=task.place, epoch=1, clock=watched.clock)
     assert Payment.objects.get().status == "captured"
     Run.objects.update(deadline_at=watched.clock())
     watched.clock.move(seconds=60)
@@ -514,7 +517,7 @@ def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watc
     assert not Finding.objects.exists()
     # It was seen with its run turning back, and refunded before it was rejected.
     assert (("pending",), ("refunded",)) in {(orders, money) for orders, _, money in watched.states}
-    assert "compensating" in {status for _, runs, _ in watched.states for status, _ in runs}
+    assert "undoing" in {status for _, runs, _ in watched.states for status, _ in runs}
 
 
 # With real processes -----------------------------------------------------------------------------------------------

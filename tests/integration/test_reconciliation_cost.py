@@ -12,9 +12,10 @@ from pytest_django import Settings
 
 from orders.models import Order
 from payments.services import open_credit
-from sagas import reconciliation, registry
+from sagas.books import reconciliation
+from sagas.books.reconciliation import Reconciled, reconcile
+from sagas.core import registry
 from sagas.models import Finding, Reconciliation
-from sagas.reconciliation import Reconciled, reconcile
 from sagas.testing import drive
 
 Place = Callable[..., Order]
@@ -101,7 +102,7 @@ COPIES = (
     """INSERT INTO notifications_notification (id, order_id, kind, channel, recipient, context, status, queued_at,
        sent_at) SELECT uuidv7(), o.id, kind, channel, recipient, context, n.status, queued_at, sent_at
        FROM notifications_notification AS n, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
-    """INSERT INTO sagas_run (id, saga, definition_hash, key, status, epoch, place, input, results, resent, event_id,
+    """INSERT INTO sagas_run (id, saga, definition_hash, key, status, epoch, place, input, results, resends, event_id,
        correlation_id, traceparent, started_at, finished_at)
        SELECT uuidv7(), saga, definition_hash, o.id, r.status, epoch, place, input, results, 0, uuidv7(),
        correlation_id, '', started_at, finished_at
@@ -111,7 +112,7 @@ COPIES = (
        data, correlation_id, '', occurred_at - interval '1 day', relayed_at, 1000000 + row_number() OVER ()
        FROM sagas_event AS e, orders_order AS o
        WHERE o.number LIKE 'H%%' AND e.type = 'notifications.notification_queued' LIMIT %s""",
-    """INSERT INTO sagas_delivery (event_id, subscription, key, status, attempts, lost, resent, error)
+    """INSERT INTO sagas_delivery (event_id, subscription, key, status, attempts, lost_tries, resends, error)
        SELECT e.position, subscription, e.key, d.status, 1, 0, 0, ''
        FROM sagas_delivery AS d, sagas_event AS e
        WHERE e.sequence > 100 LIMIT %s""",

@@ -13,7 +13,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import tasks
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
 from sagas.testing import MovableClock, drive
 
@@ -170,8 +170,8 @@ def test_a_terminal_refuses_what_makes_no_sense(sent: datetime, arguments: tuple
 def test_a_terminal_whose_receiver_has_enough_to_do_leaves_it_to_the_sweep(
     sent: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sagas.replays.is_busy", lambda *_: True)
-    monkeypatch.setattr("sagas.terminal._WATCH_SECONDS", 0.3)
+    monkeypatch.setattr("sagas.operations.replays.is_busy", lambda *_: True)
+    monkeypatch.setattr("sagas.cli.operate._WATCH_SECONDS", 0.3)
     said = sagas("replay", "--subscription", NAME, "--since", sent.isoformat(), "--reason", "they lost a day")
     assert said == "0 of 2 events; send-notification has enough to do, the sweep goes on as it gets on.\n"
     assert Intervention.objects.get().status == "pending"

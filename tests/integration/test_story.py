@@ -15,8 +15,9 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.services import open_credit
-from sagas import interventions, registry, workqueue
+from sagas.core import registry
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
+from sagas.operations import interventions, work_queue
 from sagas.testing import MovableClock, drive
 from shop.models import CustomerOrder
 from shop.pages.order_page import Shown
@@ -115,7 +116,7 @@ def test_the_form_that_skips_a_step_warns_of_tries_without_an_answer(place: Plac
         run = Run.objects.get(key=str(order.id))
         ask("pause", run, "Looking into it.", timezone.now())
         run.refresh_from_db()
-        (facts,) = workqueue.facts([run], now=timezone.now())
+        (facts,) = work_queue.facts([run], now=timezone.now())
         assert facts.unanswered == int(warns)
         page = client.get("/admin/sagas/intervention/intervene/", {"action": "skip", "pick": facts.pick})
         assert (warning in page.content.decode()) is warns
@@ -244,7 +245,7 @@ def test_a_reaction_that_was_left_out_by_hand_says_so_and_what_may_have_happened
     Delivery.objects.filter(subscription="then-capture-payment").update(status="parked", due_at=None, retry_at=None)
     delivery = Delivery.objects.get(status="parked")
     unanswered = delivery.tries.count()
-    assert workqueue.facts([delivery], now=clock())[0].unanswered == unanswered > 1
+    assert work_queue.facts([delivery], now=clock())[0].unanswered == unanswered > 1
     interventions.ask([delivery], Intervention.Action.SKIP, reason="Paid in cash.", by="boss", now=clock())
     interventions.work(now=clock())
     assert chips(order)["capture-payment"] == "skipped by hand"
@@ -312,7 +313,7 @@ def _lost_file(**_: Any) -> None:
 
 
 def test_an_order_by_invoice_is_not_paid(place: Place) -> None:
-    from sagas.readmodels import follow
+    from sagas.log.read_models import follow
 
     open_credit(customer_email="ada@example.com", limit_minor=5000, currency=settings.CURRENCY)
     by_invoice, by_card = place("invoice"), place("tok_visa")

@@ -15,8 +15,8 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from orders.models import Order
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 
 Place = Callable[..., Order]
@@ -42,7 +42,7 @@ def refused(*arguments: str) -> str:
 def running(place: Place) -> Order:
     """An order whose run has begun no step."""
     order = place()
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     return order
 
 
@@ -198,7 +198,7 @@ def test_an_ended_run_offers_nothing(place: Place) -> None:
 )
 def test_all_that_match_are_retried(place: Place, filters: tuple[str, ...], count: int) -> None:
     orders = [place() for _ in range(3)]
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     stop(orders[0])
     stop(orders[1])
     stop(orders[2], "capture-payment", "Late")
@@ -209,7 +209,7 @@ def test_all_that_match_are_retried(place: Place, filters: tuple[str, ...], coun
 
 def test_what_is_refused_of_many_is_counted_with_its_reason_and_the_exit_is_1(place: Place) -> None:
     orders = [place() for _ in range(3)]
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     stop(orders[0])
     stop(orders[1])
     stop(orders[2], "capture-payment")
@@ -246,7 +246,7 @@ def test_in_a_terminal_many_are_asked_about(
 
 def test_parked_deliveries_are_retried_and_skipped(place: Place) -> None:
     first, second = place(), place()
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     one, other = park(first), park(second)
     assert f"Done: “send-notification” of Order {first.number} is left out." in sagas(
         "skip", "--delivery", str(one.pk), *WHY

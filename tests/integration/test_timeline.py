@@ -113,7 +113,7 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
     drive(now=clock)
     assert told(order) == [
         ("event", "Order placed", "relayed"),
-        ("run", "Fulfil order started", "compensated"),
+        ("run", "Fulfil order started", "undone"),
         ("step", "Hold credit", "skipped"),
         ("step", "Reserve stock", "done"),
         ("reservation", "Stock held", "held"),
@@ -125,7 +125,7 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
         ("step", "Book shipment", "skipped"),
         ("step", "Confirm order", "skipped"),
         ("step", "Notify customer", "skipped"),
-        ("run", "Fulfil order turned back", "compensating"),
+        ("run", "Fulfil order turned back", "undoing"),
         ("undo", "Release stock", "done"),
         ("reservation", "Stock released", "released"),
         ("event", "Stock released", "relayed"),
@@ -133,7 +133,7 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
         ("event", "Order rejected", "relayed"),
         ("step", "Tell customer", "done"),
         ("event", "Notification queued", "relayed"),
-        ("run", "Fulfil order undone", "compensated"),
+        ("run", "Fulfil order undone", "undone"),
         ("delivery", "Send notification", "done"),
         ("notification", "Message “order rejected” sent", "sent"),
         ("event", "Notification sent", "relayed"),

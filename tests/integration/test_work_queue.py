@@ -15,9 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import heartbeats, interventions
+from sagas import heartbeats
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.relay import relay
+from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 from shop.story.timeline import timeline
 from tests.concurrency import at_once
@@ -75,7 +76,7 @@ def stop_at(place: Place, step: str, **more: Any) -> Run:
 
 
 def drive_until_started(order: Order) -> None:
-    relay(now=timezone.now(), limit=500)
+    relay_events(now=timezone.now(), limit=500)
     assert Run.objects.filter(key=order.id).exists()
 
 

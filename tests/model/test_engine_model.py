@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from sagas.interventions import Action
+from sagas.cli.progress_bar import progress
 from sagas.models import Run
-from sagas.progressbar import progress
+from sagas.operations.interventions import Action
 from sagas.testing import Message
 
 from .world import ANSWERS, World

@@ -18,18 +18,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from inventory import services as inventory
 from notifications import services as notifications
-from notifications.events import Kind
+from notifications.events import NotificationKind
 from notifications.models import Notification
 from orders import services as orders
 from orders.models import Order
 from payments import services as payments
 from payments.history import MoneyState
-from sagas import interventions, selectors
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.interventions import Action
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.statuses import LIVE_RUNS
 from sagas.models import Run
+from sagas.operations import interventions, queries
+from sagas.operations.interventions import Action
 from sagas.testing import Broker, MovableClock, drive
-from sagas.transitions import LIVE_RUNS
 from shop.story.history import History, Whole, folded, history
 from tests.rows import rows_of
 
@@ -83,7 +83,7 @@ class Services(RuleBasedStateMachine):
         self.now = self.clock() - timedelta(milliseconds=late)
         with may_refuse():
             yield order
-        latest = max(event.occurred_at for event in selectors.events_of(str(order.id)))
+        latest = max(event.occurred_at for event in queries.events_of(str(order.id)))
         self.seen[order.id][latest] = rows_of(order.id)
 
     def key(self, order: Order, key: str) -> str:
@@ -92,7 +92,7 @@ class Services(RuleBasedStateMachine):
     @invariant()
     def the_fold_is_the_row(self) -> None:
         for order in self.orders:
-            events = selectors.events_of(str(order.id))
+            events = queries.events_of(str(order.id))
             assert folded(events).moments[-1].state == rows_of(order.id)
 
     @precondition(lambda self: len(self.orders) < 2)
@@ -171,8 +171,8 @@ class Services(RuleBasedStateMachine):
                 orders.cancel(order_id=order.id, reason="Ordered twice.", now=self.now)
 
     @precondition(lambda self: self.orders)
-    @rule(which=WHICH, kind=st.sampled_from(list(Kind)))
-    def tell(self, which: int, kind: Kind) -> None:
+    @rule(which=WHICH, kind=st.sampled_from(list(NotificationKind)))
+    def tell(self, which: int, kind: NotificationKind) -> None:
         with self.on(self.orders[which % len(self.orders)]) as order:
             context = {"number": order.number, "name": "Ada", "total": "£1", "lines": [], "reason": "Sold out."}
             notifications.queue(order_id=order.id, kind=kind, recipient=EMAIL, context=context, now=self.now)

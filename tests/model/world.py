@@ -9,17 +9,19 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from sagas import interventions, outbox, registry
-from sagas.definition import Call, ManyAction, Pivot, Result, Saga, Step
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.events import DomainEvent
-from sagas.interventions import Action
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.events import DomainEvent
+from sagas.core.retry import Retry
+from sagas.core.saga import Call, Pivot, Result, Saga, SetFunction, Step
+from sagas.core.statuses import OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from sagas.core.subscription import starts
+from sagas.log import outbox
 from sagas.models import Delivery, Event, Run, StepRun
-from sagas.retry import Retry
-from sagas.subscriptions import starts
+from sagas.operations import interventions
+from sagas.operations.interventions import Action
 from sagas.testing import Killed, Message, MovableClock
 from sagas.testing.boundaries import Boundary, Watch, WatchedBroker, commits_watched
-from sagas.transitions import OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
 
 _EMPTIED = "; ".join(
     f"DELETE FROM {table}"  # noqa: S608 - names of our own
@@ -193,7 +195,7 @@ class World:
         if run.status == RunStatus.COMPLETED:
             assert paid == "charged", f"completed and {paid or 'not paid'} {self.picture()}"
             assert set(status.values()) == {StepStatus.DONE}
-        elif run.status == RunStatus.COMPENSATED:
+        elif run.status == RunStatus.UNDONE:
             assert paid in ("", "refunded", "spent"), f"undone and {paid} {self.picture()}"
             assert status["send"] in (StepStatus.FAILED, StepStatus.SKIPPED)
             assert status["say-sorry"] == StepStatus.DONE
@@ -247,7 +249,7 @@ class World:
                 Pivot("send", queue="sagas", run=self._effect("send"), retry=RETRY),
                 self._inside("tell"),
             ),
-            undone=(self._inside("say-sorry"),),
+            after_undo=(self._inside("say-sorry"),),
         )
 
     def _inside(self, name: str, *, undo: str = "") -> Step:
@@ -298,7 +300,7 @@ class World:
         act.__name__ = name.replace("-", "_")
         return act
 
-    def _act_together(self, name: str, work: Callable[[Call[Any]], Result]) -> ManyAction:
+    def _act_together(self, name: str, work: Callable[[Call[Any]], Result]) -> SetFunction:
         """As `_act`, for a batch: what is not named was not done, or nobody knows what became of it outside."""
 
         def act(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
@@ -321,7 +323,7 @@ class World:
                     self._others_go_on()
                     raise TimeoutError  # as the alarm would, at the end of the lease
                 if answer != "unknown after":
-                    done[call.run_id] = result
+                    done[call.id] = result
             return done
 
         return act

@@ -11,8 +11,8 @@ from notifications.models import Notification
 from orders.models import Order
 from payments.models import CreditAccount, FakeCharge, Payment
 from payments.services import open_credit
-from sagas import interventions
 from sagas.models import Attempt, Event, Run
+from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
@@ -95,7 +95,7 @@ def test_a_declined_card_releases_the_stock(place: Place) -> None:
     assert stock("MUG") == (100, 0)
     assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
     assert told(order) == ["order_rejected"]
-    assert Run.objects.get(key=order.id).status == "compensated"
+    assert Run.objects.get(key=order.id).status == "undone"
 
 
 def test_a_flaky_provider_is_tried_again_later_and_charged_once(place: Place) -> None:

@@ -13,10 +13,10 @@ from orders.models import Order
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
-from sagas import registry
-from sagas.errors import Rejected, Retryable
+from sagas.core import registry
+from sagas.core.errors import Rejected, Retryable
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from shop.story.standing import standing
 from shop.story.timeline import timeline
@@ -260,7 +260,7 @@ def test_the_page_of_a_choreographed_order_says_where_it_stands_and_why(
     said = []
     order = place("tok_flaky", now=clock())
     said.append(standing(order.id, now=clock()).sentence)
-    relay(now=clock(), limit=500)
+    relay_events(now=clock(), limit=500)
     said.append(standing(order.id, now=clock()).sentence)
     clock.move(minutes=1)
     drive(now=clock)

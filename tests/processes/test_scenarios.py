@@ -8,7 +8,7 @@ import pytest
 from inventory.errors import OutOfStock
 from orders.events import Line, OrderPlaced
 from payments.errors import CardDeclined, CreditLimitExceeded, NoAnswer, ProviderBusy
-from sagas.errors import Rejected, Retryable
+from sagas.core.errors import Rejected, Retryable
 from sagas.testing import Scenario
 from shop.processes.fulfil_order import fulfil_order
 
@@ -69,7 +69,7 @@ def test_an_order_by_invoice_holds_credit_instead() -> None:
 )
 def test_a_refusal_undoes_what_came_before_it(event: OrderPlaced, step: str, refusal: Rejected, did: list[str]) -> None:
     Scenario(fulfil_order).given(event).when(step, refusal).expect(
-        "compensated", did=[*did, *REJECTED], failure=type(refusal).__name__
+        "undone", did=[*did, *REJECTED], failure=type(refusal).__name__
     )
 
 
@@ -98,14 +98,14 @@ def test_a_provider_that_never_answers_is_given_up_and_refunded() -> None:
         .given(BY_CARD)
         .when("capture-payment", *[NoAnswer(1)] * 9)
         .when("capture-payment?", *[NoAnswer(1)] * 9)
-        .expect("compensated", failure="OutcomeUnknown")
+        .expect("undone", failure="OutcomeUnknown")
     )
     assert ending.did[-4:] == ("refund", "release-stock", *REJECTED)
 
 
 def test_a_day_is_over_before_the_provider_answers() -> None:
     Scenario(fulfil_order).given(BY_CARD).takes("reserve-stock", hours=25).expect(
-        "compensated", did=["reserve-stock", "release-stock", *REJECTED], failure="DeadlinePassed"
+        "undone", did=["reserve-stock", "release-stock", *REJECTED], failure="DeadlinePassed"
     )
 
 
@@ -121,7 +121,7 @@ def test_an_undo_that_never_works_needs_a_person() -> None:
 
 def test_a_story_that_is_told_wrongly_fails() -> None:
     story = Scenario(fulfil_order).given(BY_CARD).when("capture-payment", CardDeclined())
-    with pytest.raises(AssertionError, match="status: expected 'completed', found 'compensated'"):
+    with pytest.raises(AssertionError, match="status: expected 'completed', found 'undone'"):
         story.expect("completed")
     with pytest.raises(LookupError, match="fulfil-order has no 'capture'; it has reserve-stock, release-stock"):
         story.when("capture")

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...cdc import changes, following
+from ...cdc import audit, follow
 from ...cdc.errors import CannotFollow
-from ...foreground import Foreground
+from ...cdc.foreground import Foreground
 
 
 class Command(BaseCommand):
@@ -21,18 +21,18 @@ class Command(BaseCommand):
         parser.add_argument(
             "--patient", action="store_true", help="where somebody has to do something first, say so and try on"
         )
-        following.add_arguments(parser, slot="sagas_changes")
+        follow.add_arguments(parser, slot="sagas_changes")
 
     def handle(self, *_: Any, patient: bool, slot: str, drop_slot: bool, **__: Any) -> None:
-        name = following.checked(slot)
+        name = follow.checked(slot)
         if drop_slot:
-            self.stdout.write(following.drop(name))
+            self.stdout.write(follow.drop(name))
             return
         process = Foreground()
         process.until_stopped()
-        follow = partial(following.follow, changes.slot(name), process, lambda capture: changes.Watcher(capture).work)
+        follow = partial(follow.follow, audit.slot(name), process, lambda capture: audit.Watcher(capture).work)
         if patient:
-            following.patiently(follow, process)
+            follow.patiently(follow, process)
             return
         try:
             follow()

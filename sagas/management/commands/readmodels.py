@@ -6,8 +6,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from ... import clock, readmodels, registry, selectors
-from ...progressbar import progress
+from ...cli.progress_bar import progress
+from ...core import registry
+from ...db import clock
+from ...log import read_models
+from ...operations import queries
 
 
 class Command(BaseCommand):
@@ -25,7 +28,7 @@ class Command(BaseCommand):
         rebuild.add_argument("--compare", action="store_true", help="only compare: the old one stays")
         rebuild.add_argument("--anew", action="store_true", help="do not go on with a rebuild that was stopped")
         rebuild.add_argument("--forget", action="store_true", help="only forget a rebuild that was stopped")
-        rebuild.add_argument("--portion", type=int, default=readmodels.PORTION, help="events of one transaction")
+        rebuild.add_argument("--portion", type=int, default=read_models.PORTION, help="events of one transaction")
 
     def handle(self, *_: Any, action: str, **options: Any) -> None:
         if action == "list":
@@ -35,7 +38,7 @@ class Command(BaseCommand):
 
     def _list(self) -> None:
         known = {model.name for model in registry.read_models()}
-        for lag in selectors.followers(now=clock.now()):
+        for lag in queries.followers(now=clock.now()):
             if lag.name.split(":")[0] in known:
                 self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
 
@@ -45,24 +48,24 @@ class Command(BaseCommand):
             raise CommandError("--portion is a number of events, 1 at least.")
         try:
             if options["anew"] or options["forget"]:
-                readmodels.drop_rebuild(model)
+                read_models.drop_rebuild(model)
             if options["forget"]:
                 self.stdout.write(f"Nothing is left of a rebuild of {name}; what serves stays.")
             else:
                 self._build(model, portion=options["portion"], swap=not options["compare"])
-        except (readmodels.RebuildStoppedError, readmodels.StoreAwayError) as stopped:
+        except (read_models.RebuildStoppedError, read_models.StoreAwayError) as stopped:
             raise CommandError(str(stopped)) from None
         except OperationalError as error:
             raise CommandError(f"{str(error).strip()}. Nothing is lost: the same command goes on.") from None
 
-    def _build(self, model: readmodels.ReadModel, *, portion: int, swap: bool) -> None:
-        done, total = readmodels.begin_rebuild(model, now=clock.now())
+    def _build(self, model: read_models.ReadModel, *, portion: int, swap: bool) -> None:
+        done, total = read_models.begin_rebuild(model, now=clock.now())
         if done:
             self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")
         with progress(f"Rebuild of {model.name}", total, self.stdout.write) as show:
-            while (position := readmodels.rebuild(model, now=clock.now(), limit=portion)) is not None:
+            while (position := read_models.rebuild(model, now=clock.now(), limit=portion)) is not None:
                 show(position, f"{position:,} events")
-        found = readmodels.finish_rebuild(model, now=clock.now(), swap=swap)
+        found = read_models.finish_rebuild(model, now=clock.now(), swap=swap)
         for table, (only_old, only_new) in found.differences.items():
             same = not (only_old or only_new)
             said = "the same" if same else f"{only_old:,} only in the old copy, {only_new:,} only in the new one"

@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import tasks
-from ...cdc import following, outbox
+from ...cdc import follow, wal_relay
 from ...cdc.errors import CannotFollow
-from ...foreground import Foreground
+from ...cdc.foreground import Foreground
+from ...messaging import tasks
 
 #: Without the write-ahead log, how often the outbox is asked.
 _POLL_SECONDS = 1.0
@@ -23,12 +23,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--follow-wal", action="store_true", help="needs wal_level = logical")
-        following.add_arguments(parser, slot="sagas_outbox")
+        follow.add_arguments(parser, slot="sagas_outbox")
 
     def handle(self, *_: Any, follow_wal: bool, slot: str, drop_slot: bool, **__: Any) -> None:
-        name = following.checked(slot)
+        name = follow.checked(slot)
         if drop_slot:
-            self.stdout.write(following.drop(name))
+            self.stdout.write(follow.drop(name))
             return
         process = Foreground()
         process.until_stopped()
@@ -36,7 +36,7 @@ class Command(BaseCommand):
             process.through_outages(lambda: _poll(process))
             return
         try:
-            following.follow(outbox.slot(name), process, lambda capture: outbox.WalRelay(capture).work)
+            follow.follow(wal_relay.slot(name), process, lambda capture: wal_relay.WalRelay(capture).work)
         except CannotFollow as error:
             raise CommandError(str(error)) from None
 

@@ -7,14 +7,17 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ... import clock, diagrams, registry, selectors, terminal
-from ...checks import check_definitions
-from ...errors import UnknownSagaError
-from ...in_flight import faults_in_flight, how_many
-from ...interventions import MEANS, MEANS_FOR_DELIVERY, MEANS_FOR_FOLLOWER, Action
+from ...cli import operate
+from ...core import diagrams, registry
+from ...core.errors import UnknownSagaError
+from ...core.statuses import OPEN_RUNS, RunStatus
+from ...db import clock
 from ...models import Run
-from ...transitions import OPEN_RUNS, RunStatus
-from ...workqueue import WAITING, Facts
+from ...operations import queries
+from ...operations.interventions import MEANS, MEANS_FOR_DELIVERY, MEANS_FOR_FOLLOWER, Action
+from ...operations.stranded_runs import faults_in_flight, how_many
+from ...operations.system_checks import check_definitions
+from ...operations.work_queue import WAITING, Facts
 
 
 class Command(BaseCommand):
@@ -104,12 +107,12 @@ class Command(BaseCommand):
         if sum((bool(run), all, delivery is not None, parked is not None, subscription is not None)) != 1:
             raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_OR.get(action, '')}.")
         narrowing = {name: options[name] for name in ("status", "saga", "step", "error")}
-        meant = terminal.filter_of_runs(**narrowing) if all else None
+        meant = operate.filter_of_runs(**narrowing) if all else None
         if parked is not None:
-            meant = terminal.filter_of_deliveries(_known(parked), options["error"])
+            meant = operate.filter_of_deliveries(_known(parked), options["error"])
         elif not all and any(narrowing.values()):
             raise CommandError("--status, --saga, --step and --error narrow --all; with one RUN they mean nothing.")
-        wish = terminal.Wish(
+        wish = operate.Wish(
             action=action,
             run=run,
             delivery=delivery,
@@ -120,19 +123,19 @@ class Command(BaseCommand):
             result=options.get("result", ""),
             yes=options["yes"],
         )
-        if terminal.obey(wish, self.stdout.write):
+        if operate.obey(wish, self.stdout.write):
             raise SystemExit(1)
 
     def _replay(self, subscription: str, since: str, until: str, reason: str, by: str, **_: Any) -> None:
-        terminal.replay(subscription, since=since, until=until, reason=reason, by=by, say=self.stdout.write)
+        operate.replay(subscription, since=since, until=until, reason=reason, by=by, say=self.stdout.write)
 
     def _queue(self, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
-        waiting, findings = terminal.waiting(WAITING, limit), self._open_findings(limit)
+        waiting, findings = operate.waiting(WAITING, limit), self._open_findings(limit)
         if json:
             found = [{"kind": "finding"} | finding for finding in findings]
-            self._write_json([*found, *(terminal.as_json(facts) for facts in waiting)])
+            self._write_json([*found, *(operate.as_json(facts) for facts in waiting)])
             return
-        still = list(terminal.standing_still())
+        still = list(operate.standing_still())
         for said in still:
             self.stdout.write(said)
         for finding in findings:
@@ -168,11 +171,11 @@ class Command(BaseCommand):
             self.stdout.write(f"{run['id']}  {run['saga']}  {run['status']:<15}  {run['key']}  {run['why']}".rstrip())
 
     def _show(self, run: str, json: bool, **_: Any) -> None:  # noqa: FBT001
-        found = terminal.find_run_or_none(run)
+        found = operate.find_run_or_none(run)
         if found is None:
             self._show_reactions(run, json=json)
             return
-        skips = {asked.step: asked for asked in selectors.skips(found)}
+        skips = {asked.step: asked for asked in queries.skips(found)}
         rows = found.steps.order_by("place")
         shown = _of_run(found) | {"steps": [_of_step(found, row, skips.get(row.name)) for row in rows]}
         if json:
@@ -190,7 +193,7 @@ class Command(BaseCommand):
 
     def _show_reactions(self, text: str, *, json: bool) -> None:
         """Show what reacted to the events of a key that no run conducts."""
-        found = terminal.reactions_of(text)
+        found = operate.reactions_of(text)
         if json:
             self._write_json(found)
             return
@@ -230,13 +233,13 @@ class Command(BaseCommand):
 
     def _open_findings(self, limit: int | None = None) -> list[dict[str, Any]]:
         columns = ("id", "check_name", "key", "message", "facts", "found_at", "last_seen_at")
-        return [dict(finding) for finding in selectors.findings().values(*columns)[:limit]]
+        return [dict(finding) for finding in queries.findings().values(*columns)[:limit]]
 
     def _write_finding(self, finding: dict[str, Any]) -> None:
         self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
 
     def _followers(self, json: bool, **_: Any) -> None:  # noqa: FBT001
-        found = selectors.followers(now=clock.now())
+        found = queries.followers(now=clock.now())
         if json:
             self._write_json([asdict(lag) for lag in found])
             return

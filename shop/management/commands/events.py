@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from sagas import catalogue, clock
+from sagas.db import clock
+from sagas.log import catalogue
 
 _TITLE = "The shop's events"
 _DESCRIPTION = (

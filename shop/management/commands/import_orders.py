@@ -9,12 +9,12 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
+from sagas.core.cause import Cause, caused_by
 
 from payments import selectors as payments
-from sagas import clock
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
-from sagas.progressbar import progress
+from sagas.cli.progress_bar import progress
+from sagas.core.ids import new_id
+from sagas.db import clock
 from shop.importing import placing, waiting
 from shop.importing.reading import COLUMNS, InvoiceFile, Reject, UnreadableFile
 from shop.importing.rejects import RejectFile, open_rejects
@@ -64,7 +64,7 @@ class Command(BaseCommand):
         done = _Done()
         # An import is one cause: all it leads to shares a correlation id, and yields to orders placed by hand.
         with (
-            caused_by(Cause(correlation_id=new_id(), bulk=True)),
+            caused_by(Cause(correlation_id=new_id(), low_priority=True)),
             progress("Placing", file.size, self.stdout.write) as show,
         ):
             for invoices, rejects in placing.batches(file):

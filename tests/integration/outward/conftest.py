@@ -16,10 +16,11 @@ import pytest
 from django.db import transaction
 from standardwebhooks import Webhook as Verifier
 
-from sagas import followers, outbox, registry
-from sagas.events import IntegrationEvent
+from sagas.core import registry
+from sagas.core.events import IntegrationEvent
+from sagas.core.subscription import Received, Subscription
+from sagas.log import followers, outbox
 from sagas.models import Event
-from sagas.subscriptions import Received, Subscription
 from sagas.testing import MovableClock
 from shop import wiring
 from shop.outward import receivers, streams, webhooks
@@ -184,7 +185,7 @@ def webhook(receiver: LocalReceiver, name: str = "erp", **more: Any) -> receiver
 def follow(subscription: Subscription, clock: MovableClock) -> None:
     """Wire it, to the tests' event."""
     registry.register([replace(subscription, event=Told)])
-    followers.begin(now=clock())
+    followers.create_missing(now=clock())
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from django.conf import settings
 from redis import Redis
 
-from sagas import cloudevents
-from sagas.deliveries import deliver
+from sagas.engine.deliveries import deliver
+from sagas.log import cloudevents
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive
 from shop import wiring
 from shop.outward import receivers, streams
@@ -70,7 +70,7 @@ def test_keys_overtake_each_other_and_nothing_is_refused(lake: Redis, tell: Tell
     tell("b", 2)
     owed = {
         delivery.key: delivery.pk
-        for wake_up in relay(now=clock(), limit=10).deliveries
+        for wake_up in relay_events(now=clock(), limit=10).deliveries
         for delivery in Delivery.objects.filter(pk__in=wake_up.delivery_ids, subscription=LAKE)
     }
     for key in ("b", "a"):

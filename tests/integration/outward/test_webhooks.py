@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from cloudevents.core.formats.json import JSONFormat
 
-from sagas import cloudevents, registry, selectors
-from sagas.deliveries import deliver
-from sagas.interventions import Action, ask, work
+from sagas.core import registry
+from sagas.core.retry import Retry
+from sagas.engine.deliveries import deliver
+from sagas.log import cloudevents
+from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event, Follower
-from sagas.relay import relay
-from sagas.retry import Retry
+from sagas.operations import queries
+from sagas.operations.interventions import Action, ask, work
 from sagas.testing import MovableClock, drive
 from shop import wiring
 from shop.outward import receivers
@@ -106,7 +108,7 @@ def test_many_share_a_connection_and_come_in_order_of_their_key(
 def test_a_doubled_delivery_carries_the_same_id(erp: LocalReceiver, tell: Tell, clock: MovableClock) -> None:
     """The worker died between the answer and its note of it."""
     tell("k", 1)
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     (pk,) = Delivery.objects.filter(subscription=ERP).values_list("pk", flat=True)
     deliver(delivery_ids=[pk], clock=clock)
     Delivery.objects.filter(pk=pk).update(status="running", due_at=clock(), finished_at=None)
@@ -278,7 +280,7 @@ def test_a_receiver_that_is_away_for_an_hour_gets_all_once_in_order_and_nobody_e
         drive(now=clock)
         assert len(neighbour.told) == len(other.taken) == came
     assert len(erp.taken) == 1
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == ERP]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == ERP]
     assert (lag.waiting, lag.parked) == (20, 0)
     assert lag.seconds > 3000
 
@@ -295,7 +297,7 @@ def test_a_receiver_that_is_away_for_an_hour_gets_all_once_in_order_and_nobody_e
 def test_one_that_is_away_for_long_falls_behind_in_the_log_instead_of_piling_up_deliveries(
     erp: LocalReceiver, neighbour: Inside, tell: Tell, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    object.__setattr__(registry.subscription(ERP), "most_owed", 10)
+    object.__setattr__(registry.subscription(ERP), "max_open_deliveries", 10)
     erp.leave()
     for number in range(60):
         tell(f"k{number % 3}", number)
@@ -303,14 +305,14 @@ def test_one_that_is_away_for_long_falls_behind_in_the_log_instead_of_piling_up_
         clock.move(minutes=1)
     assert len(neighbour.told) == 60
     assert Delivery.objects.filter(subscription=ERP).count() == 10
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == ERP]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == ERP]
     assert (lag.status, lag.events, lag.waiting) == ("catching up", 50, 10)
     erp.come()
     drive_for(clock, minutes=35)
     tell("k0", 60)
     drive(now=clock)
     assert erp.all_numbers() == {f"k{place}": list(range(place, 61 if place == 0 else 60, 3)) for place in range(3)}
-    assert [lag.status for lag in selectors.followers(now=clock()) if lag.name == ERP] == ["following"]
+    assert [lag.status for lag in queries.followers(now=clock()) if lag.name == ERP] == ["following"]
 
 
 def test_its_tries_last_for_a_day() -> None:

@@ -8,13 +8,15 @@ from uuid import UUID
 import pytest
 from django.db import transaction
 
-from sagas import interventions, outbox, registry
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import DomainEvent, IntegrationEvent
-from sagas.interventions import Subject, Worked
+from sagas.core import registry
+from sagas.core.events import DomainEvent, IntegrationEvent
+from sagas.core.retry import Retry
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.subscription import Received, Subscription, starts
+from sagas.log import outbox
 from sagas.models import Event, Run
-from sagas.retry import Retry
-from sagas.subscriptions import Received, Subscription, starts
+from sagas.operations import interventions
+from sagas.operations.interventions import Subject, Worked
 from sagas.testing import MovableClock
 
 
@@ -89,7 +91,7 @@ def saga(script: Script, transactional_db: None, monkeypatch: pytest.MonkeyPatch
             Pivot("pivot", queue="sagas", run=script.step("pivot"), retry=twice),
             Step("last", queue="sagas", run=script.step("last"), retry=twice),
         ),
-        undone=(Step("say-sorry", queue="sagas", run=script.step("say-sorry"), retry=twice),),
+        after_undo=(Step("say-sorry", queue="sagas", run=script.step("say-sorry"), retry=twice),),
     )  # fmt: skip
     monkeypatch.setattr(registry, "_sagas", {})
     monkeypatch.setattr(registry, "_subscriptions", {})

@@ -12,16 +12,17 @@ from django.db import OperationalError, connection, connections
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
-from sagas import engine, plans, registry, undo
-from sagas import relay as relay_module
-from sagas.definition import Saga, Step
-from sagas.deliveries import sweep_deliveries
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Saga, Step
+from sagas.core.statuses import RunStatus
+from sagas.engine import plan, steps, undo
+from sagas.engine.deliveries import sweep_deliveries
+from sagas.engine.sweep import sweep_runs
+from sagas.log import relay as relay_module
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive, run_delivery
-from sagas.transitions import RunStatus
 
 from .conftest import Asked, Script, ids, intervene, replace, standing
 
@@ -43,7 +44,7 @@ def drive_on(clock: MovableClock, *, turns: int = 30) -> None:
 
 def deploy(monkeypatch: pytest.MonkeyPatch, saga: Saga[Asked], *steps: Step) -> None:
     """Put other code in the place of the saga's."""
-    other = Saga(saga.name, input=saga.input, deadline=saga.deadline, undone=saga.undone, steps=steps)
+    other = Saga(saga.name, input=saga.input, deadline=saga.deadline, after_undo=saga.after_undo, steps=steps)
     assert list(other.faults()) == []
     monkeypatch.setattr(registry, "_sagas", {saga.name: other})
 
@@ -100,8 +101,8 @@ def test_waiting_behind_a_parked_delivery_is_no_lost_try(tell: Tell, script: Scr
 def test_a_redelivery_does_not_use_up_the_tries_of_the_business(ask: Ask, script: Script, clock: MovableClock) -> None:
     script.says["first"] = [Retryable("busy")]
     ask()
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
     assert outcome.failed is None
     clock.move(seconds=11)
     drive(now=clock)
@@ -130,7 +131,7 @@ def test_poison_ends_its_own_run_only(ask: Ask, script: Script, clock: MovableCl
     script.says[step] = [poison] * 9
     ask()
     drive_on(clock, turns=6)
-    assert Run.objects.get().status in ("compensated", "needs_attention")
+    assert Run.objects.get().status in ("undone", "needs_attention")
 
 
 def test_a_backslash_before_u0000_is_no_null_character(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -168,7 +169,7 @@ def test_a_deferred_constraint_fails_the_step_that_violates_it(
     for key in ("a", "bad", "b"):
         ask(key)
     drive_on(clock, turns=3)
-    assert [standing(key)[0] for key in ("a", "bad", "b")] == ["completed", "compensated", "completed"]
+    assert [standing(key)[0] for key in ("a", "bad", "b")] == ["completed", "undone", "completed"]
 
 
 # Answers that come late ------------------------------------------------------------------------------------------
@@ -187,8 +188,8 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
     settings.SAGAS_BATCH_SIZE = 10
     for key in "ab":
         ask(key)
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     far = registry.saga("test").steps[1]
     quick = far.run
 
@@ -199,8 +200,8 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
         return quick(call)
 
     replace(far, run=slow)
-    for alone in engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone:
-        engine.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
+    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).single:
+        steps.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
     assert "far b" not in script.did
 
@@ -209,10 +210,10 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
     ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask()
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     planning, answered = threading.Event(), threading.Event()
-    plan = plans.plan_undo
+    plan = plan.plan_undo
 
     def plan_while_the_answer_comes(*parts: Any) -> Any:
         planning.set()
@@ -224,7 +225,7 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
 
     def turn_back() -> None:
         try:
-            sweep(now=clock() + timedelta(hours=2), limit=10)
+            sweep_runs(now=clock() + timedelta(hours=2), limit=10)
         except Exception as error:  # noqa: BLE001 - the test looks at it
             errors.append(error)
         finally:
@@ -238,10 +239,10 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
         return {}
 
     replace(registry.saga("test").steps[1], run=far)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     sweeper.join()
     assert errors == []
-    assert standing()[0] == "compensating"
+    assert standing()[0] == "undoing"
 
 
 # Other code's rows -----------------------------------------------------------------------------------------------
@@ -284,7 +285,7 @@ def test_an_event_of_a_type_nobody_here_knows_waits_for_one_who_does(
     event = ask()
     with monkeypatch.context() as old_code:
         old_code.setattr(relay_module, "known_types", lambda: ["tests.told"])
-        assert relay(now=clock(), limit=10).events == 0
+        assert relay_events(now=clock(), limit=10).events == 0
     event.refresh_from_db()
     assert event.relayed_at is None
     drive(now=clock)
@@ -305,20 +306,20 @@ def test_a_passing_database_error_costs_a_turn_of_the_relay_and_parks_nothing(
     with monkeypatch.context() as trouble:
         trouble.setattr(relay_module, "start", fail)
         with pytest.raises(OperationalError):
-            relay(now=clock(), limit=10)
+            relay_events(now=clock(), limit=10)
     assert not Delivery.objects.exists()
-    assert relay(now=clock(), limit=10).events == 1
+    assert relay_events(now=clock(), limit=10).events == 1
 
 
 def test_a_count_of_resends_does_not_overflow(ask: Ask, tell: Tell, clock: MovableClock) -> None:
     ask()
     tell("k", 1)
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     for _ in range(40):
         clock.move(minutes=11)
-        sweep(now=clock(), limit=10)
+        sweep_runs(now=clock(), limit=10)
         sweep_deliveries(now=clock(), limit=10)
-    assert Run.objects.get().resent == Delivery.objects.get().resent == 10
+    assert Run.objects.get().resends == Delivery.objects.get().resends == 10
 
 
 # Fences: each fails if its check is left out ---------------------------------------------------------------------
@@ -326,15 +327,15 @@ def test_a_count_of_resends_does_not_overflow(ask: Ask, tell: Tell, clock: Movab
 
 def test_a_step_is_not_taken_for_a_message_of_an_old_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     Run.objects.update(epoch=2)
-    assert not engine.execute(run_ids=ids(), place=0, epoch=1, clock=clock).carries_on
+    assert not steps.execute(run_ids=ids(), place=0, epoch=1, clock=clock).carries_on
     assert script.did == []
 
 
 def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, clock: MovableClock) -> None:
     ask()
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     failure = {"step": "first", "kind": "rejected", "error": "Rejected", "message": "no"}
     Run.objects.update(epoch=2, failure=failure, attention=failure)
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
@@ -344,15 +345,15 @@ def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, cloc
 
 def test_an_answer_is_not_settled_in_a_later_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
 
     def late(call: Any) -> dict[str, str]:
         Run.objects.update(epoch=2)
         return {"by": "the late one"}
 
     replace(registry.saga("test").steps[1], run=late)
-    assert not engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
+    assert not steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
     assert StepRun.objects.get(name="far").status == "running"
     assert "far" not in Run.objects.get().results
 
@@ -367,7 +368,7 @@ def test_a_delivery_is_not_settled_by_who_lost_the_lease(tell: Tell, script: Scr
     object.__setattr__(subscription, "outside", True)
     object.__setattr__(subscription, "react", frozen)
     tell("k", 1)
-    (wake_up,) = relay(now=clock(), limit=10).deliveries
+    (wake_up,) = relay_events(now=clock(), limit=10).deliveries
     run_delivery(wake_up, now=clock)
     assert Delivery.objects.values_list("status", "lease_token").get() == ("running", other)
 
@@ -378,7 +379,7 @@ def test_the_deadline_turns_back_a_run_that_waits_at_its_pivot(ask: Ask, script:
     drive(now=clock)
     clock.move(seconds=3601)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
     assert script.did == ["first k", "far k", "pivot k", "undo-far k", "undo-first k", "say-sorry k"]
 
 
@@ -388,14 +389,14 @@ def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clo
     for keys in (["one"], [f"k{number}" for number in range(9)]):
         for key in keys:
             ask(key)
-        relay(now=clock(), limit=10)
+        relay_events(now=clock(), limit=10)
         if what == "late":
             clock.move(hours=2)
         else:
             clock.move(minutes=1)
-            Run.objects.filter(key__in=keys).update(resent=plans.MOST_RESENT)
+            Run.objects.filter(key__in=keys).update(resends=plan.MAX_RESENDS)
         Run.objects.exclude(key__in=keys).delete()
         with CaptureQueriesContext(connection) as captured:
-            sweep(now=clock(), limit=100)
+            sweep_runs(now=clock(), limit=100)
         figures.append(len(captured))
     assert figures[0] == figures[1]

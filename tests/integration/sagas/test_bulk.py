@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
-from sagas.bulk import update_all
+from sagas.db.rows import update_all
+from sagas.log.relay import relay_events
 from sagas.models import Event, Run
-from sagas.relay import relay
 from sagas.testing import MovableClock
 
 from .conftest import Script
@@ -18,11 +18,11 @@ def test_every_column_comes_back_as_it_was_written(
 ) -> None:
     for key in "abc":
         ask(key)
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     runs = list(Run.objects.order_by("key"))
     runs[0].results, runs[0].failure, runs[0].due_at = {"ä'\"{},\\": [1, None, "NULL"]}, {}, None
     runs[0].status, runs[0].finished_at = "completed", clock()
-    runs[1].results, runs[1].failure, runs[1].resent = {}, {"step": "x, y", "nested": {"a": "}"}}, 7
+    runs[1].results, runs[1].failure, runs[1].resends = {}, {"step": "x, y", "nested": {"a": "}"}}, 7
     fields = [field.name for field in Run._meta.concrete_fields if not field.primary_key]
     with django_assert_num_queries(1):  # type: ignore[attr-defined]
         update_all(runs, fields)

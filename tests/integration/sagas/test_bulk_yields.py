@@ -7,17 +7,18 @@ import pytest
 from django.db import connection, transaction
 from kombu import Connection
 from pytest_django import Settings
+from sagas.core.cause import Cause, caused_by
+from sagas.engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp, wake_ups_of
 
 from orders.models import Order
-from sagas import clock as shop_clock
-from sagas import outbox, registry, tasks
-from sagas.deliveries import DeliveryWakeUp
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
+from sagas.core import registry
+from sagas.core.ids import new_id
+from sagas.core.subscription import Subscription
+from sagas.db import clock as shop_clock
+from sagas.log import outbox
+from sagas.log.relay import relay_events
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Run
-from sagas.plans import StepTask, WakeUp, wake_ups_of
-from sagas.relay import relay
-from sagas.subscriptions import Subscription
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 from tests.conftest import broker
@@ -25,12 +26,12 @@ from tests.conftest import broker
 from .conftest import Asked, Told, emit
 
 Ask = Callable[..., Event]
-IN_BULK = Cause(bulk=True)
+IN_BULK = Cause(low_priority=True)
 
 
 def keys(limit: int, clock: MovableClock) -> list[str]:
     """Relay once; return whose runs were started, in that order."""
-    relay(now=clock(), limit=limit)
+    relay_events(now=clock(), limit=limit)
     return list(Run.objects.order_by("pk").values_list("key", flat=True))
 
 
@@ -46,16 +47,19 @@ def test_it_shares_no_message_with_the_import(ask: Ask, clock: MovableClock) -> 
     with caused_by(IN_BULK):
         ask("import")
     ask("by hand")
-    wake_ups = relay(now=clock(), limit=10).wake_ups
-    assert [(wake_up.bulk, len(wake_up.run_ids)) for wake_up in wake_ups] == [(False, 1), (True, 1)]
-    assert [wake_up.bulk for wake_up in wake_ups_of(list(Run.objects.order_by("bulk")))] == [False, True]
+    wake_ups = relay_events(now=clock(), limit=10).wake_ups
+    assert [(wake_up.low_priority, len(wake_up.run_ids)) for wake_up in wake_ups] == [(False, 1), (True, 1)]
+    assert [wake_up.low_priority for wake_up in wake_ups_of(list(Run.objects.order_by("low_priority")))] == [
+        False,
+        True,
+    ]
 
 
 def test_what_a_run_of_the_bulk_emits_is_of_the_bulk(saga: object, clock: MovableClock) -> None:
     with caused_by(IN_BULK):
         event = emit(Told(name="k"), clock)
-    assert Event.objects.get(pk=event.pk).bulk
-    assert [owed.bulk for owed in relay(now=clock(), limit=10).deliveries] == [True]
+    assert Event.objects.get(pk=event.pk).low_priority
+    assert [owed.low_priority for owed in relay_events(now=clock(), limit=10).deliveries] == [True]
 
 
 def test_order_per_key_is_kept_across_both(saga: object, clock: MovableClock) -> None:
@@ -65,7 +69,7 @@ def test_order_per_key_is_kept_across_both(saga: object, clock: MovableClock) ->
         emit(Told(name="k", number=1), clock)
     emit(Told(name="k", number=2), clock)
     for _ in range(3):
-        relay(now=clock(), limit=1)
+        relay_events(now=clock(), limit=1)
     assert list(Delivery.objects.order_by("pk").values_list("key", "event__data__number")) == [
         ("other", 0),
         ("k", 1),
@@ -79,7 +83,7 @@ def test_order_per_key_is_kept_where_the_bulk_follows_on_what_somebody_waits_for
     for number, cause in enumerate((IN_BULK, Cause(), IN_BULK)):
         with caused_by(cause):
             emit(Told(name="k", number=number), clock)
-    while relay(now=clock(), limit=10).events:
+    while relay_events(now=clock(), limit=10).events:
         pass
     assert list(Delivery.objects.order_by("pk").values_list("event__data__number", flat=True)) == [0, 1, 2]
     assert list(Event.objects.order_by("log_position").values_list("data__number", flat=True)) == [0, 1, 2]
@@ -91,9 +95,9 @@ def test_those_held_up_by_the_other_kind_hold_up_nobody_else(saga: object, clock
             emit(Told(name=name, number=1), clock)
     for name in ("k1", "k2", "by hand"):
         emit(Told(name=name, number=2), clock)
-    assert relay(now=clock(), limit=3, bulk=False).events == 1
+    assert relay_events(now=clock(), limit=3, low_priority=False).events == 1
     assert list(Delivery.objects.values_list("key", flat=True)) == ["by hand"]
-    while relay(now=clock(), limit=2).events:
+    while relay_events(now=clock(), limit=2).events:
         pass
     assert list(Event.objects.order_by("log_position").values_list("key", "data__number")) == [
         ("by hand", 2), ("k1", 1), ("k2", 1), ("k1", 2), ("k2", 2), ("k3", 1),
@@ -122,7 +126,7 @@ def test_a_burst_is_taken_though_statistics_do_not_know_of_it_yet(
             outbox.emit(*(Unheard(name=f"k{number}") for number in range(2000)), now=clock())
         outbox.emit(*(Unheard(name=f"by hand {number}") for number in range(by_hand)), now=clock())
         before = rows_read()
-        assert relay(now=clock(), limit=5000).events == 2000 + by_hand
+        assert relay_events(now=clock(), limit=5000).events == 2000 + by_hand
         assert rows_read() - before < 10 * 2000
 
 
@@ -146,16 +150,16 @@ def redis(transactional_db: None) -> object:
         redis.flushdb()
 
 
-def chain_of(*, bulk: bool, alone: bool = False) -> WakeUp:
+def chain_of(*, low_priority: bool, single: bool = False) -> WakeUp:
     step = StepTask(name="inventory.reserve_stock", queue="inventory", place=0)
-    return WakeUp(run_ids=(new_id(),), epoch=1, compensating=False, tasks=(step,), bulk=bulk, alone=alone)
+    return WakeUp(run_ids=(new_id(),), epoch=1, undoing=False, tasks=(step,), low_priority=low_priority, single=single)
 
 
 def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: object) -> None:
     with broker() as connection:
-        tasks.send([chain_of(bulk=True), chain_of(bulk=False)])
-        tasks.send([chain_of(bulk=True, alone=True), chain_of(bulk=False, alone=True)])
-        tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", alone=True)])
+        tasks.send([chain_of(low_priority=True), chain_of(low_priority=False)])
+        tasks.send([chain_of(low_priority=True, single=True), chain_of(low_priority=False, single=True)])
+        tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", single=True)])
         # Redis has a list for each priority, and a worker empties the first one first.
         assert {name: connection.llen(name) for name in connection.keys("inventory*")} == {
             b"inventory": 1,
@@ -167,7 +171,7 @@ def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_ha
 def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object, monkeypatch: pytest.MonkeyPatch) -> None:
     shop_clock.now()
     with broker() as connection:
-        tasks.send([chain_of(bulk=True)] * 5)
+        tasks.send([chain_of(low_priority=True)] * 5)
         monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
         monkeypatch.setattr(tasks, "_busy_until", 0.0)
         assert waited() < 30  # at rest nobody looks
@@ -231,16 +235,16 @@ def test_what_somebody_waits_for_does_not_wait_for_messages_of_the_bulk(
     redis: object, saga: object, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop_clock.now()
-    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="sagas.inside", queue="sagas", bulk=True)])
+    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="sagas.inside", queue="sagas", low_priority=True)])
     monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
     monkeypatch.setattr(tasks, "_ROOM_SECONDS", 0.5)
     with caused_by(IN_BULK):
-        emit(Told(name="bulk"), clock)
+        emit(Told(name="low_priority"), clock)
     assert waited() >= 0.5
     emit(Told(name="hand"), clock)
     monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
     assert waited() < 30
     assert tasks._wait_for_room() is False
-    assert relay(now=clock(), limit=10, bulk=False).events == 1
+    assert relay_events(now=clock(), limit=10, low_priority=False).events == 1
     assert list(Delivery.objects.values_list("key", flat=True)) == ["hand"]
-    assert relay(now=clock(), limit=10).events == 1
+    assert relay_events(now=clock(), limit=10).events == 1

@@ -10,18 +10,21 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
 from django.utils import timezone
+from sagas.core.books import Look
+from sagas.core.cause import Cause, caused_by
 
-from sagas import outbox, overdue, registry, tasks
-from sagas.cdc import outbox as wal
+from sagas.books import engine_checks
 from sagas.cdc import slots
+from sagas.cdc import wal_relay as wal
 from sagas.cdc.capture import Capture, Change
 from sagas.cdc.errors import LogIsNotLogical, MayNotReplicate, SlotInUse, SlotIsLost, SlotOfAnotherDatabase
 from sagas.cdc.pgoutput import UNCHANGED
 from sagas.cdc.slots import Publication, Slot
-from sagas.events import Cause, caused_by
+from sagas.core import registry
+from sagas.log import outbox
+from sagas.log.relay import relay_events
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Run
-from sagas.reconciliation import Look
-from sagas.relay import relay
 from sagas.testing import MovableClock
 from tests.conftest import wait_for
 
@@ -267,7 +270,7 @@ def test_a_slot_that_was_invalidated_says_how_to_go_on(cups: None) -> None:
         wait_for(is_invalid)
     finally:
         execute("ALTER SYSTEM RESET idle_replication_slot_timeout", "SELECT pg_reload_conf()")
-    (breach,) = overdue._slots(Look(keys=(), now=timezone.now()))
+    (breach,) = engine_checks._slots(Look(keys=(), now=timezone.now()))
     assert breach.message.startswith("The replication slot tests_cdc is lost (idle_timeout)")
     with pytest.raises(SlotIsLost, match=r"idle_timeout.*Drop it with --drop-slot and start anew"):
         Capture(CUPS)
@@ -283,7 +286,7 @@ def test_a_slot_that_nobody_reads_becomes_a_finding_after_a_while(cups: None) ->
 
     def breaches(minutes: int) -> list[str]:
         look = Look(keys=(), now=timezone.now() + timedelta(minutes=minutes))
-        return [breach.message for breach in overdue._slots(look)]
+        return [breach.message for breach in engine_checks._slots(look)]
 
     assert breaches(1) == []
     (said,) = breaches(10)
@@ -293,7 +296,7 @@ def test_a_slot_that_nobody_reads_becomes_a_finding_after_a_while(cups: None) ->
 
 
 def test_the_command_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sagas.foreground.Foreground.until_stopped", lambda _: None)
+    monkeypatch.setattr("sagas.cdc.foreground.Foreground.until_stopped", lambda _: None)
     monkeypatch.setattr(slots, "_SERVER", "SELECT 'replica', 'shop', true")
     for command in (["relay", "--follow-wal"], ["changes"]):
         with pytest.raises(CommandError, match="wal_level=replica: set wal_level = logical and restart"):
@@ -383,10 +386,10 @@ def test_a_rolled_back_transaction_gives_nothing(caught_up: wal.WalRelay, clock:
 
 
 def test_order_per_key_is_kept_across_bulk_and_not_bulk(caught_up: wal.WalRelay, clock: MovableClock) -> None:
-    for number, cause in enumerate((Cause(bulk=True), Cause(), Cause(bulk=True))):
+    for number, cause in enumerate((Cause(low_priority=True), Cause(), Cause(low_priority=True))):
         with caused_by(cause):
             emit(Told(name="k", number=number), clock)
-    with caused_by(Cause(bulk=True)):
+    with caused_by(Cause(low_priority=True)):
         emit(Told(name="other", number=9), clock)
     work(caught_up, lambda: len(in_the_log()) == 4)
     assert list(Delivery.objects.filter(key="k").order_by("pk").values_list("event__data__number", flat=True)) == [
@@ -400,7 +403,7 @@ def test_order_per_key_is_kept_across_bulk_and_not_bulk(caught_up: wal.WalRelay,
 
 def test_what_another_relay_took_is_confirmed_and_not_taken_again(caught_up: wal.WalRelay, clock: MovableClock) -> None:
     emit(Told(name="a"), clock)
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     before = confirmed()
     work(caught_up, lambda: confirmed() > before)
     assert not caught_up._told
@@ -413,7 +416,7 @@ def test_a_relay_at_its_turn_is_waited_for(
     emit(Asked(name="a"), clock)
     before = confirmed()
     with monkeypatch.context() as patch:
-        patch.setattr("sagas.relay.followers.lock_the_log", lambda **_: False)
+        patch.setattr("sagas.log.relay.followers.lock_the_log", lambda **_: False)
         for _ in range(3):
             caught_up.work()
         assert (in_the_log(), confirmed(), len(caught_up._told)) == ([], before, 1)
@@ -423,8 +426,8 @@ def test_a_relay_at_its_turn_is_waited_for(
 def test_more_than_is_worth_to_remember_is_taken_by_the_index(
     caught_up: wal.WalRelay, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wal, "_MOST_TOLD", 50)
-    with transaction.atomic(), caused_by(Cause(bulk=True)):
+    monkeypatch.setattr(wal, "_MAX_TOLD", 50)
+    with transaction.atomic(), caused_by(Cause(low_priority=True)):
         outbox.emit(*(Asked(name=f"import {number}") for number in range(1200)), now=clock())
     emit(Asked(name="by hand"), clock)
     work(caught_up, lambda: len(in_the_log()) == 1201)
@@ -457,7 +460,7 @@ def test_events_of_a_type_this_process_does_not_know_are_left_and_hold_nothing_u
     assert (in_the_log(), caught_up._told) == ([], {})
     emit(Asked(name="b"), clock)
     work(caught_up, lambda: in_the_log() == ["b"])
-    monkeypatch.setattr("sagas.relay.known_types", lambda: ["tests.of_the_future", "tests.asked"])
+    monkeypatch.setattr("sagas.log.relay.known_types", lambda: ["tests.of_the_future", "tests.asked"])
     monkeypatch.setattr(registry, "reactions_to", lambda _: [])
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     assert in_the_log() == ["b", "a"]

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from sagas import registry
-from sagas.checks import check_definitions
-from sagas.definition import Pivot, Saga, Step
-from sagas.errors import OutcomeUnknown, Rejected
-from sagas.in_flight import faults_in_flight
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected
+from sagas.core.retry import Retry
+from sagas.core.saga import Pivot, Saga, Step
+from sagas.core.subscription import Subscription
 from sagas.models import Event, Run
-from sagas.retry import Retry
-from sagas.subscriptions import Subscription
+from sagas.operations.stranded_runs import faults_in_flight
+from sagas.operations.system_checks import check_definitions
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, Told, standing

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.db.utils import Error
 from pytest_django import DjangoAssertNumQueries
 
-from sagas import clock
+from sagas.db import clock
 from tests.conftest import ROOT, Processes
 from tests.faults.conftest import clock_off_by
 

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from sagas import claims, engine, outbox, registry, undo
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.errors import Rejected
-from sagas.ids import new_id
+from sagas.core import registry
+from sagas.core.errors import Rejected
+from sagas.core.ids import new_id
+from sagas.core.retry import Retry
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.engine import claim, steps, undo
+from sagas.log import outbox
 from sagas.models import Run
-from sagas.retry import Retry
 from sagas.testing import Broker, CrashMatrixFailed, Variant, crash_cases, crash_matrix
 
 from .conftest import Asked
@@ -86,7 +88,7 @@ def saga_of(bank: Bank, *, give_back: Callable[[Call[Asked]], Result]) -> Saga[A
             Pivot("send", queue="sagas", run=prepare, retry=often),
             Step("tell", queue="sagas", run=prepare, retry=often),
         ),
-        undone=(Step("say-sorry", queue="sagas", run=clear_up, retry=often),),
+        after_undo=(Step("say-sorry", queue="sagas", run=clear_up, retry=often),),
     )  # fmt: skip
 
 
@@ -140,15 +142,15 @@ def test_a_step_that_the_input_leaves_out_has_no_path(bank: Bank, saga: Saga[Ask
 
 def test_a_commit_more_brings_cases_of_its_own(saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch) -> None:
     before = [str(case) for case in crash_cases(saga, start=ask)]
-    execute = engine.execute
+    execute = steps.execute
 
-    def with_a_commit_more(**arguments: Any) -> engine.Outcome:
+    def with_a_commit_more(**arguments: Any) -> steps.Outcome:
         outcome = execute(**arguments)
         with transaction.atomic():
             Run.objects.filter(epoch=0).update(place=0)
         return outcome
 
-    monkeypatch.setattr(engine, "execute", with_a_commit_more)
+    monkeypatch.setattr(steps, "execute", with_a_commit_more)
     after = [str(case) for case in crash_cases(saga, start=ask)]
     # Four steps, and each commit can be crashed into before it and after it, with its message lost or not.
     good = [case for case in after if case.startswith("all succeeds")]
@@ -158,13 +160,13 @@ def test_a_commit_more_brings_cases_of_its_own(saga: Saga[Asked], monkeypatch: p
 
 def test_a_statement_outside_a_transaction_is_a_commit_too(saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch) -> None:
     before = crash_cases(saga, start=ask)
-    execute = engine.execute
+    execute = steps.execute
 
-    def with_a_statement_more(**arguments: Any) -> engine.Outcome:
+    def with_a_statement_more(**arguments: Any) -> steps.Outcome:
         Run.objects.filter(epoch=0).update(place=0)
         return execute(**arguments)
 
-    monkeypatch.setattr(engine, "execute", with_a_statement_more)
+    monkeypatch.setattr(steps, "execute", with_a_statement_more)
     assert len(crash_cases(saga, start=ask)) > len(before)
 
 
@@ -205,7 +207,7 @@ def published_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: dict[str, Mutate] = {
     "a message is believed whatever place and epoch the run is at": changed(
-        engine, "_claim", " AND run.place = %(place)s AND run.epoch = %(epoch)s", ""
+        steps, "_claim", " AND run.place = %(place)s AND run.epoch = %(epoch)s", ""
     ),
     "a run is turned back without comparing its status and epoch": changed(
         undo,
@@ -215,7 +217,7 @@ MUTATIONS: dict[str, Mutate] = {
         "failure__isnull=False)\n        return turn_back(list(failed), now=now)",
     ),
     "a step is marked as done before its effect": changed(
-        engine,
+        steps,
         "_run_inside",
         "claim.take(claim.perform(now))",
         "transaction.on_commit(lambda: claim.perform(now))",
@@ -225,19 +227,19 @@ MUTATIONS: dict[str, Mutate] = {
     ),
     "messages are published before the commit": published_before_the_commit,
     "an answer is settled whoever holds the lease": changed(
-        engine, "_still_holds", ", lease_token=claim.row.lease_token", ""
+        steps, "_still_holds", ", lease_token=claim.row.lease_token", ""
     ),
     "nobody asks what became of a lost call": changed(
-        claims.Claim, "perform", "if self.asks_first and self.step.probe is not None:", "if False:"
+        claim.Claim, "perform", "if self.asks_first and self.step.probe is not None:", "if False:"
     ),
     "the undo leaves out what may have taken effect": changed(
         undo, "plan_undo", "row.status in MAY_HAVE_EFFECT", "row.status == StepStatus.UNKNOWN"
     ),
     "a finished step is not journalled": changed(
-        engine, "advance", "row.status, row.finished_at = StepStatus.DONE, now", "row.finished_at = now"
+        steps, "advance", "row.status, row.finished_at = StepStatus.DONE, now", "row.finished_at = now"
     ),
     "a lost error callback is forgotten": lambda monkeypatch: monkeypatch.setattr(
-        "sagas.sweep._start_undo", lambda *_: []
+        "sagas.engine.sweep._start_undo", lambda *_: []
     ),
 }
 

@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from sagas import outbox, registry
-from sagas.definition import Failure
-from sagas.deliveries import deliver
-from sagas.errors import Rejected, Retryable
+from sagas.core import registry
+from sagas.core.errors import Rejected, Retryable
+from sagas.core.retry import Retry
+from sagas.core.saga import Failure
+from sagas.core.subscription import Received, Subscription
+from sagas.engine.deliveries import deliver
+from sagas.log import outbox
+from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event
-from sagas.relay import relay
-from sagas.retry import Retry
-from sagas.subscriptions import Received, Subscription
 from sagas.testing import MovableClock, drive, run_delivery
 
 from .conftest import Asked, Script, Told, intervene
@@ -22,7 +23,7 @@ Tell = Callable[[str, int], Event]
 def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock: MovableClock) -> None:
     for number in (1, 2, 3):
         tell("k", number)
-    owed = [pk for wake_up in relay(now=clock(), limit=10).deliveries for pk in wake_up.delivery_ids]
+    owed = [pk for wake_up in relay_events(now=clock(), limit=10).deliveries for pk in wake_up.delivery_ids]
     for pk in reversed(owed):
         deliver(delivery_ids=[pk], clock=clock)
     assert script.did == ["told k 1"]
@@ -35,7 +36,7 @@ def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock
 def test_the_next_in_line_is_woken_when_the_first_is_done(tell: Tell, script: Script, clock: MovableClock) -> None:
     tell("k", 1)
     tell("k", 2)
-    ((first, second),) = (wake_up.delivery_ids for wake_up in relay(now=clock(), limit=10).deliveries)
+    ((first, second),) = (wake_up.delivery_ids for wake_up in relay_events(now=clock(), limit=10).deliveries)
     assert deliver(delivery_ids=[second], clock=clock) == []
     (woken,) = deliver(delivery_ids=[first], clock=clock)
     assert woken.delivery_ids == (second,)
@@ -92,7 +93,7 @@ def test_a_parked_delivery_is_sent_again_by_hand_and_the_line_moves(
 
 def test_a_doubled_delivery_message_finds_nothing_to_do(tell: Tell, script: Script, clock: MovableClock) -> None:
     tell("k", 1)
-    (wake_up,) = relay(now=clock(), limit=10).deliveries
+    (wake_up,) = relay_events(now=clock(), limit=10).deliveries
     for _ in range(3):
         run_delivery(wake_up, now=clock)
     assert script.did == ["told k 1"]
@@ -105,7 +106,7 @@ def with_follow_up(react: Callable[..., None], gave_up: Callable[..., None], *, 
     registry.register(
         [
             Subscription(
-                "tries", event=Told, queue="sagas", react=react, gave_up=gave_up, outside=outside,
+                "tries", event=Told, queue="sagas", react=react, on_give_up=gave_up, outside=outside,
                 retry=Retry(attempts=2, base_seconds=10, cap_seconds=10),
             )
         ]
@@ -126,7 +127,7 @@ def test_what_gives_up_has_something_follow_once_and_holds_up_nobody(
         if received.event.number == 1:
             raise error
 
-    def gave_up(received: Received[Told], failure: Failure) -> None:
+    def is_given_up(received: Received[Told], failure: Failure) -> None:
         did.append(f"gave up {received.event.number}: {failure.kind}, {failure.message}")
 
     with_follow_up(react, gave_up, outside=outside)
@@ -147,7 +148,7 @@ def test_what_follows_is_undone_with_its_events_where_it_fails_and_the_delivery_
     def react(_: Received[Told]) -> None:
         raise Rejected("no")
 
-    def gave_up(received: Received[Told], _: Failure) -> None:
+    def is_given_up(received: Received[Told], _: Failure) -> None:
         outbox.emit(Asked(name="never"), now=received.now)
         raise ZeroDivisionError("oh")
 
@@ -163,7 +164,7 @@ def test_what_follows_tells_where_it_came_from(tell: Tell, clock: MovableClock) 
     def react(_: Received[Told]) -> None:
         raise Rejected("no")
 
-    def gave_up(received: Received[Told], _: Failure) -> None:
+    def is_given_up(received: Received[Told], _: Failure) -> None:
         outbox.emit(Asked(name="k"), now=received.now)
 
     with_follow_up(react, gave_up)

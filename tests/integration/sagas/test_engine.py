@@ -9,13 +9,14 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 from pytest_django import Settings
 
-from sagas import engine, registry, undo
-from sagas.definition import Saga
-from sagas.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core import registry
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core.saga import Saga
+from sagas.core.subscription import starts
+from sagas.engine import steps, undo
+from sagas.engine.sweep import sweep_runs
+from sagas.log.relay import relay_events
 from sagas.models import Attempt, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.subscriptions import starts
-from sagas.sweep import sweep
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, ids, standing
@@ -38,18 +39,18 @@ def test_a_rejection_at_the_first_step_undoes_nothing(ask: Ask, script: Script, 
     ask()
     drive(now=clock)
     assert script.did == ["first k", "say-sorry k"]
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
 
 
 def test_a_run_that_has_nothing_to_undo_is_over_at_once(
     saga: Saga[Asked], ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     script.says["first"] = [Rejected("no")]
-    with registry.only([starts(replace(saga, undone=()))]):
+    with registry.only([starts(replace(saga, after_undo=()))]):
         ask()
         drive(now=clock)
     assert script.did == ["first k"]
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
 
 
 def test_a_rejection_at_the_pivot_undoes_what_came_before_in_reverse(
@@ -60,7 +61,7 @@ def test_a_rejection_at_the_pivot_undoes_what_came_before_in_reverse(
     drive(now=clock)
     assert script.did == ["first k", "far k", "pivot k", "undo-far k", "undo-first k", "say-sorry k"]
     assert standing() == (
-        "compensated",
+        "undone",
         {
             "first": "undone",
             "far": "undone",
@@ -97,7 +98,7 @@ def test_a_bug_is_tried_again_and_then_given_up(ask: Ask, script: Script, clock:
     assert standing()[0] == "running"
     clock.move(seconds=11)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
     assert list(Attempt.objects.order_by("number").values_list("number", "kind", "error")) == [
         (1, "unexpected", "ZeroDivisionError"),
         (2, "unexpected", "ZeroDivisionError"),
@@ -112,7 +113,7 @@ def test_a_retry_waits_for_its_time(ask: Ask, script: Script, clock: MovableCloc
     run = Run.objects.get()
     for seconds in (0, 60, 59):
         clock.move(seconds=seconds)
-        outcome = engine.execute(run_ids=[run.id], place=0, epoch=1, clock=clock)
+        outcome = steps.execute(run_ids=[run.id], place=0, epoch=1, clock=clock)
         assert not outcome.carries_on
     assert script.did == ["first k"]
     clock.move(seconds=1)
@@ -159,13 +160,13 @@ def test_an_undo_is_tried_again_and_does_not_undo_twice(ask: Ask, script: Script
     script.says["undo-first"] = [Retryable("busy")]
     ask()
     drive(now=clock)
-    assert standing()[0] == "compensating"
+    assert standing()[0] == "undoing"
     clock.move(seconds=11)
     drive(now=clock)
     assert script.did == [
         "first k", "far k", "pivot k", "undo-far k", "undo-first k", "undo-first k", "say-sorry k",
     ]  # fmt: skip
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
 
 
 def test_an_undo_that_gives_up_needs_a_person(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -192,10 +193,10 @@ def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script
         raise Rejected("after writing")
 
     event = ask()
-    relayed = relay(now=clock(), limit=10)
+    relayed = relay_events(now=clock(), limit=10)
     saga_step = registry.saga("test").steps[0]
     object.__setattr__(saga_step, "run", write_and_fail)
-    outcome = engine.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert outcome.failed is not None
     assert not Event.objects.exclude(pk=event.pk).exists()
     assert StepRun.objects.get(name="first").status == "failed"
@@ -210,7 +211,7 @@ def test_a_result_that_cannot_be_stored_fails_its_own_step_only(
     drive(now=clock)
     clock.move(seconds=11)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
     assert Attempt.objects.filter(kind="unexpected").count() == 2
 
 
@@ -235,7 +236,7 @@ def test_whatever_an_exception_says_can_be_journalled(
     drive(now=clock)
     clock.move(seconds=11)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
     assert (Run.objects.get().failure or {})["message"] == message
 
 
@@ -246,18 +247,18 @@ def test_a_redelivered_message_does_nothing_and_lets_its_chain_go_on(
     ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     for redelivered in (False, True):
-        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=redelivered)
+        outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=redelivered)
         assert outcome.carries_on
         assert script.did == ["first k"]
 
 
 def test_a_copy_that_comes_too_late_ends_its_chain(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    assert engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
-    assert not engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
+    assert steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
+    assert not steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
     assert script.did == ["first k"]
 
 
@@ -267,7 +268,7 @@ def test_a_message_of_an_old_epoch_does_nothing(ask: Ask, script: Script, clock:
     drive(now=clock)
     did = list(script.did)
     for place in range(7):
-        assert not engine.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
+        assert not steps.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
     assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
     assert script.did == did
@@ -277,7 +278,7 @@ def test_an_error_callback_for_a_run_that_did_not_fail_does_nothing(
     ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     ask()
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
     assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
     drive(now=clock)
@@ -290,17 +291,17 @@ def test_an_error_callback_for_a_run_that_did_not_fail_does_nothing(
 def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: MovableClock) -> None:
     """A worker frozen in its call wakes up after another has settled the step by asking."""
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
 
     def frozen(call: object) -> dict[str, str]:
         clock.move(minutes=5)
-        engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+        steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
         return {"by": "the frozen one"}
 
     far = registry.saga("test").steps[1]
     object.__setattr__(far, "run", frozen)
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert Run.objects.get().results["far"] == {"by": "probe"}
     assert StepRun.objects.get(name="far").attempts == 2
     assert not outcome.failed
@@ -311,50 +312,50 @@ def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
 ) -> None:
     """Others may have asked meanwhile, called, failed and turned the run back."""
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     script.says["far"] = [OutcomeUnknown("silence")]
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
 
     def slow(call: object) -> None:
         clock.move(minutes=2)
 
     object.__setattr__(registry.saga("test").steps[1], "probe", slow)
     clock.move(minutes=2)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert script.did.count("far k") == 1
     assert standing()[1]["far"] == "unknown"
     clock.move(minutes=2)
     drive(now=clock)
-    assert standing()[0] == "compensated"  # that was the last try
+    assert standing()[0] == "undone"  # that was the last try
     assert script.did.count("far k") == 1
 
 
 def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     inner = []
 
     def doubled(call: object) -> None:
-        inner.append(engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
+        inner.append(steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
 
     far = registry.saga("test").steps[1]
     object.__setattr__(far, "run", doubled)
-    engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert [outcome.carries_on for outcome in inner] == [False]
     assert script.did == ["first k"]
 
 
 def test_a_row_that_another_worker_holds_is_passed_over(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     other = connection.copy()
     try:
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT 1 FROM sagas_run FOR UPDATE")
-            outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+            outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
             cursor.execute("ROLLBACK")
     finally:
         other.close()
@@ -368,10 +369,10 @@ def test_poison_that_kills_its_worker_is_counted_and_given_up(ask: Ask, script: 
 
     script.says["first"] = [Killed() for _ in range(50)]
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     for _ in range(50):
         try:
-            outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+            outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
         except Killed:
             continue
         break
@@ -383,7 +384,7 @@ def test_poison_that_kills_its_worker_is_counted_and_given_up(ask: Ask, script: 
 def test_the_engine_refuses_a_transaction(ask: Ask, clock: MovableClock) -> None:
     ask()
     with transaction.atomic(), pytest.raises(TransactionRefusedError):
-        engine.execute(run_ids=ids(), place=0, epoch=1, clock=clock)
+        steps.execute(run_ids=ids(), place=0, epoch=1, clock=clock)
 
 
 # Batches ----------------------------------------------------------------------------------------------------------
@@ -397,9 +398,9 @@ def batches(settings: Settings) -> None:
 def test_a_batch_shares_its_chain(batches: None, ask: Ask, script: Script, clock: MovableClock) -> None:
     for key in "abc":
         ask(key)
-    wake_ups = relay(now=clock(), limit=10).wake_ups
+    wake_ups = relay_events(now=clock(), limit=10).wake_ups
     assert [len(wake_up.run_ids) for wake_up in wake_ups] == [3]
-    outcome = engine.execute(run_ids=wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert outcome.carries_on
     assert script.did == ["first a", "first b", "first c"]
 
@@ -409,15 +410,15 @@ def test_a_run_that_fails_in_a_batch_is_run_alone_and_its_neighbours_do_not_noti
 ) -> None:
     for key in "abc":
         ask(key)
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     script.says["first"] = [{"ok": 1}, Rejected("b is refused"), {"ok": 1}]
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     assert (outcome.carries_on, outcome.failed) == (True, None)
-    assert [alone.run_ids for alone in outcome.alone] == [(ids("b")[0],)]
+    assert [alone.run_ids for alone in outcome.wake_ups] == [(ids("b")[0],)]
     assert not Attempt.objects.exists()
     assert set(Run.objects.filter(place=1).values_list("key", flat=True)) == {"a", "c"}
     script.says["first"] = [Rejected("b is refused")]
-    alone = engine.execute(run_ids=outcome.alone[0].run_ids, place=0, epoch=1, clock=clock)
+    alone = steps.execute(run_ids=outcome.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert str(alone.failed).endswith("step first failed: Rejected: b is refused")
 
 
@@ -429,7 +430,7 @@ def test_an_outside_call_that_fails_in_a_batch_is_not_made_twice(
     script.says["far"] = [{}, Rejected("b is refused"), {}]
     drive(now=clock)
     assert [done for done in script.did if done.startswith("far")] == ["far a", "far b", "far c"]
-    assert [standing(key)[0] for key in "abc"] == ["completed", "compensated", "completed"]
+    assert [standing(key)[0] for key in "abc"] == ["completed", "undone", "completed"]
 
 
 # Sweep ------------------------------------------------------------------------------------------------------------
@@ -438,12 +439,12 @@ def test_an_outside_call_that_fails_in_a_batch_is_not_made_twice(
 def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableClock, settings: Settings) -> None:
     settings.SAGAS_RESEND_AFTER_SECONDS = 20
     ask()
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     pauses: list[float] = []
     begin = clock()
     while len(pauses) < 4:
         clock.move(seconds=1)
-        if sweep(now=clock(), limit=10):
+        if sweep_runs(now=clock(), limit=10):
             pauses.append((clock() - begin).total_seconds())
             begin = clock()
     assert pauses == [20, 40, 80, 160]
@@ -454,20 +455,20 @@ def test_a_failure_whose_error_callback_was_lost_is_swept_into_its_undo(
 ) -> None:
     script.says["first"] = [Rejected("no")]
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
-    assert engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).failed is not None
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
+    assert steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).failed is not None
     clock.move(minutes=1)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
 
 
 def test_a_redelivered_message_of_a_failed_step_raises_again(ask: Ask, script: Script, clock: MovableClock) -> None:
     """The worker died between the journal and the raise: the error callback still comes."""
     script.says["first"] = [Rejected("no")]
     ask()
-    wake_up = relay(now=clock(), limit=10).wake_ups[0]
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     for _ in range(2):
-        outcome = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+        outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
         assert outcome.failed is not None
     assert script.did == ["first k"]
 
@@ -476,11 +477,11 @@ def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(
     ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask()
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     clock.move(minutes=1)
     known = dict(registry._sagas)
     monkeypatch.setattr(registry, "_sagas", {})
-    assert sweep(now=clock(), limit=10) == []
+    assert sweep_runs(now=clock(), limit=10) == []
     monkeypatch.setattr(registry, "_sagas", known)
     clock.move(minutes=10)
     drive(now=clock)
@@ -504,7 +505,7 @@ def test_a_run_whose_step_is_gone_disturbs_no_other(
     StepRun.objects.filter(run__key="b").update(step=F("name"))
     clock.move(hours=1)
     drive(now=clock)
-    assert standing("b")[0] == "compensated"
+    assert standing("b")[0] == "undone"
 
 
 def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -516,7 +517,7 @@ def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: S
     drive(now=clock)
     clock.move(seconds=3601)
     drive(now=clock)
-    assert standing("slow")[0] == "compensated"
+    assert standing("slow")[0] == "undone"
     assert (Run.objects.get(key="slow").failure or {})["error"] == "DeadlinePassed"
     assert standing("past")[0] == "running"
     clock.move(seconds=3600)

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
+from sagas.core.cause import Cause, caused_by
 
-from sagas import followers, interventions, outbox, registry, selectors
-from sagas.deliveries import deliver
-from sagas.events import Cause, caused_by
-from sagas.interventions import NotNow
+from sagas.core import registry
+from sagas.core.subscription import Received, StartAt, Subscription
+from sagas.engine.deliveries import deliver
+from sagas.log import followers, outbox
+from sagas.log.relay import Relayed, relay_events
 from sagas.models import Delivery, Event, Follower, Intervention, Run
-from sagas.relay import Relayed, relay
-from sagas.subscriptions import Begin, Received, Subscription
+from sagas.operations import interventions, queries
+from sagas.operations.interventions import NotNow
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit, intervene
@@ -41,12 +43,14 @@ def analytics() -> Analytics:
     return Analytics()
 
 
-def subscribe(analytics: Analytics, begin: Begin) -> None:
-    registry.register([Subscription("analytics", event=Told, queue="analytics", react=analytics.react, begin=begin)])
+def subscribe(analytics: Analytics, start_at: StartAt) -> None:
+    registry.register(
+        [Subscription("analytics", event=Told, queue="analytics", react=analytics.react, start_at=start_at)]
+    )
 
 
 def turn(clock: MovableClock, limit: int = 500) -> Relayed:
-    return relay(now=clock(), limit=limit)
+    return relay_events(now=clock(), limit=limit)
 
 
 def all_told(count: int) -> bool:
@@ -71,8 +75,8 @@ def code_without(name: str) -> Iterator[None]:
 def test_a_new_subscription_gets_what_comes_from_now_on(tell: Tell, analytics: Analytics, clock: MovableClock) -> None:
     tell("k", 1)
     drive(now=clock)
-    subscribe(analytics, Begin.NOW)
-    followers.begin(now=clock())
+    subscribe(analytics, StartAt.NOW)
+    followers.create_missing(now=clock())
     tell("k", 2)
     drive(now=clock)
     assert analytics.told == [("k", 2)]
@@ -84,8 +88,8 @@ def test_a_new_subscription_gets_all_there_ever_was_in_order_while_events_flow(
     for number in range(20):
         tell(f"k{number % 3}", number)
     drive(now=clock)
-    subscribe(analytics, Begin.BEGINNING)
-    followers.begin(now=clock())
+    subscribe(analytics, StartAt.BEGINNING)
+    followers.create_missing(now=clock())
     assert position() == 0
     for number in range(20, 26):
         tell(f"k{number % 3}", number)
@@ -106,15 +110,17 @@ def test_what_is_caught_up_yields_to_what_somebody_waits_for(
 ) -> None:
     tell("k", 1)
     drive(now=clock)
-    subscribe(analytics, Begin.BEGINNING)
+    subscribe(analytics, StartAt.BEGINNING)
     tell("k", 2)
     owed = turn(clock).deliveries
-    assert [(wake_up.task, wake_up.bulk) for wake_up in owed] == [
+    assert [(wake_up.task, wake_up.low_priority) for wake_up in owed] == [
         ("analytics.analytics", True),
         ("sagas.inside", False),
         ("analytics.analytics", False),
     ]
-    assert list(Delivery.objects.filter(subscription="analytics").order_by("pk").values_list("bulk", flat=True)) == [
+    assert list(
+        Delivery.objects.filter(subscription="analytics").order_by("pk").values_list("low_priority", flat=True)
+    ) == [
         True,
         False,
     ]
@@ -124,7 +130,7 @@ def test_who_has_enough_to_do_is_owed_no_more(tell: Tell, analytics: Analytics, 
     for number in range(10):
         tell(f"k{number}", number)
     drive(now=clock)
-    subscribe(analytics, Begin.BEGINNING)
+    subscribe(analytics, StartAt.BEGINNING)
     assert turn(clock, limit=4).more
     assert not turn(clock, limit=4).more
     assert (Delivery.objects.filter(subscription="analytics").count(), position()) == (4, 4)
@@ -153,8 +159,8 @@ def test_a_saga_that_begins_with_the_log_starts_a_run_for_each_event(
 def test_what_a_relay_of_older_code_took_is_owed_by_the_one_that_follows(
     tell: Tell, analytics: Analytics, clock: MovableClock
 ) -> None:
-    subscribe(analytics, Begin.NOW)
-    followers.begin(now=clock())  # as `migrate` does, before a process of the new code writes an event
+    subscribe(analytics, StartAt.NOW)
+    followers.create_missing(now=clock())  # as `migrate` does, before a process of the new code writes an event
     tell("k", 1)
     with code_without("analytics"):
         turn(clock)
@@ -180,7 +186,7 @@ def test_a_transaction_that_commits_late_is_not_passed_over(
     tell: Tell, analytics: Analytics, clock: MovableClock
 ) -> None:
     """The event with the lower position becomes visible after the one with the higher is in the log."""
-    subscribe(analytics, Begin.NOW)
+    subscribe(analytics, StartAt.NOW)
     early = connection.copy()
     try:
         with early.cursor() as cursor:
@@ -208,7 +214,7 @@ def test_a_transaction_that_commits_late_is_not_passed_over(
 def test_a_paused_subscription_does_nothing_and_catches_up_in_order_when_it_is_resumed(
     tell: Tell, analytics: Analytics, script: Script, clock: MovableClock
 ) -> None:
-    subscribe(analytics, Begin.NOW)
+    subscribe(analytics, StartAt.NOW)
     tell("k", 1)
     (owed,) = [wake_up for wake_up in turn(clock).deliveries if wake_up.queue == "analytics"]
     assert intervene(Follower.objects.get(name="analytics"), "pause", clock).done == 1
@@ -220,13 +226,13 @@ def test_a_paused_subscription_does_nothing_and_catches_up_in_order_when_it_is_r
     assert analytics.told == []
     assert script.did == ["told k 1", "told k 2", "told k 3"]
     assert Delivery.objects.filter(subscription="analytics").count() == 1
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == "analytics"]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "analytics"]
     assert (lag.status, lag.events, lag.waiting, lag.parked, lag.seconds) == ("paused", 2, 1, 0, 3600)
 
     assert intervene(Follower.objects.get(name="analytics"), "resume", clock).done == 1
     drive(now=clock)
     assert analytics.told == [("k", 1), ("k", 2), ("k", 3)]
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == "analytics"]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "analytics"]
     assert (lag.status, lag.events, lag.waiting, lag.seconds) == ("following", 0, 0, 0)
 
 
@@ -246,8 +252,8 @@ def test_what_one_is_behind_is_left_out_when_somebody_says_so(
 ) -> None:
     tell("k", 1)
     drive(now=clock)
-    subscribe(analytics, Begin.BEGINNING)
-    followers.begin(now=clock())
+    subscribe(analytics, StartAt.BEGINNING)
+    followers.create_missing(now=clock())
     assert intervene(Follower.objects.get(name="analytics"), "skip", clock).done == 1
     assert position() == followers.head() == 1
     tell("k", 2)
@@ -285,14 +291,14 @@ def test_how_far_everybody_is_costs_the_same_for_one_and_for_many(
         tell("k", number)
     turn(clock)
     with django_assert_num_queries(4):
-        selectors.followers(now=clock())
+        queries.followers(now=clock())
     registry.register(
-        Subscription(f"more-{number}", event=Told, queue="sagas", react=_nothing, begin=Begin.BEGINNING)
+        Subscription(f"more-{number}", event=Told, queue="sagas", react=_nothing, start_at=StartAt.BEGINNING)
         for number in range(10)
     )
-    followers.begin(now=clock())
+    followers.create_missing(now=clock())
     with django_assert_num_queries(4):
-        found = selectors.followers(now=clock())
+        found = queries.followers(now=clock())
     assert {lag.name: lag.events for lag in found} == {
         "start-test": 0,
         "inside": 0,
@@ -304,7 +310,7 @@ def test_a_follower_no_code_knows_is_named_so(tell: Tell, clock: MovableClock) -
     tell("k", 1)
     turn(clock)
     Follower.objects.create(name="gone", position=0, began_at=clock())
-    (lag,) = [lag for lag in selectors.followers(now=clock()) if lag.name == "gone"]
+    (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "gone"]
     assert (lag.status, lag.events) == ("unknown", 1)
 
 

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 
-from sagas import engine, interventions
-from sagas.definition import Saga
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.interventions import NotNow, possible, seen
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Saga
+from sagas.engine import steps
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.relay import relay
+from sagas.operations import interventions
+from sagas.operations.interventions import NotNow, possible, seen
 from sagas.testing import MovableClock, drive, run_chain, run_delivery
 from tests.concurrency import at_once
 
@@ -93,7 +94,7 @@ def test_undo_now_undoes_what_was_done(ask: Ask, script: Script, clock: MovableC
     drive(now=clock)
     for wake_up in intervene(run_of(), "undo", clock).wake_ups:
         run_chain(wake_up, now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
     assert script.did[-2:] == ["undo-first k", "say-sorry k"]
     failure = run_of().failure or {}
     assert (failure["kind"], failure["error"], failure["message"]) == ("undone", "Undone", "somebody must")
@@ -106,7 +107,7 @@ def test_cancel_undoes_and_says_who_called_it_off(ask: Ask, script: Script, cloc
     intervene(run_of(), "cancel", clock)
     clock.move(minutes=1)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
     assert (run_of().failure or {})["kind"] == "cancelled"
 
 
@@ -160,14 +161,14 @@ def test_an_undo_can_be_paused_too(ask: Ask, script: Script, clock: MovableClock
     script.says["undo-far"] = [Retryable("busy", retry_after_seconds=60)]
     ask()
     drive(now=clock)
-    assert standing()[0] == "compensating"
+    assert standing()[0] == "undoing"
     intervene(run_of(), "pause", clock)
     clock.move(hours=1)
     drive(now=clock)
     assert script.did[-1] == "undo-far k"
     intervene(run_of(), "resume", clock)
     drive(now=clock)
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"
 
 
 def test_an_undo_that_gave_up_is_retried_or_skipped(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -186,7 +187,7 @@ def test_an_undo_that_gave_up_is_retried_or_skipped(ask: Ask, script: Script, cl
     clock.move(minutes=1)
     drive(now=clock)
     assert standing() == (
-        "compensated",
+        "undone",
         {
             "first": "undone",
             "far": "undone",
@@ -320,9 +321,9 @@ def test_a_message_under_way_when_a_person_turns_a_run_back_does_nothing(
     ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     ask()
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
     intervene(run_of(), "cancel", clock)
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=wake_up.epoch, clock=clock)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=wake_up.epoch, clock=clock)
     assert script.did == []
     drive(now=clock)
     clock.move(minutes=1)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from sagas.definition import Saga
-from sagas.errors import TryTimedOut
-from sagas.limits import time_limit
+from sagas.core.errors import TryTimedOut
+from sagas.core.retry import Retry
+from sagas.core.saga import Saga
+from sagas.db.time_limit import time_limit
 from sagas.models import Attempt, Delivery, Event, Run
-from sagas.retry import Retry
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, standing
@@ -83,7 +83,7 @@ def test_a_reaction_that_hangs_is_cut_short(
     settings.SAGAS_TRY_SECONDS = 0.2
     tell("k", 1)
     react = script.react
-    from sagas import registry
+    from sagas.core import registry
 
     def hanging(received: Any) -> None:
         if received.attempt == 1:
@@ -158,4 +158,4 @@ def test_a_run_whose_step_always_hangs_ends(ask: Ask, saga: Saga[Asked], clock: 
         drive(now=clock)
         clock.move(minutes=1)
     assert (Run.objects.get().failure or {})["error"] == "TryTimedOut"
-    assert standing()[0] == "compensated"
+    assert standing()[0] == "undone"

@@ -6,12 +6,12 @@ from uuid import UUID
 import pytest
 from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
+from sagas.core.cause import Cause, caused_by
 
-from sagas import outbox
-from sagas.errors import Retryable, TransactionRequiredError
-from sagas.events import Cause, caused_by
+from sagas.core.errors import Retryable, TransactionRequiredError
+from sagas.log import outbox
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
-from sagas.relay import relay
 from sagas.testing import MovableClock, drive, run_delivery
 
 from .conftest import Asked, Script, Told, emit, intervene, standing
@@ -63,22 +63,22 @@ def test_two_events_cannot_share_a_number(saga: object, clock: MovableClock) -> 
 def test_the_relay_takes_events_in_order_and_no_more_than_it_may(ask: Ask, clock: MovableClock) -> None:
     for key in "abcde":
         ask(key)
-    assert relay(now=clock(), limit=2).events == 2
+    assert relay_events(now=clock(), limit=2).events == 2
     assert list(Run.objects.order_by("id").values_list("key", flat=True)) == ["a", "b"]
-    assert relay(now=clock(), limit=10).events == 3
-    assert relay(now=clock(), limit=10).events == 0
+    assert relay_events(now=clock(), limit=10).events == 3
+    assert relay_events(now=clock(), limit=10).events == 0
 
 
 def test_relaying_costs_the_same_statements_for_one_event_and_for_many(
     ask: Ask, tell: Tell, clock: MovableClock, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    relay(now=clock(), limit=500)  # has the subscriptions of this test begin
+    relay_events(now=clock(), limit=500)  # has the subscriptions of this test begin
     for count in (1, 50):
         for number in range(count):
             ask(f"{count}-{number}")
             tell(f"{count}", number)
         with django_assert_num_queries(13):
-            relay(now=clock(), limit=500)
+            relay_events(now=clock(), limit=500)
 
 
 def test_a_second_relay_finds_the_lock_taken_and_goes(ask: Ask, clock: MovableClock) -> None:
@@ -88,11 +88,11 @@ def test_a_second_relay_finds_the_lock_taken_and_goes(ask: Ask, clock: MovableCl
         with other.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [0x72656C61])
-            assert relay(now=clock(), limit=10).events == 0
+            assert relay_events(now=clock(), limit=10).events == 0
             cursor.execute("ROLLBACK")
     finally:
         other.close()
-    assert relay(now=clock(), limit=10).events == 1
+    assert relay_events(now=clock(), limit=10).events == 1
 
 
 def test_an_event_relayed_twice_starts_one_run_and_owes_one_delivery(
@@ -113,7 +113,7 @@ def test_an_event_whose_key_is_busy_starts_its_run_when_the_other_has_ended(
     script.says["last"] = [Retryable("busy")]
     for _ in range(3):
         ask()
-        relay(now=clock(), limit=10)
+        relay_events(now=clock(), limit=10)
     assert Run.objects.count() == 1
     assert list(Delivery.objects.values_list("status", flat=True)) == ["pending", "pending"]
     for _ in range(9):
@@ -128,7 +128,7 @@ def test_an_event_whose_key_is_busy_starts_its_run_when_the_other_has_ended(
 
 def test_the_whole_plan_is_written_when_the_run_starts(ask: Ask, clock: MovableClock) -> None:
     ask()
-    relay(now=clock(), limit=10)
+    relay_events(now=clock(), limit=10)
     assert list(StepRun.objects.order_by("place").values_list("place", "name", "status", "next_place")) == [
         (0, "first", "pending", 1),
         (1, "far", "pending", 2),

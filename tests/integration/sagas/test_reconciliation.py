@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
+from sagas.core.books import Breach, Check, Look, Walk
 
-from sagas import outbox, reconciliation
-from sagas.errors import TransactionRefusedError
+from sagas.books import reconciliation
+from sagas.books.reconciliation import BROKEN, Reconciled, dismiss, reconcile
+from sagas.core.errors import TransactionRefusedError
+from sagas.log import outbox
 from sagas.models import Event, Finding, Reconciliation
-from sagas.reconciliation import BROKEN, Breach, Check, Look, Reconciled, Walk, dismiss, reconcile
 from sagas.testing import MovableClock
 from tests.concurrency import at_once
 
@@ -29,13 +31,13 @@ class Watch:
         self.moving: dict[str, Any] = {}
         self.does: Callable[[Look], None] = lambda look: None
 
-    def look(self, look: Look) -> list[Breach]:
-        self.looked.append(look.keys)
+    def look(self, scope: Scope) -> list[Breach]:
+        self.looked.append(scope.keys)
         self.does(look)
         return [
             Breach(key=key, message=f"{key} is wrong", facts=facts, moving=self.moving)
             for key, facts in self.wrong.items()
-            if key in look.keys
+            if key in scope.keys
         ]
 
 
@@ -108,7 +110,7 @@ def test_a_dismissed_breach_stays_dismissed_until_it_is_another(
 
 @pytest.mark.parametrize("how", ["raises", "breaks its transaction", "says what cannot be stored"])
 def test_a_broken_check_is_a_finding_and_does_not_stop_the_others(turn: Turn, watch: Watch, ask: Ask, how: str) -> None:
-    def broken(look: Look) -> list[Breach]:
+    def broken(scope: Scope) -> list[Breach]:
         if how == "raises":
             raise RuntimeError("no such column")
         if how == "breaks its transaction":
@@ -247,7 +249,7 @@ def test_a_turn_that_was_overtaken_is_thrown_away(
 def test_checks_see_one_moment_and_cannot_write(turn: Turn, watch: Watch, ask: Ask) -> None:
     seen: list[int] = []
 
-    def count(look: Look) -> list[Breach]:
+    def count(scope: Scope) -> list[Breach]:
         seen.append(Event.objects.count())
         at_once(lambda: ask(f"k{len(seen)}"))
         return []
@@ -266,12 +268,12 @@ def test_the_reconciliation_refuses_a_transaction(turn: Turn) -> None:
 def test_what_checks_share_is_loaded_once_a_turn(turn: Turn, ask: Ask) -> None:
     loaded: list[tuple[str, ...]] = []
 
-    def load(look: Look) -> int:
-        loaded.append(look.keys)
+    def load(scope: Scope) -> int:
+        loaded.append(scope.keys)
         return len(loaded)
 
-    def share(look: Look) -> list[Breach]:
-        return [Breach(key="k", message=f"load {look.once(load)}", facts={})]
+    def share(scope: Scope) -> list[Breach]:
+        return [Breach(key="k", message=f"load {scope.once(load)}", facts={})]
 
     ask("k")
     turn(Check(name="one", look=share), Check(name="two", look=share))

@@ -8,12 +8,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from sagas import followers, interventions, registry, replays, tasks
-from sagas.ids import new_id
-from sagas.interventions import NotNow
+from sagas.core import registry
+from sagas.core.ids import new_id
+from sagas.core.retry import Retry
+from sagas.core.subscription import Received, StartAt, Subscription
+from sagas.log import followers
+from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
-from sagas.retry import Retry
-from sagas.subscriptions import Begin, Received, Subscription
+from sagas.operations import interventions, replays
+from sagas.operations.interventions import NotNow
 from sagas.testing import MovableClock, drive
 
 from .conftest import Script, Told, intervene
@@ -46,12 +49,12 @@ def far(saga: object, clock: MovableClock) -> Far:
     return far
 
 
-def subscribe(far: Far, clock: MovableClock, name: str = "far", begin: Begin = Begin.NOW) -> None:
+def subscribe(far: Far, clock: MovableClock, name: str = "far", start_at: StartAt = StartAt.NOW) -> None:
     once = Retry(attempts=1)
     registry.register(
-        [Subscription(name, event=Told, queue="sagas", react=far.react, outside=True, begin=begin, retry=once)]
+        [Subscription(name, event=Told, queue="sagas", react=far.react, outside=True, start_at=start_at, retry=once)]
     )
-    followers.begin(now=clock())
+    followers.create_missing(now=clock())
 
 
 def ask(clock: MovableClock, since: datetime, until: datetime | None = None, name: str = "far") -> Intervention:
@@ -102,7 +105,7 @@ def test_a_range_is_made_again_in_order_and_by_nobody_else(
     assert (asked.outcome, asked.by, asked.reason, asked.step) == (
         "7 of 7 events are owed once more.", "ada", "they lost a day", "far",
     )  # fmt: skip
-    assert set(Delivery.objects.filter(subscription="far").values_list("replays", "bulk", "status")) == {
+    assert set(Delivery.objects.filter(subscription="far").values_list("replays", "low_priority", "status")) == {
         (0, False, "done"),
         (1, True, "done"),
     }

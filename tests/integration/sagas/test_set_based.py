@@ -10,13 +10,13 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
-from sagas import engine
-from sagas.definition import Call, Result, Saga, Step
-from sagas.deliveries import deliver, sweep_deliveries
-from sagas.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.saga import Call, Result, Saga, Step
+from sagas.engine import steps
+from sagas.engine.deliveries import deliver, sweep_deliveries
+from sagas.engine.sweep import sweep_runs
+from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
-from sagas.relay import relay
-from sagas.sweep import sweep
 from sagas.testing import Broker, Killed, MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit, ids, replace, standing
@@ -37,7 +37,7 @@ def together(step: Step, script: Script, name: str) -> None:
         results = {}
         for call in calls:
             with suppress(Rejected, Retryable, OutcomeUnknown):
-                results[call.run_id] = step.run(call)
+                results[call.id] = step.run(call)
         return results
 
     replace(step, many=many)
@@ -116,7 +116,7 @@ def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
             broker.deliver(broker.messages[0])
         if not Run.objects.filter(finished_at=None).exists():
             break
-    assert [standing(key)[0] for key in "abc"] == ["completed", "compensated", "completed"]
+    assert [standing(key)[0] for key in "abc"] == ["completed", "undone", "completed"]
     assert (Run.objects.get(key="b").failure or {})["error"] == "WorkerLostError"
 
 
@@ -132,11 +132,11 @@ def test_no_batch_is_called_when_its_leases_have_run_out(
     together(saga.steps[1], script, "far")
     for key in "ab":
         ask(key)
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-    outcome = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=frozen)
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=frozen)
     assert [did for did in script.did if "far" in did] == []
-    assert len(outcome.alone) == 2
+    assert len(outcome.wake_ups) == 2
     clock.move(minutes=5)
     drive(now=clock)
     assert {standing(key)[0] for key in "ab"} == {"completed"}
@@ -161,10 +161,10 @@ def test_a_batch_that_tries_nothing_counts_no_lost_try(
     busy_at_first(ask, script, clock, saga)
     for _ in range(3):
         clock.move(minutes=11)
-        (wake_up,) = sweep(now=clock(), limit=10)
-        left = engine.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).alone
+        (wake_up,) = sweep_runs(now=clock(), limit=10)
+        left = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).single
         assert len(wake_up.run_ids) == len(left) == 3
-    assert set(StepRun.objects.filter(name="far").values_list("attempts", "lost")) == {(1, 0)}
+    assert set(StepRun.objects.filter(name="far").values_list("attempts", "lost_tries")) == {(1, 0)}
     clock.move(minutes=11)
     drive(now=clock)
     assert {standing(key)[0] for key in "abc"} == {"completed"}
@@ -175,13 +175,13 @@ def test_deliveries_whose_reaction_has_no_set_based_form_are_not_counted_as_lost
 ) -> None:
     for key in "ab":
         emit(Told(name=key), clock)
-    (owed,) = relay(now=clock(), limit=10).deliveries
+    (owed,) = relay_events(now=clock(), limit=10).deliveries
     assert len(owed.delivery_ids) == 2
     for _ in range(8):
         clock.move(seconds=61)
         sweep_deliveries(now=clock(), limit=10)
-        assert [left.alone for left in deliver(delivery_ids=owed.delivery_ids, clock=clock)] == [True, True]
-    assert set(Delivery.objects.values_list("attempts", "lost")) == {(0, 0)}
+        assert [left.single for left in deliver(delivery_ids=owed.delivery_ids, clock=clock)] == [True, True]
+    assert set(Delivery.objects.values_list("attempts", "lost_tries")) == {(0, 0)}
 
 
 def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
@@ -190,9 +190,9 @@ def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
     """Its worker died behind the commit: one run was to be sent alone, the others were to be carried on."""
     for key in "abc":
         ask(key)
-    (wake_up,) = relay(now=clock(), limit=10).wake_ups
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
     script.says["first"] = [{}, Rejected("b is refused"), {}, Rejected("b is refused")]
-    engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-    again = engine.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    again = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
     assert again.carries_on
-    assert [(left.run_ids, left.alone) for left in again.alone] == [(tuple(ids("b")), True)]
+    assert [(left.run_ids, left.single) for left in again.single] == [(tuple(ids("b")), True)]

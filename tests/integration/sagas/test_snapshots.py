@@ -12,12 +12,12 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sagas import outbox
-from sagas.events import Data, DomainEvent
-from sagas.folds import Fold, State, when
-from sagas.ids import new_id
+from sagas.core.events import Data, DomainEvent
+from sagas.core.folds import Fold, State, when
+from sagas.core.ids import new_id
+from sagas.log import outbox
+from sagas.log.snapshots import Reached, state_of, take
 from sagas.models import Event, Snapshot
-from sagas.snapshots import Reached, state_of, take
 from tests.concurrency import at_once
 
 pytestmark = pytest.mark.usefixtures("transactional_db")

@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 import pytest
 from django.db import transaction
 
-from sagas import outbox, registry
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import Data
+from sagas.core import registry
+from sagas.core.events import Data
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.subscription import Received, Subscription, starts
+from sagas.log import outbox
+from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
-from sagas.relay import relay
-from sagas.subscriptions import Received, Subscription, starts
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit
@@ -69,7 +70,7 @@ def test_events_of_an_older_version_are_lifted_for_whoever_reads_them(seen: list
 def test_a_run_under_way_is_carried_on_by_code_of_a_newer_version(seen: list[str], clock: MovableClock) -> None:
     emit(Asked(name="k"), clock)
     with registry.only(wired(seen, asked=Asked, told=Told)):
-        relay(now=clock(), limit=10)
+        relay_events(now=clock(), limit=10)
     clock.move(minutes=10)
     with registry.only(wired(seen, asked=AskedInColour, told=ToldInColour)):
         drive(now=clock)

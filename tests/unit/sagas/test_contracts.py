@@ -7,8 +7,8 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from sagas.contracts import Complaint, breaks, judge, same_shape, schema_of
-from sagas.events import Compatibility, Data, IntegrationEvent
+from sagas.core.contracts import Complaint, breaks, judge, same_shape, schema_of
+from sagas.core.events import Compatibility, Data, IntegrationEvent
 
 
 class Part(BaseModel):

@@ -2,9 +2,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sagas.definition import Call, Pivot, Result, Saga, Step, task_name
-from sagas.errors import DefinitionError
-from sagas.events import DomainEvent
+from sagas.core.errors import DefinitionError
+from sagas.core.events import DomainEvent
+from sagas.core.saga import Call, Pivot, Result, Saga, Step, task_name
 
 
 class Asked(DomainEvent):
@@ -21,7 +21,7 @@ def undo_it(call: Call[Any]) -> Result:
 
 
 def saga(*steps: Step, undone: tuple[Step, ...] = ()) -> Saga[Asked]:
-    return Saga("test", input=Asked, steps=steps, undone=undone)
+    return Saga("test", input=Asked, steps=steps, after_undo=undone)
 
 
 A = Step("a", queue="q", run=do, undo=undo_it)
@@ -30,7 +30,7 @@ AFTER = Step("after", queue="q", run=do)
 
 
 def test_a_good_definition_has_no_faults() -> None:
-    assert list(saga(A, PIVOT, AFTER, undone=(Step("tell", queue="q", run=do),)).faults()) == []
+    assert list(saga(A, PIVOT, AFTER, after_undo=(Step("tell", queue="q", run=do),)).faults()) == []
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_good_definition_has_no_faults() -> None:
             saga(Step("far", queue="q", run=do, undo=undo_it, outside=True)),
             "step 'far' calls outside and has no probe to ask after a lost answer",
         ),
-        (saga(PIVOT, undone=(A,)), "step 'a' follows the undo and only goes forward"),
+        (saga(PIVOT, after_undo=(A,)), "step 'a' follows the undo and only goes forward"),
     ],
 )
 def test_a_fault_is_named(wrong: Saga[Asked], fault: str) -> None:

@@ -2,10 +2,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from sagas import diagrams
-from sagas.definition import Call, Pivot, Result, Saga, Step
-from sagas.events import DomainEvent
-from sagas.transitions import RUN_TRANSITIONS, STEP_TRANSITIONS
+from sagas.core import diagrams
+from sagas.core.events import DomainEvent
+from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.statuses import RUN_TRANSITIONS, STEP_TRANSITIONS
 
 
 class Asked(DomainEvent):
@@ -41,11 +41,11 @@ SORRY = Step("say-sorry", queue="mail", run=do)
 
 
 def lines(*steps: Step, undone: tuple[Step, ...] = ()) -> list[str]:
-    return diagrams.sequence(Saga("test", input=Asked, steps=steps, undone=undone)).splitlines()
+    return diagrams.sequence(Saga("test", input=Asked, steps=steps, after_undo=undone)).splitlines()
 
 
 def test_a_saga_is_drawn_forward_and_back() -> None:
-    assert lines(TAKE, PAY, SEND, TELL, undone=(SORRY,)) == [
+    assert lines(TAKE, PAY, SEND, TELL, after_undo=(SORRY,)) == [
         "sequenceDiagram",
         "    participant relay",
         "    participant engine as sagas",
@@ -65,7 +65,7 @@ def test_a_saga_is_drawn_forward_and_back() -> None:
         "    engine->>bank: undo-pay",
         "    engine->>stock: give-back",
         "    engine->>mail: say-sorry",
-        "    Note over engine: compensated",
+        "    Note over engine: undone",
         "    end",
     ]
 

@@ -1,18 +1,20 @@
 import pytest
 
-from sagas.errors import Kind, OutcomeUnknown, Rejected, Retryable, StepFailed, kind_of
+from sagas.core.errors import FailureKind, OutcomeUnknown, Rejected, Retryable, StepFailed, kind_of
 
 
 @pytest.mark.parametrize(
     ("error", "inside", "outside"),
     [
-        (Rejected("no"), Kind.REJECTED, Kind.REJECTED),
-        (Retryable("later"), Kind.RETRYABLE, Kind.RETRYABLE),
-        (OutcomeUnknown("?"), Kind.UNKNOWN, Kind.UNKNOWN),
-        (ZeroDivisionError(), Kind.UNEXPECTED, Kind.UNKNOWN),
+        (Rejected("no"), FailureKind.REJECTED, FailureKind.REJECTED),
+        (Retryable("later"), FailureKind.RETRYABLE, FailureKind.RETRYABLE),
+        (OutcomeUnknown("?"), FailureKind.UNKNOWN, FailureKind.UNKNOWN),
+        (ZeroDivisionError(), FailureKind.UNEXPECTED, FailureKind.UNKNOWN),
     ],
 )
-def test_the_class_of_an_exception_decides_never_its_text(error: Exception, inside: Kind, outside: Kind) -> None:
+def test_the_class_of_an_exception_decides_never_its_text(
+    error: Exception, inside: FailureKind, outside: FailureKind
+) -> None:
     assert kind_of(error, outside=False) is inside
     assert kind_of(error, outside=True) is outside
 

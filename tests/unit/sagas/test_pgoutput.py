@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.cdc.capture import PORTION, Action, Assembly, hidden_from
+from sagas.cdc.capture import PORTION, Assembly, ChangeKind, hidden_from
 from sagas.cdc.pgoutput import (
     UNCHANGED,
     Begin,
@@ -106,8 +106,8 @@ def test_a_transaction_is_put_together_from_messages_however_they_come() -> None
     (portion,) = assembly.add(map(decode, messages[4:]))
     assert (portion.lsn, portion.end, portion.committed_at) == (0x16_B374D848, 0x16_B374D880, AT)
     assert [(change.number, change.action, change.table, change.new) for change in portion.changes] == [
-        (1, Action.INSERT, "cups", {"id": "1", "colour": None}),
-        (2, Action.INSERT, "cups", {"id": "2", "colour": None}),
+        (1, ChangeKind.INSERT, "cups", {"id": "1", "colour": None}),
+        (2, ChangeKind.INSERT, "cups", {"id": "2", "colour": None}),
     ]
     assert assembly.is_between_transactions
 

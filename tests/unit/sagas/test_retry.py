@@ -3,7 +3,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.retry import PATIENT, Retry
+from sagas.core.retry import PATIENT, Retry
 
 
 @given(

@@ -1,4 +1,4 @@
-from sagas.transitions import LIVE_RUNS, OPEN_RUNS, RUN_TRANSITIONS, STEP_TRANSITIONS, RunStatus, StepStatus
+from sagas.core.statuses import LIVE_RUNS, OPEN_RUNS, RUN_TRANSITIONS, STEP_TRANSITIONS, RunStatus, StepStatus
 
 
 def test_every_status_has_its_transitions() -> None:

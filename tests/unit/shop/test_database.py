@@ -3,7 +3,7 @@
 import pytest
 from django.db import connection
 
-from shop.database import session_options
+from shop.platform.database import session_options
 
 
 def test_what_stands_in_the_url_counts_more() -> None:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from shop import environment
+from shop.platform import environment
 
 NAME = "SHOP_TEST_VALUE"
 

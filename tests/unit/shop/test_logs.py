@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import structlog
+from sagas.core.cause import Cause, caused_by
 
-from sagas.events import Cause, caused_by
-from sagas.ids import new_id
-from shop import logs
+from sagas.core.ids import new_id
+from shop.platform import logs
 
 
 class Lines(io.StringIO):

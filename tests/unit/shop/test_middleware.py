@@ -3,10 +3,11 @@ from uuid import UUID
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
+from sagas.core.cause import Cause
 from structlog.contextvars import get_contextvars
 
-from sagas.events import Cause, current_cause
-from shop.middleware import CorrelationMiddleware
+from sagas.core.events import current_cause
+from shop.platform.middleware import CorrelationMiddleware
 
 ID = UUID("01890000-0000-7000-8000-000000000001")
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sagas.subscriptions import Begin
+from sagas.core.subscription import StartAt
 from shop.outward import receivers
 
 SECRET = f"whsec_{'QUFB' * 12}"
@@ -29,10 +29,10 @@ def test_nothing_is_configured_unless_somebody_does() -> None:
 def test_a_webhook_has_its_defaults() -> None:
     (hook,) = webhooks(HOOK)
     assert (hook.name, hook.types, hook.begin, hook.timeout_seconds, hook.host) == (
-        "erp", None, Begin.NOW, 8.0, "erp.example.com",
+        "erp", None, StartAt.NOW, 8.0, "erp.example.com",
     )  # fmt: skip
     (hook,) = webhooks({**HOOK, "events": ["orders.order_placed"], "begin": "beginning", "timeout_seconds": 3})
-    assert (hook.types, hook.begin, hook.timeout_seconds) == (("orders.order_placed",), Begin.BEGINNING, 3.0)
+    assert (hook.types, hook.begin, hook.timeout_seconds) == (("orders.order_placed",), StartAt.BEGINNING, 3.0)
 
 
 def test_a_stream_stands_on_the_broker_unless_told_otherwise() -> None:

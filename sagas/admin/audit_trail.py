@@ -1,0 +1,104 @@
+"""The audit trail in the admin."""
+
+# ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+
+from backoffice.inspect import InspectAdmin, labelled
+
+from ..cdc import watched
+from ..models import AuditRecord
+
+_LABELS = {"insert": "success", "update": "info", "delete": "danger", "truncate": "danger", "begin": "warning"}
+#: Of a value, in a list.
+_SHOWN = 40
+
+
+class TableFilter(admin.SimpleListFilter):
+    """By table; those that are watched now, without a look through all that is kept."""
+
+    title, parameter_name = "table", "table"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(table, table.partition("_")[2] or table) for table in sorted(watched.audited())]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(table=self.value()) if self.value() else queryset
+
+
+class ToldFilter(admin.SimpleListFilter):
+    """What was changed without an event: in the admin, by an import of stock, or typed into the database."""
+
+    title, parameter_name = "made by", "told"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "nobody who tells of it"), ("yes", "a service, with an event")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(told=self.value() == "yes") if self.value() in {"yes", "no"} else queryset
+
+
+@admin.register(AuditRecord)
+class AuditRecordAdmin(InspectAdmin):
+    """What became of rows, whoever changed them and by what means."""
+
+    list_display = ("committed_at", "did", "table", "called", "what", "tells")
+    list_display_links = ("committed_at",)
+    list_filter = (TableFilter, ToldFilter)
+    search_fields = ("row", "name")
+    search_help_text = "A whole key: an id, an order's number, a SKU, a customer's e-mail."
+    ordering = ("-id",)
+    fields = (
+        "table",
+        ("row", "name"),
+        "did",
+        "differences",
+        "tells",
+        "committed_at",
+        ("transaction_id", "lsn", "number"),
+    )
+    readonly_fields = ("did", "differences", "tells")
+
+    @labelled("change", _LABELS)
+    def did(self, record: AuditRecord) -> str:
+        return record.action
+
+    @admin.display(description="row")
+    def called(self, record: AuditRecord) -> str:
+        return record.name or record.row
+
+    @admin.display(description="what")
+    def what(self, record: AuditRecord) -> str:
+        if record.action == "begin":
+            return "The trail begins: what was changed before is not in it."
+        if record.action != "update":
+            return ""
+        return ", ".join(
+            f"{name}: {_brief(record.before.get(name))} → {_brief(value)}" for name, value in record.after.items()
+        )
+
+    @admin.display(description="values")
+    def differences(self, record: AuditRecord) -> SafeString:
+        names = sorted({*record.before, *record.after})
+        rows = [(name, _value(record.before, name), _value(record.after, name)) for name in names]
+        return format_html_join("", "<div><b>{}</b>: {} → {}</div>", rows)
+
+    @admin.display(description="events of its transaction")
+    def tells(self, record: AuditRecord) -> str:
+        return ", ".join(record.events) or "none"
+
+
+def _value(values: dict[str, str | None], name: str) -> str:
+    return ("NULL" if values[name] is None else str(values[name])) if name in values else "-"
+
+
+def _brief(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    return value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…"

@@ -1,0 +1,336 @@
+"""The reconciliation: looks, turn after turn, whether what should be true is, and keeps a finding where it is not.
+
+Knows no context. Checks say what should be true; this module says what they look at, and writes down what they find.
+A turn costs what has moved since the last one, what is found already, and a slice of everything else; never more
+because there is more history.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import structlog
+from django.db import connection, transaction
+from django.db.models import Q
+
+from ..core.errors import TransactionRefusedError
+from ..db.storable import message_of, storable_result
+from ..models import Event, Finding, Reconciliation
+
+logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+#: Name of the lock that one reconciler at a time holds ("reco" in ASCII).
+_LOCK = 0x7265636F
+#: Most events one turn takes in; an order has about eight.
+_EVENTS = 4000
+#: Positions are given out before they are committed, and commit in any order: so many are looked at once more, which
+#: a transaction has to be outrun by, between taking its positions and its commit, to be passed over.
+_OVERLAP = 1000
+#: Every key is looked at once more when it has rested for so long: for what is a breach only after a while, for what
+#: was passed over, and for what was changed by hand when the process was over.
+_LOOK_AGAIN_AFTER = timedelta(minutes=5)
+#: No check may hold up the others for longer.
+_MAX_SECONDS_PER_STATEMENT = 10
+#: Under this name stand the checks that could not be made.
+BROKEN = "reconciliation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breach:
+    """Something that should be true and is not.
+
+    Attributes:
+        message: one sentence for people.
+        facts: JSON values; the figures of both sides, and ids. New ones make it another breach, which a dismissal
+            of the old one does not cover.
+        moving: JSON values that change while the breach stays the same: counts, ages.
+    """
+
+    key: str
+    message: str
+    facts: dict[str, Any]
+    moving: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a check is called with: the keys of this turn, of every kind there is."""
+
+    keys: tuple[str, ...]
+    now: datetime
+    _loaded: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
+
+    def once(self, load: "Callable[[Look], T]") -> T:
+        """Return what `load` returns, loaded once a turn, so that checks can share it."""
+        if load not in self._loaded:
+            self._loaded[load] = load(self)
+        return cast("T", self._loaded[load])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """Something that should be true.
+
+    `look` returns the breaches among the keys it is given and leaves alone keys that are not of its kind. It reads
+    only, in sets: as many statements for one key as for a thousand.
+
+    Attributes:
+        name: stays the same for ever; findings are kept by it.
+        whole: it looks at all there is in every turn, whatever the keys; for what an index keeps small.
+        page: name of the admin's page of a key, if it has one.
+    """
+
+    name: str
+    look: Callable[[Look], Iterable[Breach]]
+    whole: bool = False
+    page: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk:
+    """A way through keys that nothing points to any more, a slice a turn, round and round.
+
+    `step(after, limit)` returns at most `limit` keys behind the mark `after` ("" = the first), and the new mark;
+    "" when it came to the end.
+    """
+
+    name: str
+    step: Callable[[str, int], tuple[Collection[str], str]]
+    limit: int = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciled:
+    """What one turn did; `more` = it left events for the next turn."""
+
+    keys: int = 0
+    found: int = 0
+    cleared: int = 0
+    more: bool = False
+
+
+@dataclass(kw_only=True)
+class _Turn:
+    """What was read in the snapshot; `broken` = what could not be made, and why, by its name."""
+
+    state: Reconciliation
+    scope: Scope
+    more: bool
+    breaches: dict[tuple[str, str], Breach] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+def reconcile(*, now: datetime, checks: Sequence[Check], walks: Sequence[Walk] = ()) -> Reconciled:
+    """Make one turn: look, write new findings down, refresh those that stand, clear those that are true again.
+
+    Looks at keys whose events are new, at those that had rested since (once more), at those of standing findings,
+    and at the next slice of every walk. Any number of reconcilers may run: one works, the others return at once.
+
+    Transaction: refuses one. Reads in a snapshot that holds still, so that what moves meanwhile is no breach; writes
+    in a second one, unless another turn was made in between.
+    """
+    if connection.in_atomic_block:
+        raise TransactionRefusedError("the reconciliation reads in a snapshot of its own")
+    with _snapshot() as alone:
+        if not alone:
+            return Reconciled()
+        turn = _begin(now, (*walks, _STANDING))
+        for check in checks:
+            _look(check, turn)
+    with transaction.atomic():
+        if not _take(turn.state, now):
+            return Reconciled()
+        found, cleared = _write(turn, checks, now)
+    for finding in found:
+        logger.warning("books_do_not_balance", check=finding.check_name, key=finding.key, message=finding.message)
+    return Reconciled(keys=len(turn.scope.keys), found=len(found), cleared=cleared, more=turn.more)
+
+
+def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime) -> int:
+    """Take findings out of the queue without their becoming true; return how many were open.
+
+    A dismissed one comes back when its facts change.
+
+    Transaction: a single statement.
+    Idempotent: by finding.
+
+    Raises:
+        ValueError: there is no reason.
+    """
+    if not reason.strip():
+        raise ValueError("a finding is dismissed with a reason")
+    return Finding.objects.filter(pk__in=finding_ids, status=Finding.Status.OPEN).update(
+        status=Finding.Status.DISMISSED, dismissed_at=now, dismissed_by=by, dismissed_reason=reason.strip()[:500]
+    )
+
+
+# Looking ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _snapshot() -> Iterator[bool]:
+    """Open a transaction that sees one moment and writes nothing; say whether no other reconciler has one."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        cursor.execute(f"SET LOCAL statement_timeout = '{_MAX_SECONDS_PER_STATEMENT}s'")
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        (locked,) = cursor.fetchone() or (False,)
+        yield bool(locked)
+
+
+def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
+    """Say what this turn looks at, and how far that brings the reconciliation."""
+    state = Reconciliation.objects.first()
+    if state is None:
+        # What was there before the first turn is left to the walks.
+        newest = Event.objects.order_by("-position").values_list("position", flat=True).first() or 0
+        begin = max(0, newest - _EVENTS)
+        state = Reconciliation(turned_at=now, looked_at=begin, looked_again_at=begin)
+    new = list(
+        Event.objects.filter(position__gt=state.looked_at - _OVERLAP)
+        .order_by("position")
+        .values_list("position", "key")[:_EVENTS]
+    )
+    rested = _rested(state.looked_again_at, now)
+    keys = {key for _, key in (*new, *rested)}
+    broken: dict[str, str] = {}
+    marks = dict(state.walks)
+    for walk in walks:
+        with _isolated(walk.name, broken):
+            found, marks[walk.name] = walk.step(state.walks.get(walk.name, ""), walk.limit)
+            keys.update(found)
+    state.walks = marks
+    state.looked_at = max([state.looked_at, *(position for position, _ in new[-1:])])
+    state.looked_again_at = max([state.looked_again_at, *(position for position, _ in rested[-1:])])
+    look = Look(keys=tuple(sorted(keys)), now=now)
+    return _Turn(state=state, look=look, more=_EVENTS in (len(new), len(rested)), broken=broken)
+
+
+def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
+    """Return position and key of the events that were new a while ago, as far as nobody has looked again."""
+    events = (
+        Event.objects.filter(position__gt=after)
+        .order_by("position")
+        .values_list("position", "key", "occurred_at")[:_EVENTS]
+    )
+    rested = []
+    for position, key, occurred_at in events:
+        # What claims to be of a far future comes from a clock that is wrong; nobody waits for it.
+        if now - _LOOK_AGAIN_AFTER < occurred_at < now + timedelta(hours=1):
+            break
+        rested.append((position, key))
+    return rested
+
+
+def _after_standing(after: str, limit: int) -> tuple[Collection[str], str]:
+    rows = list(
+        Finding.objects.filter(cleared_at=None, pk__gt=int(after or 0)).order_by("pk").values_list("pk", "key")[:limit]
+    )
+    return [key for _, key in rows], str(rows[-1][0]) if len(rows) == limit else ""
+
+
+#: Findings are looked at like everything else, so that they clear; all of them in every turn, up to a flood.
+_STANDING = Walk(name="standing findings", step=_after_standing)
+
+
+def _look(check: Check, turn: _Turn) -> None:
+    """Make one check; one that cannot be made leaves its findings as they are."""
+    with _isolated(check.name, turn.broken):
+        breaches = [_storable(breach) for breach in check.look(turn.look)]
+        turn.breaches |= {(check.name, breach.key): breach for breach in breaches}
+
+
+@contextmanager
+def _isolated(name: str, broken: dict[str, str]) -> Iterator[None]:
+    """Note what goes wrong inside instead of raising it: one broken check must not stop the others.
+
+    Raises:
+        Exception: whatever it was, if it took the connection with it.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except Exception as error:
+        if not connection.is_usable():
+            raise
+        logger.exception("check_cannot_be_made", check=name)
+        broken[name] = f"{type(error).__name__}: {message_of(error)}"
+
+
+def _storable(breach: Breach) -> Breach:
+    return replace(breach, facts=storable_result(breach.facts), moving=storable_result(breach.moving))
+
+
+# Writing ---------------------------------------------------------------------------------------------------------
+
+
+def _take(state: Reconciliation, now: datetime) -> bool:
+    """Make this the next turn, once nobody else did: theirs saw a later moment."""
+    if state.turn == 0:
+        Reconciliation.objects.bulk_create([Reconciliation(turned_at=now)], ignore_conflicts=True)
+    taken = Reconciliation.objects.filter(turn=state.turn).update(
+        turn=state.turn + 1,
+        turned_at=now,
+        looked_at=state.looked_at,
+        looked_again_at=state.looked_again_at,
+        walks=state.walks,
+    )
+    return bool(taken)
+
+
+def _write(turn: _Turn, checks: Sequence[Check], now: datetime) -> tuple[list[Finding], int]:
+    """Compare what was found with what stands; return new findings, and how many were cleared."""
+    new = turn.breaches | {(BROKEN, name): _broken(name, why) for name, why in turn.broken.items()}
+    made = [check for check in checks if check.name not in turn.broken]
+    whole = [BROKEN, *(check.name for check in made if check.whole)]
+    by_key = [check.name for check in made if not check.whole]
+    keys = {*turn.scope.keys, *(key for _, key in new)}
+    looked_at = Q(check_name__in=whole) | Q(check_name__in=by_key, key__in=keys)
+    seen, changed, gone = [], [], []
+    for finding in Finding.objects.filter(looked_at, cleared_at=None).order_by("pk").select_for_update():
+        breach = new.get((finding.check_name, finding.key))
+        if breach is None or (finding.status == Finding.Status.DISMISSED and not _covers(finding, breach)):
+            gone.append(finding.pk)
+            continue
+        del new[finding.check_name, finding.key]
+        facts = breach.facts | breach.moving
+        if (finding.message, finding.facts) == (breach.message, facts):
+            seen.append(finding.pk)
+        else:
+            finding.message, finding.facts, finding.last_seen_at = breach.message, facts, now
+            changed.append(finding)
+    _clear(gone, now)
+    Finding.objects.filter(pk__in=seen).update(last_seen_at=now)
+    Finding.objects.bulk_update(changed, ("message", "facts", "last_seen_at"))
+    found = Finding.objects.bulk_create(_finding(name, breach, now) for (name, _), breach in new.items())
+    return found, len(gone)
+
+
+def _broken(name: str, why: str) -> Breach:
+    return Breach(key=name, message=f"The check {name} cannot be made: {why[:500]}", facts={"error": why[:2000]})
+
+
+def _covers(dismissed: Finding, breach: Breach) -> bool:
+    """Say whether it is still the breach that was dismissed."""
+    return {name: dismissed.facts.get(name) for name in breach.facts} == breach.facts
+
+
+def _clear(finding_ids: Collection[int], now: datetime) -> None:
+    gone = Finding.objects.filter(pk__in=finding_ids)
+    gone.filter(status=Finding.Status.DISMISSED).update(cleared_at=now)
+    gone.filter(status=Finding.Status.OPEN).update(status=Finding.Status.CLEARED, cleared_at=now)
+
+
+def _finding(check_name: str, breach: Breach, now: datetime) -> Finding:
+    return Finding(
+        check_name=check_name,
+        key=breach.key,
+        message=breach.message,
+        facts=breach.facts | breach.moving,
+        found_at=now,
+        last_seen_at=now,
+    )

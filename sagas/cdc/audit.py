@@ -1,0 +1,145 @@
+"""What the write-ahead log tells of watched tables becomes the audit trail, and calls those who want to know."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from django.db import connection
+
+from ..db.rows import array
+from . import watched
+from .capture import Capture, Change, ChangeKind, Portion
+from .pgoutput import UNCHANGED, Values
+from .slots import Publication, Slot
+
+logger = structlog.get_logger(__name__)
+
+_EVENTS = "sagas_event"
+#: How long nothing is told before it is tried again to call whom it did not reach.
+_TURN_SECONDS = 1.0
+
+
+def slot(name: str) -> Slot:
+    """Return a slot that tells of watched tables, and of the types of new events."""
+    tables = dict.fromkeys(sorted({*watched.audited(), *watched.on_change()}), ())
+    return Slot(
+        name=name,
+        publications=(
+            Publication(name=name, tables=tables),
+            # Of its own, or it would tell of each event the relay numbers as well.
+            Publication(name=f"{name}_events", tables={_EVENTS: ("type",)}, actions="insert"),
+        ),
+    )
+
+
+class Watcher:
+    """Does with each portion what it calls for; in this order: callers first, for a cache is wrong until then."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        #: Whom to call. All of them at first: nobody knows what happened before we came.
+        self._to_call = set(watched.on_change())
+        #: Of a transaction that comes in several portions: the events so far.
+        self._events: list[str] = []
+        if capture.is_new:
+            _begin()
+
+    def work(self) -> None:
+        """Take what is told, for a second at most, do it, and confirm it."""
+        portions = self._capture.take(0.0 if self._to_call else _TURN_SECONDS)
+        changed = {change.table for portion in portions for change in portion.changes}
+        self._to_call |= changed & watched.on_change().keys()
+        self._call()
+        self._keep(portions)
+        self._capture.confirm(self._capture.position)
+
+    def _call(self) -> None:
+        for table in sorted(self._to_call):
+            try:
+                watched.on_change()[table]()
+                self._to_call.discard(table)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the trail goes on; it is called again
+                logger.warning("not_told", table=table, error=str(error))
+
+    def _keep(self, portions: Sequence[Portion]) -> None:
+        rows: list[tuple[Any, ...]] = []
+        for portion in portions:
+            for change in portion.changes:
+                if change.table == _EVENTS and (told := str(change.new["type"])) not in self._events:
+                    self._events.append(told)
+            rows.extend(_row(portion, change, self._events) for change in portion.changes if _counts(change))
+            if portion.end is not None:
+                self._events = []
+        _write(rows)
+
+
+def _counts(change: Change) -> bool:
+    """Say whether it is a change of an audited row: an UPDATE may have set what was set already."""
+    if change.table not in watched.audited():
+        return False
+    return change.action != ChangeKind.UPDATE or not change.old or bool(_changed(change))
+
+
+def _changed(change: Change) -> list[str]:
+    """Return the columns that have another value."""
+    return [name for name, value in change.new.items() if value is not UNCHANGED and value != change.old.get(name)]
+
+
+def _row(portion: Portion, change: Change, events: Sequence[str]) -> tuple[Any, ...]:
+    audited = watched.audited()[change.table]
+    before, after = _plain(change.old), _plain(change.new)
+    whole = before | after
+    if change.action == ChangeKind.UPDATE and change.old:
+        changed = _changed(change)
+        before, after = ({name: values[name] for name in changed} for values in (before, after))
+    return (
+        portion.lsn,
+        change.number,
+        portion.xid,
+        portion.committed_at,
+        change.table,
+        (whole.get(audited.key) or "")[:255],
+        (whole.get(audited.name) or "")[:255],
+        str(change.action),
+        before,
+        after,
+        list(events),
+        bool(events),
+    )
+
+
+def _plain(values: Values) -> dict[str, str | None]:
+    return {name: value for name, value in values.items() if value is not UNCHANGED}
+
+
+_WRITE = """
+    INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
+        after, events, told)
+    SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
+        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::boolean[])
+    ON CONFLICT DO NOTHING
+    """
+
+
+def _write(rows: Sequence[tuple[Any, ...]]) -> None:
+    """Add to the trail what does not stand there.
+
+    Transaction: a single statement.
+    Idempotent: by the change's place in the write-ahead log.
+    """
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(_WRITE, [array(column) for column in zip(*rows, strict=True)])
+
+
+def _begin() -> None:
+    """Note that the trail begins here, perhaps anew: what was changed before is not in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BEGIN)
+
+
+_BEGIN = """
+    INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
+        after, events, told)
+    VALUES (pg_current_wal_lsn() - '0/0', 0, 0, clock_timestamp(), '', '', '', 'begin', '{}', '{}', '[]', false)
+    """

@@ -1,0 +1,112 @@
+"""The outbox as the write-ahead log tells of it: the same relay, told what is new instead of asking each second."""
+
+import time
+from collections.abc import Collection, Sequence
+
+from ..core import registry
+from ..core.events import known_types
+from ..log.relay import waiting
+from ..messaging import tasks
+from ..models import Event
+from .capture import Capture, Portion
+from .slots import Publication, Slot
+
+#: Most positions that are remembered. Behind by more, the outbox's own index says what is next.
+_MAX_TOLD = 10_000
+#: So long after the last one, a turn is made though nothing calls for it: subscriptions that catch up, the sweep.
+_TURN_SECONDS = 1.0
+#: How often the outbox is asked, in case of what the log does not tell: an event that was sent again by hand, a
+#: publication that was made anew.
+_ASK_SECONDS = 30.0
+#: Another relay is at its turn.
+_BUSY_SECONDS = 0.05
+
+
+def slot(name: str) -> Slot:
+    """Return a slot that tells of new events, and no more of them than the relay has to know."""
+    publication = Publication(name=name, tables={"sagas_event": ("position", "type")}, actions="insert")
+    return Slot(name=name, publications=(publication,))
+
+
+class WalRelay:
+    """Takes turns of the relay with what a slot told.
+
+    Note [Behind]: at first, after an outage, and when more was told than is worth to remember, the relay goes by the
+    outbox's index, as it does without the log, until that has nothing left. So what the slot told before may be
+    confirmed after any turn: should we die, the next process begins behind, and asks the index.
+
+    Otherwise a position is confirmed once its event has a place in the log, by this relay or by another.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        #: Positions that have no place in the log yet, each with what may be confirmed while it has none; in the order
+        #: in which they were told.
+        self._told: dict[int, int] = {}
+        self._confirmable = 0
+        self._behind = True
+        #: Somebody reacts to one of them: a turn is due.
+        self._due = True
+        self._turned_at = self._asked_at = time.monotonic()
+
+    def work(self) -> None:
+        """Hear what is new, for a second at most, and make a turn if one is due."""
+        left = self._turned_at + _TURN_SECONDS - time.monotonic()
+        self._hear(self._capture.take(0.0 if self._due else max(0.0, left)))
+        if time.monotonic() - self._asked_at > _ASK_SECONDS:
+            self._behind = True
+        if self._due or self._behind or time.monotonic() - self._turned_at >= _TURN_SECONDS:
+            self._turn()
+
+    def _hear(self, portions: Sequence[Portion]) -> None:
+        for portion in portions:
+            for change in portion.changes:
+                if not self._behind:
+                    self._told.setdefault(int(str(change.new["position"])), self._confirmable)
+                self._due = self._due or bool(registry.reactions_to(str(change.new["type"])))
+            self._confirmable = portion.end or self._confirmable
+        if len(self._told) > _MAX_TOLD:
+            self._behind = True
+
+    def _turn(self) -> None:
+        told_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
+
+        def new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
+            asked.append(self._new(limit, low_priority))
+            return asked[-1]
+
+        relayed = tasks.relay_turn(new)
+        self._turned_at = time.monotonic()
+        if not asked:  # another relay is at its turn
+            self._due = self._due or bool(self._told)
+            time.sleep(_BUSY_SECONDS)
+            return
+        (taken,) = asked
+        if self._behind:
+            self._told.clear()
+            self._behind, self._asked_at = bool(taken), self._turned_at
+        else:
+            self._settle(taken)
+        self._capture.confirm(next(iter(self._told.values()), told_up_to))
+        self._due = relayed.more or self._behind or bool(self._told)
+
+    def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
+        if self._behind:
+            return waiting(limit, low_priority)
+        return waiting(limit, low_priority, among=self._told) if self._told else []
+
+    def _settle(self, taken: Sequence[tuple[int, str]]) -> None:
+        """Forget what has a place in the log now, by us or by another relay, or will have none by us."""
+        for position, _ in taken:
+            del self._told[position]
+        if self._told and len(taken) < tasks.turn_limit():
+            left = _without_a_place(self._told)
+            self._told = {position: lsn for position, lsn in self._told.items() if position in left}
+            # Something that we were not told of stands before these.
+            self._behind = bool(left) and not taken
+
+
+def _without_a_place(positions: Collection[int]) -> set[int]:
+    """Return those events that have no place in the log yet, of the types this process knows."""
+    found = Event.objects.filter(position__in=list(positions), log_position=None, type__in=known_types())
+    return set(found.values_list("position", flat=True))

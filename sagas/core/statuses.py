@@ -1,0 +1,67 @@
+"""The statuses of runs, steps and deliveries, and which may follow which; the state diagrams are drawn from here."""
+
+from enum import StrEnum
+
+
+class RunStatus(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    UNDOING = "undoing"
+    COMPLETED = "completed"
+    UNDONE = "undone"
+    NEEDS_ATTENTION = "needs_attention"
+
+
+class StepStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"  #: an outside call is under way, or its process died
+    UNKNOWN = "unknown"  #: called, no answer; the probe decides
+    DONE = "done"
+    FAILED = "failed"  #: gave up, without effect
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    SKIPPED = "skipped"
+
+
+class DeliveryStatus(StrEnum):
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    PARKED = "parked"  #: a dead letter: out of tries, waits for a person
+    FAILED = "failed"  #: gave up, and what follows from that is written down
+    SKIPPED = "skipped"  #: a person decided that it is not made
+
+
+RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
+    RunStatus.RUNNING: frozenset({RunStatus.COMPLETED, RunStatus.UNDOING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
+    # A call that was under way when its run was paused may be the run's last.
+    RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.COMPLETED, RunStatus.UNDONE}),
+    RunStatus.UNDOING: frozenset({RunStatus.UNDONE, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
+    RunStatus.NEEDS_ATTENTION: frozenset({RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.COMPLETED, RunStatus.UNDONE}),
+    RunStatus.COMPLETED: frozenset(),
+    RunStatus.UNDONE: frozenset(),
+}
+
+STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
+    StepStatus.PENDING: frozenset({StepStatus.RUNNING, StepStatus.DONE, StepStatus.FAILED, StepStatus.SKIPPED}),
+    StepStatus.RUNNING: frozenset(
+        {StepStatus.PENDING, StepStatus.DONE, StepStatus.FAILED, StepStatus.UNKNOWN, StepStatus.UNDOING}
+    ),
+    StepStatus.UNKNOWN: frozenset({StepStatus.RUNNING, StepStatus.UNDOING}),
+    StepStatus.DONE: frozenset({StepStatus.UNDOING}),
+    StepStatus.UNDOING: frozenset({StepStatus.UNDONE}),
+    StepStatus.FAILED: frozenset({StepStatus.PENDING}),
+    StepStatus.UNDONE: frozenset(),
+    StepStatus.SKIPPED: frozenset(),
+}
+
+#: Runs the engine still has work for.
+LIVE_RUNS = (RunStatus.RUNNING, RunStatus.UNDOING)
+#: Runs that stand still until a person does something.
+STOPPED_RUNS = (RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
+#: Runs that are not over: at most one of them per saga and key.
+OPEN_RUNS = (*LIVE_RUNS, *STOPPED_RUNS)
+#: Steps that took effect or may have: what an undo must cover (rule 5).
+MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
+#: Deliveries that hold up nobody.
+SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED, DeliveryStatus.FAILED)

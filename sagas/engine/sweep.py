@@ -1,0 +1,151 @@
+"""The sweep: finds runs that are due, overdue or were forgotten by a message that got lost, and sends them again."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, prefetch_related_objects
+
+from ..core import registry
+from ..core.errors import DefinitionError, FailureKind, RunOfOtherCodeError
+from ..core.saga import Failure
+from ..core.statuses import LIVE_RUNS, RunStatus
+from ..db.rows import update_all
+from ..models import Run, StepRun
+from .limits import resend_after
+from .plan import MAX_RESENDS
+from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
+from .undo import hand_over, start_undo
+from .wake_ups import WakeUp, tasks_of, wake_ups_of
+
+#: A process of older code has had its chance.
+_FORGOTTEN_AFTER = timedelta(hours=1)
+
+
+def sweep(*, now: datetime, limit: int) -> list[WakeUp]:
+    """Return the chains that take due runs on, from where their journal stands.
+
+    Any number of sweeps may run: a run is swept by one of them, and not again before its new `due_at`.
+
+    Transaction: opens one.
+    """
+    with transaction.atomic():
+        expire(now=now, limit=limit)
+        due = list(
+            Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now, saga__in=registry.names())
+            .order_by("due_at")
+            .select_for_update(no_key=True, skip_locked=True)[:limit]
+        )
+        due = _not_held(due, now)
+        for run in due:
+            run.resends = min(run.resends + 1, MAX_RESENDS)
+            run.due_at = now + resend_after(run.resends)
+        _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])
+        update_all(due, ("resends", "due_at", "attention"))
+        _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
+        failed = [run for run in due if _turns_back(run)]
+        forward = [run for run in due if run.attention is None and run not in failed]
+        return _start_undo(failed, now) + wake_ups_of(forward)
+
+
+def _turns_back(run: Run) -> bool:
+    return run.status == RunStatus.RUNNING and run.failure is not None
+
+
+def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
+    """Look after runs whose step somebody holds when the lease runs out; return the others.
+
+    What is to turn back does not wait for that.
+    """
+    goes_on = [run for run in due if not _turns_back(run)]
+    held = dict(
+        StepRun.objects.filter(run__in=goes_on, place=F("run__place"), held_until__gt=now).values_list(
+            "run_id", "held_until"
+        )
+    )
+    for run in due:
+        run.due_at = held.get(run.id, run.due_at)
+    update_all([run for run in due if run.id in held], ("due_at",))
+    return [run for run in due if run.id not in held]
+
+
+def _note_unknown(runs: Sequence[Run]) -> None:
+    """Note that those runs need a person for whose rest this process has no code; one statement."""
+    prefetch_related_objects(runs, "steps")
+    for run in runs:
+        try:
+            tasks_of(run, run.steps.all())
+        except DefinitionError:
+            run.attention = asdict(_other_code(run))
+
+
+def _forgotten(now: datetime, limit: int) -> list[Run]:
+    """Return runs of sagas this process does not know and nobody who does has looked after for an hour."""
+    runs = list(
+        Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now - _FORGOTTEN_AFTER)
+        .exclude(saga__in=registry.names())
+        .order_by("due_at")
+        .select_for_update(no_key=True, skip_locked=True)[:limit]
+    )
+    for run in runs:
+        run.attention = asdict(_other_code(run))
+    update_all(runs, ("attention",))
+    return runs
+
+
+def _other_code(run: Run) -> Failure:
+    return Failure(
+        step="",
+        kind=FailureKind.UNEXPECTED,
+        error=RunOfOtherCodeError.__name__,
+        message=f"No code that knows the rest of this run of {run.saga} has looked after it for about an hour. Deploy"
+        " code that does, and retry; or skip what is left.",
+    )
+
+
+def _hand_over(runs: Iterable[Run], now: datetime) -> None:
+    for epoch, run_ids in _by_epoch(runs).items():
+        hand_over(run_ids=run_ids, epoch=epoch, now=now)
+
+
+def _start_undo(runs: Iterable[Run], now: datetime) -> list[WakeUp]:
+    return [
+        wake_up
+        for epoch, run_ids in _by_epoch(runs).items()
+        for wake_up in start_undo(run_ids=run_ids, epoch=epoch, now=now)
+    ]
+
+
+def _by_epoch(runs: Iterable[Run]) -> dict[int, list[UUID]]:
+    groups: dict[int, list[UUID]] = defaultdict(list)
+    for run in runs:
+        groups[run.epoch].append(run.id)
+    return groups
+
+
+def expire(*, now: datetime, limit: int) -> int:
+    """Turn back runs whose deadline has passed before their pivot; return how many.
+
+    A run at or behind its pivot only goes forward: its deadline no longer counts. Runs of sagas this process does
+    not know are left to one that does (rolling deploy).
+
+    Transaction: requires one.
+    """
+    late = list(
+        Run.objects.filter(status=RunStatus.RUNNING, deadline_at__lte=now, saga__in=registry.names())
+        .order_by("deadline_at")
+        .select_for_update(no_key=True, skip_locked=True)[:limit]
+    )
+    here = {row.run_id: row for row in StepRun.objects.filter(run__in=late, place=F("run__place"))}
+    expired = 0
+    for run in late:
+        run.deadline_at = None
+        if run.failure is None and stands_before_pivot(run, here[run.id]):
+            set_failure(run, DEADLINE_PASSED)
+            run.due_at = now
+            expired += 1
+    update_all(late, ("failure", "deadline_at", "due_at"))
+    return expired

@@ -1,0 +1,255 @@
+"""The relay: takes new events from the outbox into the log, in order, and turns them into runs and deliveries."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from typing import Any
+
+import structlog
+from django.db import IntegrityError, OperationalError, connection, transaction
+
+from ..core import registry
+from ..core.events import known_types
+from ..core.statuses import DeliveryStatus
+from ..core.subscription import Start, Subscription
+from ..db.rows import array, insert_for_each, update_all
+from ..db.storable import message_of
+from ..engine.deliveries import is_busy
+from ..engine.limits import resend_after
+from ..engine.start import start_runs
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp, delivery_wake_ups
+from ..models import Delivery, Event, Follower
+from . import followers
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(kw_only=True)
+class Relayed:
+    """What one turn did, and the messages to send now that it is committed.
+
+    Attributes:
+        events: how many are new in the log.
+        more: there is something left for the next turn.
+    """
+
+    events: int = 0
+    more: bool = False
+    wake_ups: list[WakeUp] = field(default_factory=list)
+    deliveries: list[DeliveryWakeUp] = field(default_factory=list)
+
+
+#: Position and type of each event that is to be taken next: so many at most, with those of the bulk or without.
+Waiting = Callable[[int, bool], list[tuple[int, str]]]
+
+
+def waiting(
+    limit: int,
+    low_priority: bool,  # noqa: FBT001 - as `Waiting`
+    *,
+    among: Collection[int] | None = None,
+) -> list[tuple[int, str]]:
+    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
+
+    An event with an earlier one of its key among the others waits for that: order per key is kept.
+
+    Args:
+        low_priority: otherwise what nobody waits for is left out.
+        among: the positions that are asked about; all, if None.
+    """
+    only, positions = ("", "") if among is None else (_ONLY, array(among))
+    asked: dict[str, Any] = {
+        "types": array(known_types()),
+        "limit": limit,
+        "low_priority": low_priority,
+        "among": positions,
+    }
+    first: dict[tuple[str, bool], int] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING.format(only=only), asked)
+        found = sorted(cursor.fetchall())
+        if any(both for *_, both in found):
+            cursor.execute(_FIRST_OF_KEY, asked | {"keys": array({key for *_, key, _ in found})})
+            first = {(key, kind): position for key, kind, position in cursor.fetchall()}
+    return [
+        (position, event_type)
+        for kind, position, event_type, key, _ in found
+        if first.get((key, not kind), position) >= position
+    ][:limit]
+
+
+_ONLY = "AND position = ANY(%(among)s::bigint[])"
+#: So many of each kind at most, and whether there are both. In the order of the index of what waits: in the middle of a
+#: burst, statistics of the table as it was would lead the planner elsewhere.
+_WAITING = """
+    SELECT low_priority, position, type, key,
+        (SELECT low_priority FROM sagas_event WHERE log_position IS NULL ORDER BY low_priority, position LIMIT 1)
+            <> (SELECT low_priority FROM sagas_event WHERE log_position IS NULL ORDER BY low_priority DESC, position DESC LIMIT 1)
+    FROM (
+        (SELECT low_priority, position, type, key FROM sagas_event
+            WHERE log_position IS NULL AND low_priority <= false AND type = ANY(%(types)s::text[]) {only}
+            ORDER BY low_priority, position LIMIT %(limit)s)
+        UNION ALL
+        (SELECT low_priority, position, type, key FROM sagas_event
+            WHERE log_position IS NULL AND low_priority >= true AND %(low_priority)s AND type = ANY(%(types)s::text[]) {only}
+            ORDER BY low_priority, position LIMIT %(limit)s)
+    ) AS waiting
+    """
+#: Asked of all keys at once, and only while there are both: to ask for each event what is before it would be to read
+#: all that waits as often as there are events, wherever the planner takes the index of what waits.
+_FIRST_OF_KEY = """
+    SELECT key, low_priority, min(position) FROM sagas_event
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[]) GROUP BY key, low_priority
+    """
+
+
+def relay(*, now: datetime, limit: int, waiting: Waiting = waiting, low_priority: bool = True) -> Relayed:
+    """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
+
+    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a
+    receiver that was away for long) is owed a portion of the log first; once it is at the head, it gets what is new.
+
+    Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
+    before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
+
+    Events of a type this process does not know are left to one that does (rolling deploy).
+
+    Transaction: opens one.
+    Idempotent: by event; its place in the log is given in the same transaction.
+
+    Args:
+        low_priority: otherwise what nobody waits for is left to a later turn.
+        waiting: which events are new; asked once the lock is held. The outbox itself, unless the write-ahead log
+            tells (`sagas.cdc`).
+    """
+    with transaction.atomic():
+        if not followers.lock_the_log(wait=False):
+            return Relayed()
+        relayed = Relayed()
+        head, known = followers.of_subscriptions(now)
+        behind = [each for each in known if low_priority and each.paused_at is None and each.position < head]
+        for follower in behind:
+            _catch_up(follower, head, relayed, now=now, limit=limit)
+        update_all(behind, ("position",))
+        new = waiting(limit, low_priority)
+        relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
+        if new:
+            at_the_end = [follower for follower in known if follower.paused_at is None and follower.position >= head]
+            live = [follower for follower in at_the_end if not _has_enough(follower)]
+            _react(live, new, relayed, now)
+            _number([position for position, _ in new], head, live, now)
+    return relayed
+
+
+def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: datetime) -> None:
+    """Append events to the log, in the order in which they were written; who was at its end stays there."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH moved AS (UPDATE sagas_follower SET position = %s WHERE name = ANY(%s::text[]))"
+            " UPDATE sagas_event AS stored SET log_position = %s + new.number, relayed_at = %s"
+            " FROM unnest(%s::bigint[]) WITH ORDINALITY AS new (position, number)"
+            " WHERE stored.position = new.position",
+            [
+                head + len(positions),
+                array(follower.name for follower in live),
+                head,
+                now,
+                array(sorted(positions)),
+            ],
+        )
+
+
+def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Relayed, now: datetime) -> None:
+    """Write the runs and deliveries of new events."""
+    listening = [subscription for follower in live if (subscription := registry.subscription(follower.name))]
+    heard = {event_type for subscription in listening for event_type in subscription.events}
+    found = Event.objects.in_bulk([position for position, event_type in new if event_type in heard])
+    for subscription in listening:
+        wanted = [found[position] for position, event_type in new if event_type in subscription.events]
+        for low_priority, alike in groupby(wanted, key=lambda event: event.low_priority):
+            _begin(subscription, list(alike), relayed, now, low_priority=low_priority)
+
+
+def _has_enough(follower: Follower) -> bool:
+    """Say whether it falls behind, for it has more to do than it should: its receiver is away, or slow.
+
+    What piled up without end would keep the sweep from what others are owed.
+    """
+    subscription = registry.subscription(follower.name)
+    most = None if subscription is None else subscription.max_open_deliveries
+    return most is not None and is_busy(follower.name, most)
+
+
+def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
+    """Owe a follower the next portion of the log, unless it still has enough to do; nobody sits and waits for it."""
+    subscription = registry.subscription(follower.name)
+    if subscription is None:
+        return
+    limit = limit if subscription.max_open_deliveries is None else min(limit, subscription.max_open_deliveries)
+    if is_busy(follower.name, limit):
+        return
+    end = min(head, follower.position + limit)
+    portion = Event.objects.filter(
+        log_position__gt=follower.position, log_position__lte=end, type__in=subscription.events
+    )
+    _begin(subscription, list(portion.order_by("log_position")), relayed, now, low_priority=True)
+    follower.position, relayed.more = end, True
+
+
+def _begin(
+    subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
+) -> None:
+    if not events:
+        return
+    if isinstance(subscription, Start):
+        _start(subscription, events, relayed, now, low_priority=low_priority)
+    else:
+        _owe(subscription, events, relayed, now, low_priority=low_priority)
+
+
+def _start(
+    subscription: Start, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
+) -> None:
+    """Start runs in bulk; where that fails, one by one, so that an unreadable event parks alone."""
+    try:
+        with transaction.atomic():
+            started = start_runs(subscription, events, now=now)
+    except (OperationalError, IntegrityError):
+        raise  # the database is in trouble, not the event: the next turn takes it on
+    except Exception as error:  # one bad event must not hold up the others
+        if len(events) == 1:
+            logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
+            parked = f"{type(error).__name__}: {message_of(error)}"
+            _owe(subscription, events, relayed, now, low_priority=low_priority, parked=parked)
+            return
+    else:
+        relayed.wake_ups.extend(started.wake_ups)
+        if started.waiting:
+            _owe(subscription, started.waiting, relayed, now, low_priority=low_priority)
+        return
+    for event in events:
+        _start(subscription, [event], relayed, now, low_priority=low_priority)
+
+
+def _owe(
+    subscription: Subscription,
+    events: Sequence[Event],
+    relayed: Relayed,
+    now: datetime,
+    *,
+    low_priority: bool,
+    parked: str = "",
+) -> None:
+    """Write deliveries that do not stand already (an event may be relayed again by hand), in one statement."""
+    template = Delivery(subscription=subscription.name, low_priority=low_priority, due_at=now + resend_after(0))
+    if parked:
+        template.status, template.due_at, template.error = DeliveryStatus.PARKED, None, parked
+    owed = insert_for_each(
+        "unnest(%s::bigint[], %s::text[]) AS new (event, key)",
+        [array(event.position for event in events), array(event.key for event in events)],
+        [template],
+        {"event_id": "new.event", "key": "new.key"},
+    )
+    if not parked:
+        relayed.deliveries.extend(delivery_wake_ups(subscription.name, owed, low_priority=low_priority))

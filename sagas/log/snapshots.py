@@ -1,0 +1,107 @@
+"""Snapshots: what a subject had become at some event, so that those before it need not be read again.
+
+A snapshot is a cache of its events: it may be deleted at any time, and one of another fingerprint of its fold is as
+good as none. It pays for a subject of many events whose state stays small (docs/event-sourcing.md); an order has eight.
+
+The events of one subject have no gaps and commit in the order of their sequence, for its writers meet in the unique
+constraint: all that comes after a snapshot has a higher sequence.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, NamedTuple
+
+from django.db import connection
+from pydantic import ValidationError
+
+from ..core.events import Data
+from ..core.folds import AnyState, Fold
+from ..models import Event, Snapshot
+
+#: After so many events a new snapshot is worth its writing: docs/event-sourcing.md has the figures.
+EVERY = 100
+
+
+class Row(NamedTuple):
+    """What a fold reads of an event; a row of the model costs several times as much."""
+
+    type: str
+    version: int
+    data: Data
+    occurred_at: datetime
+    sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached(Generic[AnyState]):
+    """What a subject has become.
+
+    Attributes:
+        sequence: of its last event; 0 if there is none.
+        read: how many events had to be read.
+    """
+
+    state: AnyState
+    sequence: int
+    read: int
+
+
+def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[AnyState]:
+    """Return what a subject has become: its snapshot, if there is one, and the events after it.
+
+    Transaction: needs none; two statements.
+
+    Raises:
+        UnreadableEventError: a payload that today's code cannot read.
+    """
+    begin = _kept(fold, aggregate, subject) or Reached(state=fold.start, sequence=0, read=0)
+    after = Event.objects.filter(aggregate=aggregate, subject=subject, sequence__gt=begin.sequence)
+    events = [Row(*row) for row in after.order_by("sequence").values_list(*Row._fields)]
+    return Reached(
+        state=fold.of(events, after=begin.state),
+        sequence=events[-1].sequence if events else begin.sequence,
+        read=len(events),
+    )
+
+
+def take(fold: Fold[AnyState], *, aggregate: str, subject: str, now: datetime, every: int = EVERY) -> bool:
+    """Keep what a subject has become, if so many events came since that was last done; say whether it was.
+
+    Transaction: needs none; the last statement writes.
+    Idempotent: by fold and subject; one that is behind what another has kept meanwhile is thrown away.
+
+    Raises:
+        UnreadableEventError: a payload that today's code cannot read.
+    """
+    reached = state_of(fold, aggregate=aggregate, subject=subject)
+    if reached.read < max(1, every):
+        return False
+    state = reached.state.model_dump_json()
+    kept: list[Any] = [fold.name, aggregate, subject, fold.fingerprint, reached.sequence, state, now]
+    with connection.cursor() as cursor:
+        cursor.execute(_KEEP, kept)
+        return bool(cursor.rowcount)
+
+
+_KEEP = """
+    INSERT INTO sagas_snapshot AS kept (fold, aggregate, subject, fingerprint, sequence, state, taken_at)
+    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (fold, aggregate, subject) DO UPDATE SET fingerprint = EXCLUDED.fingerprint,
+        sequence = EXCLUDED.sequence, state = EXCLUDED.state, taken_at = EXCLUDED.taken_at
+    WHERE kept.sequence < EXCLUDED.sequence OR kept.fingerprint <> EXCLUDED.fingerprint
+    """
+
+
+def _kept(fold: Fold[AnyState], aggregate: str, subject: str) -> Reached[AnyState] | None:
+    """Return the snapshot of this fold as it is now; None if there is none, or none that can be read."""
+    kept = (
+        Snapshot.objects.filter(fold=fold.name, aggregate=aggregate, subject=subject, fingerprint=fold.fingerprint)
+        .values_list("state", "sequence")
+        .first()
+    )
+    if kept is None:
+        return None
+    try:
+        return Reached(state=type(fold.start).model_validate(kept[0]), sequence=kept[1], read=0)
+    except ValidationError:
+        return None

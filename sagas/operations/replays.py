@@ -1,0 +1,210 @@
+"""Replays: every event of a range of time is owed to one subscription once more, portion by portion.
+
+Where it stands is written in the intervention that asked for it, so that whoever comes first goes on.
+
+Note [Whole lines]: a portion takes the next events of the log, and all others of their keys in the range with them. So
+an event that comes meanwhile stands behind all that is replayed of its key, and order per key is kept; and as a
+delivery made since the replay was asked for is not made again, no portion repeats what an earlier one did.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Count, F, Max, Min, QuerySet
+
+from ..core import registry
+from ..core.statuses import DeliveryStatus
+from ..core.subscription import Subscription
+from ..db.rows import array, insert_for_each
+from ..engine.deliveries import first_of_lines, is_busy
+from ..engine.limits import resend_after
+from ..engine.wake_ups import DeliveryWakeUp, delivery_wake_ups_of
+from ..models import Delivery, Event, Follower, Intervention
+from . import interventions
+from .interventions import Action, NotNow, Progress
+
+#: Events of the log a portion goes on by; bounds its transaction.
+PORTION = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replayed:
+    """What a portion did, and the messages to send now that it is committed.
+
+    Attributes:
+        events: how many of the log it went on by.
+    """
+
+    events: int = 0
+    deliveries: list[DeliveryWakeUp] = field(default_factory=list)
+
+
+def moment_from(text: str, name: str) -> datetime:
+    """Return a moment a person typed.
+
+    Raises:
+        NotNow: it is none, or has no time zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise NotNow(f"{name} is no moment: {text!r}. Write it as 2026-01-31T14:00Z.") from None
+    if moment.tzinfo is None:
+        raise NotNow(f"{name} has no time zone: {text!r}. Write {text.strip()}Z for UTC, or +02:00 behind it.")
+    return moment
+
+
+def ask(
+    follower: Follower,
+    *,
+    since: datetime,
+    until: datetime,
+    reason: str,
+    by: str,
+    now: datetime,
+    batch: UUID | None = None,
+) -> UUID:
+    """Write down that all of a range is owed to a follower once more; `work` does it. Return the batch.
+
+    The range holds what occurred from `since` on and before `until`, of the types the subscription reacts to, as far
+    as the follower has come in the log: what is further on it gets anyway.
+
+    Transaction: opens one.
+    Idempotent: by `batch`.
+
+    Raises:
+        NotNow: the range makes no sense or is empty, there is no reason, or a replay to this follower is under way.
+    """
+    subscription = registry.subscription(follower.name)
+    if subscription is None or Action.REPLAY not in interventions.possible(follower, now=now):
+        raise NotNow(f"Nothing can be replayed to {follower.name}: it starts runs, one an event, or no code knows it.")
+    _refuse_bad_range(since, until, now)
+    if batch is not None and Intervention.objects.filter(batch=batch).exists():
+        return batch
+    terms = _terms(follower, subscription, since, until)
+    try:
+        return interventions.ask([follower], Action.REPLAY, reason=reason, by=by, now=now, replay=terms, batch=batch)
+    except IntegrityError:
+        raise NotNow(f"A replay to {follower.name} is under way; ask again once it is through.") from None
+
+
+def _refuse_bad_range(since: datetime, until: datetime, now: datetime) -> None:
+    if since.tzinfo is None or until.tzinfo is None:
+        raise NotNow("A moment without a time zone may mean any hour: name one.")
+    if until > now:
+        raise NotNow(f"The range ends in the future ({until:%Y-%m-%d %H:%M:%S %Z}): what is to come is owed anyway.")
+    if since >= until:
+        raise NotNow(f"The range ends ({until:%Y-%m-%d %H:%M:%S %Z}) before it begins, or as it does.")
+
+
+def _terms(follower: Follower, subscription: Subscription, since: datetime, until: datetime) -> dict[str, Any]:
+    """Return the range as it is kept: `position` goes on to `end`, both of the log; `seen` to `total`, in events."""
+    # Counted in the same statement: for its bounds alone the planner may walk all the log before the range.
+    found = (
+        _within(subscription, since, until)
+        .filter(log_position__lte=follower.position)
+        .aggregate(first=Min("log_position"), end=Max("log_position"), total=Count("pk"))
+    )
+    if not found["total"]:
+        raise NotNow(f"There is no event for {follower.name} from {since:%Y-%m-%d %H:%M:%S %Z} on and before the end.")
+    return {
+        "since": since.isoformat(),
+        "until": until.isoformat(),
+        "position": found["first"] - 1,
+        "end": found["end"],
+        "total": found["total"],
+        "seen": 0,
+        "owed": 0,
+    }
+
+
+def _within(subscription: Subscription, since: datetime, until: datetime) -> QuerySet[Event]:
+    return Event.objects.filter(occurred_at__gte=since, occurred_at__lt=until, type__in=subscription.events)
+
+
+def work(*, now: datetime, batch: UUID | None = None) -> Replayed:
+    """Owe the next portion of the oldest replay whose subscription has not enough to do, of one batch or of all.
+
+    Any number of processes may work: a replay is moved on by one of them at a time.
+
+    Transaction: opens one.
+    Idempotent: by the place that is written down with what was owed.
+    """
+    with transaction.atomic():
+        pending = Intervention.objects.claimed().filter(status=Intervention.Status.PENDING, action=Action.REPLAY)
+        for asked in pending.filter(batch=batch) if batch else pending:
+            subscription = registry.subscription(str(asked.follower_id))
+            if subscription is not None and not is_busy(subscription.name, settings.SAGAS_RELAY_LIMIT):
+                return _portion(asked, subscription, now)
+    return Replayed()
+
+
+def _portion(asked: Intervention, subscription: Subscription, now: datetime) -> Replayed:
+    terms = terms_of(asked)
+    since, until = datetime.fromisoformat(terms["since"]), datetime.fromisoformat(terms["until"])
+    left = _within(subscription, since, until).filter(
+        log_position__gt=terms["position"], log_position__lte=terms["end"]
+    )
+    portion = list(left.order_by("log_position").values_list("log_position", "key")[:PORTION])
+    keys = {key for _, key in portion}
+    if portion:
+        terms["owed"] += _owe_again(subscription, left.filter(key__in=keys), asked.asked_at, now)
+        terms["position"], terms["seen"] = portion[-1][0], terms["seen"] + len(portion)
+    if len(portion) < PORTION:
+        asked.status, asked.done_at, asked.step = Intervention.Status.DONE, now, subscription.name
+        asked.outcome = _told(terms)
+    asked.save(update_fields=["replay", "status", "done_at", "step", "outcome"])
+    return Replayed(events=len(portion), deliveries=delivery_wake_ups_of(first_of_lines([subscription.name], keys)))
+
+
+def _owe_again(subscription: Subscription, lines: QuerySet[Event], asked_at: datetime, now: datetime) -> int:
+    """Make deliveries that are done pending again, and write those that are missing; return how many that are."""
+    events = list(lines.values_list("position", "key"))
+    due_at = now + resend_after(0)
+    again = Delivery.objects.filter(
+        event__in=[position for position, _ in events],
+        subscription=subscription.name,
+        status=DeliveryStatus.DONE,
+        finished_at__lt=asked_at,
+    ).update(
+        status=DeliveryStatus.PENDING,
+        replays=F("replays") + 1,
+        low_priority=True,
+        attempts=0,
+        lost_tries=0,
+        resends=0,
+        due_at=due_at,
+        retry_at=None,
+        started_at=None,
+        finished_at=None,
+    )
+    missing = insert_for_each(
+        "unnest(%s::bigint[], %s::text[]) AS new (event, key)",
+        [array(position for position, _ in events), array(key for _, key in events)],
+        [Delivery(subscription=subscription.name, low_priority=True, due_at=due_at)],
+        {"event_id": "new.event", "key": "new.key"},
+    )
+    return again + len(missing)
+
+
+def terms_of(asked: Intervention) -> dict[str, Any]:
+    """Return the range of a replay, and how far it is."""
+    terms: dict[str, Any] = asked.replay or {}
+    return terms
+
+
+def _told(terms: dict[str, Any]) -> str:
+    owed, total = terms["owed"], terms["total"]
+    left = f"; {total - owed:,} were not done yet, or left out by hand" if total > owed else ""
+    return f"{owed:,} of {total:,} events are owed once more{left}."
+
+
+def progress(asked: Intervention) -> Progress:
+    """Return how far a replay is, in events of its range."""
+    over = asked.status != Intervention.Status.PENDING
+    terms = terms_of(asked)
+    return Progress(total=terms["total"], done=terms["total"] if over else terms["seen"], refused=0)

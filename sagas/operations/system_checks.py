@@ -1,0 +1,103 @@
+"""Definition mistakes fail at start-up, as Django system checks."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from ..core import registry
+from ..core.events import IntegrationEvent
+from ..core.saga import Step
+from ..core.subscription import Start, Subscription
+from ..engine.limits import lease_of
+
+
+def register_checks() -> None:
+    """Have Django run the checks with its own."""
+    register(check_definitions, "sagas")
+
+
+def check_definitions(**_: Any) -> list[CheckMessage]:
+    """Report every fault of every registered saga and subscription, and of the settings they live by."""
+    return [
+        *(
+            Error(f"saga {saga.name}: {fault}", hint="See sagas/core/saga.py.", id="sagas.E001")
+            for saga in registry.sagas()
+            for fault in saga.faults()
+        ),
+        *(Error(fault, hint="Celery knows a task by its name only.", id="sagas.E002") for fault in _shared_names()),
+        *(Error(fault, hint="See CELERY_TASK_QUEUES.", id="sagas.E003") for fault in _unknown_queues()),
+        *(Error(fault, hint="See sagas/core/retry.py.", id="sagas.E004") for fault in _senseless_policies()),
+        *(Error(fault, hint="See the engine's part of the settings.", id="sagas.E005") for fault in _limits()),
+        *(
+            Error(fault, hint="Make it an IntegrationEvent: docs/contracts.md.", id="sagas.E006")
+            for fault in _strangers()
+        ),
+    ]
+
+
+def _steps() -> Iterator[tuple[str, Step]]:
+    for saga in registry.sagas():
+        for step in (*saga.steps, *saga.after_undo):
+            yield f"step {step.name!r} of saga {saga.name}", step
+
+
+def _work() -> Iterator[tuple[str, Step | Subscription]]:
+    yield from _steps()
+    for subscription in registry.subscriptions():
+        if not isinstance(subscription, Start):
+            yield f"subscription {subscription.name!r}", subscription
+
+
+def _shared_names() -> Iterator[str]:
+    """Two sagas may share a step's task: it does what its row says. A step and a reaction may not."""
+    steps = {step.task for _, step in _steps()} | {step.undo_task for _, step in _steps() if step.undo is not None}
+    reactions = Counter(subscription.task for subscription in registry.subscriptions())
+    for name, count in sorted(reactions.items()):
+        if count > 1 or name in steps:
+            yield f"the task name {name!r} stands for a subscription and for something else"
+
+
+def _unknown_queues() -> Iterator[str]:
+    known = {queue.name for queue in getattr(settings, "CELERY_TASK_QUEUES", ())}
+    for what, work in _work():
+        if known and work.queue not in known:
+            yield f"{what}: nobody serves the queue {work.queue!r}"
+
+
+def _senseless_policies() -> Iterator[str]:
+    policies = [(what, "retry", work.retry) for what, work in _work()]
+    policies += [(what, "undo_retry", step.undo_retry) for what, step in _steps() if step.undo is not None]
+    for what, name, policy in policies:
+        if policy.attempts < 1:
+            yield f"{what}: {name} allows no try"
+        if policy.base_seconds <= 0 or policy.cap_seconds < policy.base_seconds:
+            yield f"{what}: the pauses of {name} go from {policy.base_seconds:g} to {policy.cap_seconds:g} s"
+        if policy.try_seconds is not None and not 0 < policy.try_seconds < _hard_limit():
+            yield f"{what}: a try of {policy.try_seconds:g} s ({name}) does not end before Celery's {_hard_limit():g} s"
+    for what, work in _work():
+        if not lease_of(work).total_seconds() > 0:
+            yield f"{what}: its lease is over before it began"
+
+
+def _limits() -> Iterator[str]:
+    """Each limit leaves time for the one inside it: try < Celery's < the broker's."""
+    if _hard_limit() <= settings.SAGAS_TRY_SECONDS:
+        yield (
+            f"SAGAS_TRY_SECONDS ({settings.SAGAS_TRY_SECONDS:g}) is not shorter than CELERY_TASK_TIME_LIMIT"
+            f" ({_hard_limit():g}): a try that hangs would kill its worker"
+        )
+
+
+def _strangers() -> Iterator[str]:
+    """Only its own context, whose name is its queue's, can follow what becomes of an event without a contract."""
+    for subscription in registry.subscriptions():
+        for event in subscription.events.values():
+            if not issubclass(event, IntegrationEvent) and subscription.queue != event.type.partition(".")[0]:
+                yield f"subscription {subscription.name!r} reacts to {event.type}, a domain event of another context"
+
+
+def _hard_limit() -> float:
+    return float(getattr(settings, "CELERY_TASK_TIME_LIMIT", None) or "inf")

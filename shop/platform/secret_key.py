@@ -1,0 +1,23 @@
+"""The key that signs sessions, for a shop on its embedded servers: nobody has to think of one."""
+
+import os
+import secrets
+from contextlib import suppress
+
+from .. import embedded
+
+
+def drawn_once() -> str:
+    """Return the key in `var/secret-key`, readable by its owner only; draw it where there is none yet."""
+    path = embedded.var() / "secret-key"
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    drawn = path.with_name(f"secret-key.{os.getpid()}")
+    drawn.touch(mode=0o600)
+    drawn.write_text(secrets.token_urlsafe(50))
+    with suppress(FileExistsError):  # another process was faster: its key counts
+        os.link(drawn, path)
+    drawn.unlink()
+    return path.read_text()
