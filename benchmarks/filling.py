@@ -419,7 +419,7 @@ def _insert(
     words: Mapping[str, Composable],
 ) -> Composable:
     """Return the statement that writes these rows for every order of the story."""
-    columns = [column for column in table._meta.concrete_fields if column.name != "transaction_id"]
+    columns = table._meta.concrete_fields
     patterns = [
         SQL("({})").format(
             SQL(", ").join(_pattern(column, getattr(row, column.attname), ids, words) for column in columns)

@@ -7,7 +7,7 @@ from uuid import UUID
 from sagas.core.events import Data, DomainEvent, IntegrationEvent
 
 
-class Kind(StrEnum):
+class NotificationKind(StrEnum):
     """What people are told; each kind has its templates."""
 
     ORDER_CONFIRMED = "order_confirmed"

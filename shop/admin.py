@@ -24,21 +24,23 @@ from django.views.decorators.cache import never_cache
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from backoffice.customers import identity
 from backoffice.inspect import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
+from backoffice.money import decimals, formatted
 from inventory import selectors as inventory
 from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
-from sagas import attention
+from payments import selectors as payments
 from sagas.admin import work_pages
-from sagas.attention import Why
 from sagas.db import clock
+from sagas.operations import attention
+from sagas.operations.attention import Why
 
 from .models import CustomerOrder, SalesOfDay
-from .money import formatted
 from .pages.history_page import as_of
-from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
+from .pages.order_form import LineForm, LineFormSet, OrderForm, ProductField
 from .pages.order_page import Line, Shown, ago, poll_ms
 from .story.attention import SUSPICIOUS_AFTER, of_orders
 from .story.standing import Standing
@@ -91,11 +93,15 @@ class LineInline(TabularInline):
     fields = ("product", "quantity")
     autocomplete_fields = ("product",)
     extra = 3
+    max_num = services.MAX_LINES
     verbose_name, verbose_name_plural = "product", "products"
     template_after = "shop/_total.html"
 
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
+        return super().get_formset(request, obj, validate_max=True, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        kwargs["queryset"] = Product.objects.filter(active=True)
+        kwargs |= {"queryset": Product.objects.filter(active=True), "form_class": ProductField}
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if field is not None:
             field.error_messages["invalid_choice"] = "There is no such product, or it is no longer for sale."
@@ -103,7 +109,7 @@ class LineInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name == "quantity":
-            kwargs |= {"min_value": 1, "initial": 1}
+            kwargs |= {"min_value": 1, "max_value": services.MAX_QUANTITY, "initial": 1}
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "product":
             # Without its links to add and change a product: an order is no place for that.
@@ -125,7 +131,9 @@ class OrderAdmin(ModelAdmin):
     form = OrderForm
     inlines = (LineInline,)
     add_form_template = "shop/place_order.html"
-    fieldsets = ((None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key")}),)
+    fieldsets = (
+        (None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key", "shown_total")}),
+    )
 
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, "placed_at")
@@ -182,7 +190,7 @@ class OrderAdmin(ModelAdmin):
         if _is_uuid(term):
             return queryset.filter(id=term), False
         if "@" in term:
-            return queryset.filter(customer_email__in={term, term.lower()}), False
+            return queryset.filter(customer_email=identity(term)), False
         if re.fullmatch(r"[sS]\d+", term):
             # In the order of the index: whoever types the number of an old order does not wait for all newer ones.
             return queryset.filter(number__startswith=term.upper()).order_by("-number"), False
@@ -225,6 +233,7 @@ class OrderAdmin(ModelAdmin):
             lines=formsets[0].requests(),
             now=now,
             idempotency_key=f"admin:{form.cleaned_data['form_key']}",
+            expected_total_minor=form.cleaned_data["shown_total"],
         )
         form.instance.pk, form.instance.number = placed.pk, placed.number
         form.instance.is_repeat = placed.placed_at != now
@@ -253,6 +262,8 @@ class OrderAdmin(ModelAdmin):
                 product.pk: {
                     "price_minor": product.price_minor,
                     "price": formatted(product.price_minor, product.currency),
+                    "currency": product.currency,
+                    "decimals": decimals(product.currency),
                     "available": left[product.sku],
                 }
                 for product in found
@@ -322,7 +333,7 @@ class OrderAdmin(ModelAdmin):
             "order": order,
             "lines": [Line.of(line, order.currency) for line in order.lines.all()],
             "total": formatted(order.total_minor, order.currency),
-            "method": dict(methods()).get(order.payment_method, order.payment_method),
+            "method": payments.method_name(order.payment_method),
             "standing": standing,
             "poll_ms": poll_ms(standing, placed_at=order.placed_at, last_at=entries[-1].at, now=now),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
@@ -402,6 +413,13 @@ class CustomerOrderAdmin(InspectAdmin):
     search_fields = ("number", "customer_email", "order_id")
     search_help_text = "A whole number, e-mail or id."
     ordering = ("-placed_at",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return super().get_search_results(
+            request, queryset, identity(search_term) if "@" in search_term else search_term
+        )
 
     @labelled("status", {name.lower(): colour for name, colour in _STATUS_COLOURS.items()})
     def state(self, row: CustomerOrder) -> str:

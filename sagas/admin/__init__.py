@@ -24,7 +24,11 @@ from ..log.cloudevents import envelope
 from ..models import Attempt, Delivery, Event, Follower, Intervention, Run, StepRun
 from ..operations import interventions, queries, replays, work_queue
 from ..operations.interventions import MEANS, MEANS_FOR_DELIVERY, Action
-from . import audit_trail, findings, work_pages
+from . import (
+    audit_trail,  # noqa: F401 - registers its page
+    findings,  # noqa: F401 - registers its page
+    work_pages,
+)
 
 _RUN_LABELS = {
     "running": "info",

@@ -16,7 +16,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.decorators import action
 
-from backoffice.inspect import InspectAdmin, amount, labelled
+from backoffice.inspect import InspectAdmin, labelled
+from backoffice.money import formatted
 
 from ..books import reconciliation
 from ..core import registry
@@ -164,14 +165,20 @@ class FindingAdmin(InspectAdmin):
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as people read them: amounts in major units, short ones first."""
+    """Return facts as people read them: amounts as money, short ones first."""
     currency = facts.get("currency", "")
     rows = []
     for name, value in sorted(facts.items(), key=lambda fact: (isinstance(fact[1], list), fact[0].endswith("_id"))):
-        is_amount = name.endswith("_minor") and isinstance(value, int)
-        shown = amount(value, currency).strip() if is_amount else _shown(value)
+        shown = _amounts(value, currency) if name.endswith("_minor") else _shown(value)
         rows.append((name.removesuffix("_minor").replace("_", " "), shown))
     return rows
+
+
+def _amounts(value: Any, currency: str) -> str:
+    """Return an amount, or amounts by their own currencies."""
+    if isinstance(value, dict):
+        return ", ".join(_amounts(minor, code) for code, minor in value.items()) or "none"
+    return formatted(value, currency) if isinstance(value, int) else _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -23,12 +23,11 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from .. import standstill
 from ..core.ids import new_id
 from ..db import clock
 from ..messaging import tasks
 from ..models import Follower, Intervention, Run
-from ..operations import interventions, queries, replays, work_queue
+from ..operations import interventions, queries, replays, standstill, work_queue
 from ..operations.interventions import KINDS, Action, NotNow, Subject
 from ..operations.work_queue import WAITING, Facts, Filter, Group
 

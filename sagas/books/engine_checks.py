@@ -8,10 +8,10 @@ from django.db import connection
 from django.db.models import Count, F, Min, QuerySet
 
 from ..core import registry
-from ..core.books import Breach, Check, Look
+from ..core.books import Breach, Check, Scope
 from ..core.events import known_types
 from ..core.statuses import LIVE_RUNS, DeliveryStatus
-from ..engine.plan import MAX_RESENDS
+from ..engine.limits import MAX_RESENDS
 from ..models import Delivery, Event, Run
 
 #: A relay turns each second.
@@ -40,7 +40,7 @@ def _runs(scope: Scope) -> Iterator[Breach]:
     yield from _not_swept(overdue, "run", "saga", set(registry.names()))
 
 
-def _runs_nobody_takes(_: Look) -> Iterator[Breach]:
+def _runs_nobody_takes(_: Scope) -> Iterator[Breach]:
     """Runs that were sent again and again, for about an hour, and did not move."""
     stuck = Run.objects.filter(status__in=LIVE_RUNS, resends__gte=MAX_RESENDS, steps__place=F("place"))
     for row in stuck.order_by().values("saga", "steps__name").annotate(count=Count("pk"), oldest=Min("started_at")):

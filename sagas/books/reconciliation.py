@@ -5,16 +5,17 @@ A turn costs what has moved since the last one, what is found already, and a sli
 because there is more history.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import structlog
 from django.db import connection, transaction
 from django.db.models import Q
 
+from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
 from ..db.storable import message_of, storable_result
 from ..models import Event, Finding, Reconciliation
@@ -37,70 +38,6 @@ _LOOK_AGAIN_AFTER = timedelta(minutes=5)
 _MAX_SECONDS_PER_STATEMENT = 10
 #: Under this name stand the checks that could not be made.
 BROKEN = "reconciliation"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Breach:
-    """Something that should be true and is not.
-
-    Attributes:
-        message: one sentence for people.
-        facts: JSON values; the figures of both sides, and ids. New ones make it another breach, which a dismissal
-            of the old one does not cover.
-        moving: JSON values that change while the breach stays the same: counts, ages.
-    """
-
-    key: str
-    message: str
-    facts: dict[str, Any]
-    moving: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What a check is called with: the keys of this turn, of every kind there is."""
-
-    keys: tuple[str, ...]
-    now: datetime
-    _loaded: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
-
-    def once(self, load: "Callable[[Look], T]") -> T:
-        """Return what `load` returns, loaded once a turn, so that checks can share it."""
-        if load not in self._loaded:
-            self._loaded[load] = load(self)
-        return cast("T", self._loaded[load])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """Something that should be true.
-
-    `look` returns the breaches among the keys it is given and leaves alone keys that are not of its kind. It reads
-    only, in sets: as many statements for one key as for a thousand.
-
-    Attributes:
-        name: stays the same for ever; findings are kept by it.
-        whole: it looks at all there is in every turn, whatever the keys; for what an index keeps small.
-        page: name of the admin's page of a key, if it has one.
-    """
-
-    name: str
-    look: Callable[[Look], Iterable[Breach]]
-    whole: bool = False
-    page: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Walk:
-    """A way through keys that nothing points to any more, a slice a turn, round and round.
-
-    `step(after, limit)` returns at most `limit` keys behind the mark `after` ("" = the first), and the new mark;
-    "" when it came to the end.
-    """
-
-    name: str
-    step: Callable[[str, int], tuple[Collection[str], str]]
-    limit: int = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,8 +143,8 @@ def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
     state.walks = marks
     state.looked_at = max([state.looked_at, *(position for position, _ in new[-1:])])
     state.looked_again_at = max([state.looked_again_at, *(position for position, _ in rested[-1:])])
-    look = Look(keys=tuple(sorted(keys)), now=now)
-    return _Turn(state=state, look=look, more=_EVENTS in (len(new), len(rested)), broken=broken)
+    scope = Scope(keys=tuple(sorted(keys)), now=now)
+    return _Turn(state=state, scope=scope, more=_EVENTS in (len(new), len(rested)), broken=broken)
 
 
 def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
@@ -240,7 +177,7 @@ _STANDING = Walk(name="standing findings", step=_after_standing)
 def _look(check: Check, turn: _Turn) -> None:
     """Make one check; one that cannot be made leaves its findings as they are."""
     with _isolated(check.name, turn.broken):
-        breaches = [_storable(breach) for breach in check.look(turn.look)]
+        breaches = [_storable(breach) for breach in check.look(turn.scope)]
         turn.breaches |= {(check.name, breach.key): breach for breach in breaches}
 
 

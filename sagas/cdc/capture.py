@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.001
 _LOOKS = 20
 
 
-class Action(StrEnum):
+class ChangeKind(StrEnum):
     INSERT = "insert"
     UPDATE = "update"
     DELETE = "delete"
@@ -54,7 +54,7 @@ class Change:
     """
 
     number: int
-    action: Action
+    action: ChangeKind
     table: str
     old: Values = field(default_factory=dict)
     new: Values = field(default_factory=dict)
@@ -184,17 +184,17 @@ class Assembly:
     def _told(self, message: Insert | Update | Delete | Truncate) -> list[Change]:
         match message:
             case Insert():
-                return [self._change(Action.INSERT, message.relation, new=message.new)]
+                return [self._change(ChangeKind.INSERT, message.relation, new=message.new)]
             case Update():
-                return [self._change(Action.UPDATE, message.relation, old=message.old or (), new=message.new)]
+                return [self._change(ChangeKind.UPDATE, message.relation, old=message.old or (), new=message.new)]
             case Delete():
-                return [self._change(Action.DELETE, message.relation, old=message.old)]
+                return [self._change(ChangeKind.DELETE, message.relation, old=message.old)]
             case Truncate():
-                return [self._change(Action.TRUNCATE, relation) for relation in message.relations]
+                return [self._change(ChangeKind.TRUNCATE, relation) for relation in message.relations]
 
     def _change(
         self,
-        action: Action,
+        action: ChangeKind,
         relation_id: int,
         *,
         old: tuple[Value, ...] = (),

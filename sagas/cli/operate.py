@@ -15,13 +15,12 @@ from uuid import UUID
 from django.core.management.base import CommandError
 from django.db.models import Count, F
 
-from .. import standstill
 from ..core import registry
 from ..core.statuses import OPEN_RUNS, DeliveryStatus
 from ..db import clock
 from ..messaging import tasks
 from ..models import Delivery, Follower, Intervention, Run, StepRun
-from ..operations import interventions, replays, work_queue
+from ..operations import interventions, replays, standstill, work_queue
 from ..operations.interventions import Action, NotNow, Subject
 from ..operations.work_queue import Facts, Filter
 from .progress_bar import Show, progress

@@ -1,10 +1,10 @@
-"""The kinds of failure (rule 4): what a step raises decides what the engine does, never the text of the message."""
+"""The kinds of failure: the class of an exception decides what the engine does, never its text."""
 
 from datetime import datetime
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class FailureKind(StrEnum):
     """Why an attempt did not succeed."""
 
     REJECTED = "rejected"  #: the business says no: undo now
@@ -69,6 +69,13 @@ class WorkerLostError(Exception):
         super().__init__(f"{tries} tries left no trace: their worker died, or was stopped")
 
 
+class NoOutcomeError(Exception):
+    """A step or reaction that is written for many calls returned no outcome for the only one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} returned no outcome for its only call")
+
+
 class TransactionRequiredError(Exception):
     """A function that writes together with its caller was called outside a transaction."""
 
@@ -102,14 +109,14 @@ class UnknownSagaError(LookupError):
     """No saga of this name is registered in this process."""
 
 
-def kind_of(error: BaseException, *, outside: bool) -> Kind:
+def kind_of(error: BaseException, *, outside: bool) -> FailureKind:
     """Say what an exception means; an unforeseen one from a call outside may have taken effect."""
     match error:
         case Rejected():
-            return Kind.REJECTED
+            return FailureKind.REJECTED
         case Retryable():
-            return Kind.RETRYABLE
+            return FailureKind.RETRYABLE
         case OutcomeUnknown():
-            return Kind.UNKNOWN
+            return FailureKind.UNKNOWN
         case _:
-            return Kind.UNKNOWN if outside else Kind.UNEXPECTED
+            return FailureKind.UNKNOWN if outside else FailureKind.UNEXPECTED

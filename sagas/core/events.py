@@ -1,18 +1,15 @@
-"""Events as contexts see them: immutable facts with a stable name, and what caused them.
+"""Events: immutable facts with a stable name.
 
-Pure: a context describes its events here and publishes them with `sagas.outbox.emit`.
+Pure: a context describes its events with these classes and publishes them with `sagas.log.outbox.emit`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
-from structlog.contextvars import bound_contextvars
 
 #: What an event says, as JSON has it.
 Data = dict[str, Any]
@@ -66,6 +63,42 @@ class DomainEvent(BaseModel):
         return data
 
 
+class StoredPayload(Protocol):
+    """What a stored event says, and when it happened."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def data(self) -> Data: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+
+
+class StoredEvent(StoredPayload, Protocol):
+    """An event as it stands in the log: the row `sagas.models.Event`, for code that knows no table."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def aggregate(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def correlation_id(self) -> UUID: ...
+    @property
+    def causation_id(self) -> UUID | None: ...
+    @property
+    def traceparent(self) -> str: ...
+    @property
+    def log_position(self) -> int | None: ...
+
+
 class Compatibility(StrEnum):
     """Who still understands whom, once an event has a new version."""
 
@@ -101,64 +134,3 @@ def known_events() -> list[type[DomainEvent]]:
 def known_types() -> list[str]:
     """Return the types of every event this process has a class for."""
     return [event.type for event in known_events()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cause:
-    """Where the work under way came from; stored with every event and run it leads to.
-
-    Attributes:
-        low_priority: one of many that nobody sits and waits for, such as the orders of an import: it yields to what somebody
-            does wait for.
-    """
-
-    correlation_id: UUID | None = None
-    causation_id: UUID | None = None
-    traceparent: str = ""
-    low_priority: bool = False
-
-
-_cause: ContextVar[Cause] = ContextVar("cause", default=Cause())  # noqa: B039 - frozen
-#: In a batch: the cause of each key's events.
-_causes: ContextVar[Mapping[str, Cause] | None] = ContextVar("causes", default=None)
-
-
-def current_cause() -> Cause:
-    return _cause.get()
-
-
-def cause_of(event: DomainEvent) -> Cause:
-    """Return where an event emitted now comes from.
-
-    Raises:
-        LookupError: a batch emits an event of a key none of its members has.
-    """
-    causes = _causes.get()
-    if causes is None:
-        return _cause.get()
-    try:
-        return causes[event.key]
-    except KeyError:
-        raise LookupError(f"{event.type} of {event.key!r} belongs to none of the batch that emits it") from None
-
-
-@contextmanager
-def caused_by(cause: Cause) -> Iterator[None]:
-    """Make `cause` the origin of every event emitted, and its correlation id part of every line logged, inside."""
-    token, former = _cause.set(cause), _causes.set(None)
-    try:
-        with bound_contextvars(correlation_id=str(cause.correlation_id)):
-            yield
-    finally:
-        _causes.reset(former)
-        _cause.reset(token)
-
-
-@contextmanager
-def caused_by_each(causes: Mapping[str, Cause]) -> Iterator[None]:
-    """As `caused_by`, for a batch: the key of an event says whose it is."""
-    token = _causes.set(causes)
-    try:
-        yield
-    finally:
-        _causes.reset(token)

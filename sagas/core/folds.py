@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import UnreadableEventError
-from .events import Data, DomainEvent
+from .events import DomainEvent, StoredPayload
 
 AnyEvent = TypeVar("AnyEvent", bound=DomainEvent)
 AnyState = TypeVar("AnyState", bound="State")
@@ -25,19 +25,6 @@ class State(BaseModel):
     """What events add up to: a value that JSON can hold; its defaults are what was before the first event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Stored(Protocol):
-    """An event as it was written down."""
-
-    @property
-    def type(self) -> str: ...
-    @property
-    def version(self) -> int: ...
-    @property
-    def data(self) -> Data: ...
-    @property
-    def occurred_at(self) -> datetime: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +55,7 @@ class Fold(Generic[AnyState]):
     rules: tuple[Rule[AnyState], ...]
     version: int = 1
 
-    def of(self, events: Iterable[Stored], *, after: AnyState | None = None) -> AnyState:
+    def of(self, events: Iterable[StoredPayload], *, after: AnyState | None = None) -> AnyState:
         """Return what the events, in their order, make of the state before them (the start, unless told otherwise).
 
         Raises:
@@ -79,7 +66,7 @@ class Fold(Generic[AnyState]):
             state = self.next(state, event)
         return state
 
-    def next(self, state: AnyState, event: Stored) -> AnyState:
+    def next(self, state: AnyState, event: StoredPayload) -> AnyState:
         """Return what one event makes of a state; an older version of it is lifted as it is read.
 
         Raises:

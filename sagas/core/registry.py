@@ -3,26 +3,24 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .books import Check, Walk
 from .errors import DefinitionError, UnknownSagaError
+from .read_model import ReadModel
 from .saga import Saga
 from .subscription import Start, Subscription
-
-if TYPE_CHECKING:
-    from .read_model import ReadModel
 
 _sagas: dict[str, Saga[Any]] = {}
 _subscriptions: dict[str, Subscription] = {}
 _dormant: list[Subscription] = []
-_read_models: dict[str, "ReadModel"] = {}
+_read_models: dict[str, ReadModel] = {}
 _checks: dict[str, Check] = {}
 _walks: dict[str, Walk] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class KeyLabel:
     """What people call a key, and the page of what it stands for."""
 
     text: str
@@ -38,7 +36,7 @@ class KeyNames:
         key_of: the key of what people call so.
     """
 
-    named: Callable[[Collection[str]], Mapping[str, Named]]
+    named: Callable[[Collection[str]], Mapping[str, KeyLabel]]
     key_of: Callable[[str], str | None]
 
 
@@ -103,7 +101,7 @@ def name_keys(names: KeyNames) -> None:
     _key_names = names
 
 
-def named(keys: Collection[str]) -> Mapping[str, Named]:
+def named(keys: Collection[str]) -> Mapping[str, KeyLabel]:
     return _key_names.named(keys)
 
 
@@ -153,7 +151,7 @@ def readers_of(event_type: str) -> list[Subscription]:
     return [subscription for subscription in readers.values() if event_type in subscription.events]
 
 
-def register_read_models(models: "Iterable[ReadModel]") -> None:
+def register_read_models(models: Iterable[ReadModel]) -> None:
     """Make read models known.
 
     Raises:
@@ -165,11 +163,11 @@ def register_read_models(models: "Iterable[ReadModel]") -> None:
         _read_models[model.name] = model
 
 
-def read_models() -> "list[ReadModel]":
+def read_models() -> list[ReadModel]:
     return list(_read_models.values())
 
 
-def read_model(name: str) -> "ReadModel | None":
+def read_model(name: str) -> ReadModel | None:
     return _read_models.get(name)
 
 

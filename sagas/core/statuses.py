@@ -65,3 +65,7 @@ OPEN_RUNS = (*LIVE_RUNS, *STOPPED_RUNS)
 MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
 #: Deliveries that hold up nobody.
 SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED, DeliveryStatus.FAILED)
+
+
+def choices(statuses: type[StrEnum]) -> list[tuple[str, str]]:
+    return [(status.value, status.value.replace("_", " ")) for status in statuses]

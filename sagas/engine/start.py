@@ -27,7 +27,7 @@ class Started:
     waiting: list[Event]
 
 
-def start(subscription: Start, events: Sequence[Event], *, now: datetime) -> Started:
+def start_runs(subscription: Start, events: Sequence[Event], *, now: datetime) -> Started:
     """Write the runs that `events` start.
 
     A key has one open run of a saga at most: an event that finds one waits until that run has ended, and so do the

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ..models import Event
+from ..core.events import StoredEvent
 
 #: Media type of one event.
 MEDIA_TYPE = "application/cloudevents+json"
 
 
-def envelope(event: Event) -> dict[str, Any]:
+def envelope(event: StoredEvent) -> dict[str, Any]:
     """Return an event of the log as a CloudEvent; ids of what it was caused by, and its trace, are extensions.
 
     Source: CloudEvents 1.0.2, "JSON Event Format"; its extensions "Sequence", "Partitioning", "Distributed Tracing".
@@ -39,7 +39,7 @@ def envelope(event: Event) -> dict[str, Any]:
 _SAID = ("datacontenttype", "dataschema", "data")
 
 
-def ping(event: Event, *, dataref: str) -> dict[str, Any]:
+def ping(event: StoredEvent, *, dataref: str) -> dict[str, Any]:
     """Return an event as a notification: that something happened to what, and where its reader asks what there is now.
 
     Source: CloudEvents 1.0.2, extension "Dataref (Claim Check Pattern)".

@@ -37,21 +37,23 @@ def head() -> int:
 def of_subscriptions(now: datetime) -> tuple[int, list[Follower]]:
     """Return the head, and a follower of each subscription this process knows, in the order of the wiring.
 
-    One that has none yet begins.
+    A follower without a row gets one.
 
     Transaction: requires the one that holds the lock of the log.
     """
     names = registry.subscription_names()
     found = Follower.objects.annotate(head=Subquery(_NEWEST[:1])).in_bulk(names)
     if len(found) < len(names):
-        begin(now=now)
+        create_missing(now=now)
         found = Follower.objects.annotate(head=Subquery(_NEWEST[:1])).in_bulk(names)
     end = next(iter(found.values())).head or 0 if found else head()
     return end, [found[name] for name in names]
 
 
 def create_missing(*, now: datetime) -> None:
-    """Write followers of what is new: subscriptions at the end of the log or its beginning, read models at that.
+    """Create missing followers.
+
+    A subscription starts at the head, or at 0 with `start_at=BEGINNING`; a read model at 0.
 
     Transaction: opens one.
     Idempotent: by name.
@@ -61,7 +63,7 @@ def create_missing(*, now: datetime) -> None:
         end = head()
         Follower.objects.bulk_create(
             (
-                Follower(name=one.name, position=end if one.begin is StartAt.NOW else 0, began_at=now)
+                Follower(name=one.name, position=end if one.start_at is StartAt.NOW else 0, began_at=now)
                 for one in registry.subscriptions()
             ),
             ignore_conflicts=True,

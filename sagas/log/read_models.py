@@ -7,20 +7,19 @@ A rebuild makes a second copy from the log while the old one serves, in a schema
 the other tables. Then both are compared and change places, in one transaction.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, partial
-from typing import Any, Protocol
-from uuid import UUID
+from functools import partial
+from typing import Any
 
 import structlog
 from django.db import InterfaceError, OperationalError, connection, models, transaction
 
 from ..core import registry
 from ..core.errors import TransactionRefusedError
-from ..core.events import DomainEvent
+from ..core.read_model import Difference, ReadModel, Recorded, Store
 from ..db.storable import message_of
 from ..models import Event, Follower
 from . import followers
@@ -31,72 +30,6 @@ logger = structlog.get_logger(__name__)
 PORTION = 2000
 #: How long those who read the old copy are waited for, and everybody who comes meanwhile with us.
 _MAX_SECONDS_FOR_READERS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """An event of the log, as today's code reads it."""
-
-    event: DomainEvent
-    event_id: UUID
-    key: str
-    log_position: int
-    occurred_at: datetime
-
-
-Difference = tuple[int, int]
-
-
-class Store(Protocol):
-    """Where a read model lives that is not in PostgreSQL. `shadow`: the copy that a rebuild makes."""
-
-    def position(self, *, shadow: bool) -> int:
-        """Return the position up to which it holds the log; 0 if it was lost."""
-
-    def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
-        """Take in events, and with them the position; all may have been there before."""
-
-    def begin(self) -> None:
-        """Have an empty shadow, whatever was begun before."""
-
-    def drop(self) -> None:
-        """Have no shadow, and nothing left of former copies."""
-
-    def compare(self) -> Difference:
-        """Return how many entries only the old copy has, and how many only the new one."""
-
-    def swap(self) -> None:
-        """Let the shadow take the place of what serves; harmless when done twice."""
-
-
-@dataclass(frozen=True)
-class ReadModel:
-    """Tables made of events by `apply`, or a `store` elsewhere.
-
-    `apply` runs in the transaction that moves the position. It gets events in the order of the log, works in sets, and
-    names no schema. It reads of other tables only what the log itself says (`queries.latest_events`): everything else has
-    changed since when a rebuild comes by.
-    """
-
-    name: str
-    _: KW_ONLY
-    events: tuple[type[DomainEvent], ...]
-    tables: tuple[type[models.Model], ...] = ()
-    apply: Callable[[Sequence[Recorded]], None] = lambda _: None
-    store: Store | None = None
-
-    @cached_property
-    def types(self) -> dict[str, type[DomainEvent]]:
-        return {event.type: event for event in self.events}
-
-    @property
-    def schema(self) -> str:
-        return f"rebuild_{self.name.replace('-', '_')}"
-
-    @property
-    def shadow_name(self) -> str:
-        """Name of the follower that a rebuild is."""
-        return f"{self.name}:rebuild"
 
 
 # Following -----------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from ..core.statuses import DeliveryStatus
 from ..core.subscription import Start, Subscription
 from ..db.rows import array, insert_for_each, update_all
 from ..db.storable import message_of
-from ..engine.deliveries import is_busy
+from ..engine.delivery_rows import is_busy
 from ..engine.limits import resend_after
 from ..engine.start import start_runs
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp, delivery_wake_ups
@@ -80,19 +80,22 @@ def waiting(
 
 
 _ONLY = "AND position = ANY(%(among)s::bigint[])"
-#: So many of each kind at most, and whether there are both. In the order of the index of what waits: in the middle of a
-#: burst, statistics of the table as it was would lead the planner elsewhere.
+#: At most `limit` events of each priority, and whether both wait. Ordered as the partial index on new events is:
+#: in the middle of a burst the statistics of the table are old, and the planner would take another index.
 _WAITING = """
     SELECT low_priority, position, type, key,
-        (SELECT low_priority FROM sagas_event WHERE log_position IS NULL ORDER BY low_priority, position LIMIT 1)
-            <> (SELECT low_priority FROM sagas_event WHERE log_position IS NULL ORDER BY low_priority DESC, position DESC LIMIT 1)
+        (SELECT low_priority FROM sagas_event WHERE log_position IS NULL
+            ORDER BY low_priority, position LIMIT 1)
+        <> (SELECT low_priority FROM sagas_event WHERE log_position IS NULL
+            ORDER BY low_priority DESC, position DESC LIMIT 1)
     FROM (
         (SELECT low_priority, position, type, key FROM sagas_event
             WHERE log_position IS NULL AND low_priority <= false AND type = ANY(%(types)s::text[]) {only}
             ORDER BY low_priority, position LIMIT %(limit)s)
         UNION ALL
         (SELECT low_priority, position, type, key FROM sagas_event
-            WHERE log_position IS NULL AND low_priority >= true AND %(low_priority)s AND type = ANY(%(types)s::text[]) {only}
+            WHERE log_position IS NULL AND low_priority >= true AND %(low_priority)s
+                AND type = ANY(%(types)s::text[]) {only}
             ORDER BY low_priority, position LIMIT %(limit)s)
     ) AS waiting
     """
@@ -100,11 +103,12 @@ _WAITING = """
 #: all that waits as often as there are events, wherever the planner takes the index of what waits.
 _FIRST_OF_KEY = """
     SELECT key, low_priority, min(position) FROM sagas_event
-    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[]) GROUP BY key, low_priority
+    WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[])
+    GROUP BY key, low_priority
     """
 
 
-def relay(*, now: datetime, limit: int, waiting: Waiting = waiting, low_priority: bool = True) -> Relayed:
+def relay_events(*, now: datetime, limit: int, waiting: Waiting = waiting, low_priority: bool = True) -> Relayed:
     """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
 
     A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a

@@ -18,18 +18,19 @@ from celery.exceptions import Ignore
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connections
 
-from .. import heartbeats
 from ..books.reconciliation import reconcile as reconcile_once
 from ..core import registry
 from ..core.errors import StepFailed
 from ..db import clock
-from ..engine import deliveries, steps, undo
+from ..engine import deliveries, steps
 from ..engine.sweep import sweep_runs as sweep_once
+from ..engine.undo import hand_over as hand_over_runs
+from ..engine.undo import start_undo
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..log import read_models
 from ..log.relay import Relayed, Waiting, waiting
 from ..log.relay import relay_events as relay_once
-from ..operations import interventions, queries, replays
+from ..operations import heartbeats, interventions, queries, replays
 
 logger = structlog.get_logger(__name__)
 
@@ -192,15 +193,15 @@ def _deliver(delivery_ids: list[int]) -> None:
 def undo(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of a forward chain: turn back what the journal says has failed."""
     ids = [UUID(run_id) for run_id in run_ids]
-    send(_through_an_outage(lambda _: undo.start_undo(run_ids=ids, epoch=epoch, now=clock.now())))
-    _through_an_outage(lambda _: undo.hand_over(run_ids=ids, epoch=epoch, now=clock.now()))
+    send(_through_an_outage(lambda _: start_undo(run_ids=ids, epoch=epoch, now=clock.now())))
+    _through_an_outage(lambda _: hand_over_runs(run_ids=ids, epoch=epoch, now=clock.now()))
 
 
 @shared_task(name="sagas.hand_over", bind=True)
 def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
     """Error callback of an undo chain: what cannot be undone needs a person."""
     _through_an_outage(
-        lambda _: undo.hand_over(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
+        lambda _: hand_over_runs(run_ids=[UUID(run_id) for run_id in run_ids], epoch=epoch, now=clock.now())
     )
 
 

@@ -38,6 +38,7 @@ __all__ = [
     "followers",
     "journal",
     "lag_seconds",
+    "latest_events",
     "movement",
     "open_findings",
     "owed",
@@ -47,7 +48,6 @@ __all__ = [
     "runs",
     "skips",
     "somebody_waits_for_the_relay",
-    "told",
     "unanswered",
     "waiting_for_the_relay",
 ]
@@ -246,7 +246,7 @@ def choreographed(subscriptions: Collection[str], keys: Collection[str]) -> dict
     return found | dict.fromkeys(to_come.values_list("key", flat=True), True)
 
 
-def told(keys: Collection[str], event: type[E]) -> dict[str, E]:
+def latest_events(keys: Collection[str], event: type[E]) -> dict[str, E]:
     """Return the newest event of a type that each of these keys has, as today's code reads it; one statement."""
     newest = Event.objects.filter(key__in=keys, type=event.type).order_by("key", "-position").distinct("key")
     found = newest.values_list("key", "data", "version")

@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 from django.db import connections
 
-from sagas import attention, heartbeats
 from sagas.db import clock
+from sagas.operations import attention, heartbeats
 from sagas.operations import queries as sagas
-from shop.celery import ping_broker
+from shop.celery import try_broker
 
 from ..reconciliation import LATE_SECONDS
 
@@ -30,6 +30,7 @@ class Health:
     """What was found; the figures are unknown while the database is down."""
 
     database: bool
+    #: It takes messages.
     broker: bool
     outbox_lag_seconds: float | None
     #: Keys of which a run or a delivery waits for a person, or for a worker.
@@ -123,10 +124,10 @@ def _figures_now() -> _Figures:
         connections.close_all()  # this thread's
 
 
-def _ping() -> bool:
-    ping_broker()
+def _take_a_message() -> bool:
+    try_broker()
     return True
 
 
 _figures = _Probe("database", _figures_now)
-_broker = _Probe("broker", _ping)
+_broker = _Probe("broker", _take_a_message)

@@ -7,9 +7,9 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from orders import selectors as orders
-from sagas import attention, heartbeats
 from sagas.admin.work_pages import may_see
 from sagas.db import clock
+from sagas.operations import attention, heartbeats
 from sagas.operations import queries as sagas
 
 from ..reconciliation import LATE_SECONDS

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from shop.money import formatted
+from backoffice.money import formatted
 from shop.story.entries import Entry
 from shop.story.standing import Standing
 

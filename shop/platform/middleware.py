@@ -5,8 +5,8 @@ from collections.abc import Callable
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
-from sagas.core.cause import Cause, caused_by
 
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 
 #: W3C Trace Context: version, trace, span, flags.

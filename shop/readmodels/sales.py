@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import UTC, date
 
 from django.db import connection
-from sagas.core.read_model import ReadModel, Recorded
 
 from orders.events import OrderConfirmed, OrderPlaced
+from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import array
 from sagas.operations import queries
 

@@ -4,15 +4,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from inventory.selectors import Goods
 from notifications import selectors as notifications
 from orders import selectors as orders
 from payments import selectors as payments
 from payments.selectors import INVOICE, Balance
+from sagas.core.books import Scope
 from sagas.operations import queries as sagas
 from sagas.operations.queries import OPEN_RUNS
-from shop.money import formatted
 from shop.wiring import CHOREOGRAPHY
 
 
@@ -66,7 +67,9 @@ class Books:
 
     @property
     def currency(self) -> str:
-        return self.order.currency if self.order is not None else next(iter(self.balances), "")
+        if self.order is not None:
+            return self.order.currency
+        return next(iter(self.balances), "" if self.credit is None else self.credit.currency)
 
     @property
     def balance(self) -> Balance:

@@ -7,13 +7,12 @@ step, try, failure or undo may leave behind, not even for a moment. Every commit
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from sagas.core.books import Breach, Check, Look
-
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from notifications.events import NotificationKind
 from payments import selectors as payments
+from sagas.core.books import Breach, Check, Scope
 from sagas.operations.queries import RunStatus
-from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
 
 from .books import Books, as_uuid, books
@@ -187,7 +186,7 @@ def told(order: Books, now: datetime) -> Breach | None:
 # Stock and credit -------------------------------------------------------------------------------------------------
 
 
-def stock(_: Look) -> Iterator[Breach]:
+def stock(_: Scope) -> Iterator[Breach]:
     """What a shelf says is reserved is what open reservations hold."""
     for sku, reserved, held in inventory.miscounted():
         yield Breach(
@@ -215,7 +214,7 @@ def credit(scope: Scope) -> Iterator[Breach]:
         )
 
 
-def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[Look], Iterator[Breach]]:
+def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[Scope], Iterator[Breach]]:
     """Make a check of what is said of one order."""
 
     def look_at_all(scope: Scope) -> Iterator[Breach]:

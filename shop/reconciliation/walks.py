@@ -6,11 +6,10 @@ A turn takes a slice of each: every 20 s, 90,000 orders an hour.
 from collections.abc import Collection
 from uuid import UUID
 
-from sagas.core.books import Walk
-
 from inventory import selectors as inventory
 from orders import selectors as orders
 from payments import selectors as payments
+from sagas.core.books import Walk
 
 Step = tuple[Collection[str], str]
 

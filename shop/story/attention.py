@@ -6,8 +6,8 @@ from typing import NamedTuple
 from uuid import UUID
 
 from orders.selectors import Order
-from sagas import attention
-from sagas.attention import Attention, Why
+from sagas.operations import attention
+from sagas.operations.attention import Attention, Why
 
 from .reactions import title_of
 from .words import ended, moment, tries_of

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from notifications import selectors as notifications
 from payments import selectors as payments
-from shop.money import formatted
 
 from .entries import Entry
 from .words import seconds_between, words

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from backoffice.money import formatted
 from sagas.operations.queries import Event
-from shop.money import formatted
 
 from .words import words
 

@@ -17,7 +17,8 @@ from inventory.history import GOODS, GoodsState
 from notifications.history import TOLD, ToldState
 from orders.history import ORDER, OrderState
 from payments.history import MONEY, MoneyState
-from sagas.core.folds import State, Stored
+from sagas.core.events import StoredEvent
+from sagas.core.folds import State
 from sagas.operations import queries as sagas
 from sagas.operations.queries import Event
 
@@ -30,7 +31,7 @@ class Whole(State):
     money: MoneyState = MONEY.start
     told: ToldState = TOLD.start
 
-    def after(self, event: Stored) -> "Whole":
+    def after(self, event: StoredEvent) -> "Whole":
         """Return what an event of any context makes of it.
 
         Raises:

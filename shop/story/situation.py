@@ -5,8 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from orders import selectors as orders
-from sagas import attention
-from sagas.attention import Attention, Why
+from sagas.operations import attention
+from sagas.operations.attention import Attention, Why
 from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, StepRun
 
 from . import reactions

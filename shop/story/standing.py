@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sagas.attention import Attention, Why
 from sagas.core.errors import FailureKind
 from sagas.db.read import one_moment
 from sagas.operations import queries as sagas
+from sagas.operations.attention import Attention, Why
 from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, RunStatus, StepRun, StepStatus
 
 from . import reactions

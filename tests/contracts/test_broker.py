@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 from redis import Redis
-from sagas.engine.wake_ups import WakeUp
 
 from orders.models import Order
 from sagas.engine import undo
+from sagas.engine.wake_ups import WakeUp
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
 from sagas.models import Run

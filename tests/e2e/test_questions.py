@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 from django.utils import timezone
 from django_celery_results.models import TaskResult
-from sagas.engine.wake_ups import wake_ups_of
 
 from inventory.models import StockItem
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import FakeCharge, Payment
+from sagas.engine.wake_ups import wake_ups_of
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Run, StepRun
 from tests.conftest import ROOT, Processes, broker, wait_for

@@ -12,8 +12,8 @@ from django.db import transaction
 from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
-from sagas import heartbeats
 from sagas.models import Delivery, Event, Heartbeat, Run, StepRun
+from sagas.operations import heartbeats
 from tests.concurrency import at_once
 from tests.conftest import Processes, wait_for
 

@@ -11,13 +11,12 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import attention, heartbeats
-from sagas.attention import Attention, Why
 from sagas.books.reconciliation import reconcile
 from sagas.core import registry
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Follower, Heartbeat, Intervention, Run
-from sagas.operations import interventions
+from sagas.operations import attention, heartbeats, interventions
+from sagas.operations.attention import Attention, Why
 from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing

@@ -208,7 +208,9 @@ def reject_what_could_be_had(shop: Shop) -> None:
 
 
 def leave_a_run_open(shop: Shop) -> None:
-    Run.objects.filter(key=order("visa").id).update(status="needs_attention", finished_at=None)
+    Run.objects.filter(key=order("visa").id).update(
+        status="needs_attention", resumes_as="running", stopped_at=timezone.now(), finished_at=None
+    )
 
 
 def leave_an_event(shop: Shop) -> None:

@@ -5,21 +5,22 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
-from sagas.core.books import Look
 
 from benchmarks.filling import fill
-from sagas import attention
 from sagas.books import engine_checks
+from sagas.core import registry
+from sagas.core.books import Scope
+from sagas.engine import shares
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log import followers
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Follower, Intervention, Run
-from sagas.operations import interventions, queries, replays
+from sagas.operations import attention, interventions, queries, replays
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -46,12 +47,12 @@ def _open_some(due_at: datetime) -> None:
     for row in runs:
         row.status, row.due_at, row.deadline_at, row.finished_at = "running", due_at, due_at, None
     for row in runs[: OPEN // 10]:
-        row.status = "needs_attention"
+        row.status, row.resumes_as, row.stopped_at = "needs_attention", "running", due_at
     for delivery in owed:
         delivery.status, delivery.due_at = "pending", due_at
     for delivery in owed[: OPEN // 10]:
         delivery.status, delivery.due_at = "parked", None
-    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at"))
+    Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at"))
     Intervention.objects.bulk_create(
         Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
@@ -62,7 +63,16 @@ def _open_some(due_at: datetime) -> None:
 
 def check(name: str) -> None:
     (made,) = [check for check in engine_checks.CHECKS if check.name == name]
-    assert list(made.look(Look(keys=(), now=timezone.now()))) == []
+    assert list(made.look(Scope(keys=(), now=timezone.now()))) == []
+
+
+def look_for_a_share() -> None:
+    """Ask what a worker asks before and after it has made a delivery of which few are made at once."""
+    (limited,) = [each for each in registry.subscriptions() if each.name == "send-notification"]
+    assert limited.at_once is not None
+    with transaction.atomic():
+        assert not shares.is_full(limited, timezone.now())
+    assert len(shares.next_of([limited], succeeded=(), left_out=(), now=timezone.now())) == 1
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
@@ -75,6 +85,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
     ),
+    "share of workers": (look_for_a_share, {"sagas_delivery_due", "sagas_delivery_line"}),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),

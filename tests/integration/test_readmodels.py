@@ -15,10 +15,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 from redis import Redis
-from sagas.core.read_model import ReadModel
 
 from orders.models import Order, OrderLine
 from sagas.core import registry
+from sagas.core.read_model import ReadModel
 from sagas.log import followers, read_models
 from sagas.log.read_models import follow
 from sagas.log.relay import relay_events

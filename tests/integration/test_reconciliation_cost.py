@@ -13,7 +13,7 @@ from pytest_django import Settings
 from orders.models import Order
 from payments.services import open_credit
 from sagas.books import reconciliation
-from sagas.books.reconciliation import Reconciled, reconcile
+from sagas.books.reconciliation import Reconciled
 from sagas.core import registry
 from sagas.models import Finding, Reconciliation
 from sagas.testing import drive
@@ -22,7 +22,7 @@ Place = Callable[..., Order]
 
 
 def turn() -> Reconciled:
-    return reconcile(now=timezone.now(), checks=registry.checks(), walks=registry.walks())
+    return reconciliation.reconcile(now=timezone.now(), checks=registry.checks(), walks=registry.walks())
 
 
 def test_a_turn_costs_as_many_statements_for_a_hundred_orders_as_for_one(place: Place, settings: Settings) -> None:
@@ -54,7 +54,7 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_history(place: Place, mon
         for statement in COPIES:
             cursor.execute(statement, [HISTORY])
         cursor.execute("ANALYZE")
-    while reconcile(now=timezone.now(), checks=registry.checks(), walks=walks).more:
+    while reconciliation.reconcile(now=timezone.now(), checks=registry.checks(), walks=walks).more:
         pass
     place()
     explained = []
@@ -66,7 +66,7 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_history(place: Place, mon
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        looked_at = reconcile(now=timezone.now(), checks=registry.checks(), walks=walks).keys
+        looked_at = reconciliation.reconcile(now=timezone.now(), checks=registry.checks(), walks=walks).keys
     assert looked_at < HISTORY / 50
     assert len(explained) > 20
     read_whole = {

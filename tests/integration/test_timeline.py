@@ -190,7 +190,9 @@ def test_a_run_that_is_stuck_needs_a_person(place: Place, clock: TickingClock) -
     order = place(now=clock())
     drive(now=clock)
     why = {"step": "notify-customer", "kind": "unexpected", "error": "KeyError", "message": "tracking_number"}
-    Run.objects.filter(key=str(order.id)).update(status="needs_attention", attention=why, finished_at=None)
+    Run.objects.filter(key=str(order.id)).update(
+        status="needs_attention", resumes_as="running", stopped_at=timezone.now(), attention=why, finished_at=None
+    )
     stands = standing(order.id, now=timezone.now())
     assert stands.needs_attention
     assert not stands.live

@@ -15,10 +15,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from sagas import heartbeats
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.operations import interventions
+from sagas.operations import heartbeats, interventions
 from sagas.testing import MovableClock, drive
 from shop.story.timeline import timeline
 from tests.concurrency import at_once

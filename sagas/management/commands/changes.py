@@ -30,11 +30,11 @@ class Command(BaseCommand):
             return
         process = Foreground()
         process.until_stopped()
-        follow = partial(follow.follow, audit.slot(name), process, lambda capture: audit.Watcher(capture).work)
+        watch = partial(follow.follow, audit.slot(name), process, lambda capture: audit.Watcher(capture).work)
         if patient:
-            follow.patiently(follow, process)
+            follow.patiently(watch, process)
             return
         try:
-            follow()
+            watch()
         except CannotFollow as error:
             raise CommandError(str(error)) from None

@@ -8,6 +8,7 @@ from django.db import OperationalError
 
 from ...cli.progress_bar import progress
 from ...core import registry
+from ...core.read_model import ReadModel
 from ...db import clock
 from ...log import read_models
 from ...operations import queries
@@ -58,7 +59,7 @@ class Command(BaseCommand):
         except OperationalError as error:
             raise CommandError(f"{str(error).strip()}. Nothing is lost: the same command goes on.") from None
 
-    def _build(self, model: read_models.ReadModel, *, portion: int, swap: bool) -> None:
+    def _build(self, model: ReadModel, *, portion: int, swap: bool) -> None:
         done, total = read_models.begin_rebuild(model, now=clock.now())
         if done:
             self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")

@@ -16,7 +16,7 @@ from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Saga, Step
 from sagas.core.statuses import RunStatus
-from sagas.engine import plan, steps, undo
+from sagas.engine import limits, plan, steps, undo
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log import relay as relay_module
@@ -159,6 +159,7 @@ def test_a_deferred_constraint_fails_the_step_that_violates_it(
     settings.SAGAS_BATCH_SIZE = 10
     saga = registry.saga("test")
     good = saga.steps[0].run
+    assert good is not None
 
     def dangling(call: Any) -> Any:
         if call.key == "bad":
@@ -192,6 +193,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     far = registry.saga("test").steps[1]
     quick = far.run
+    assert quick is not None
 
     def slow(call: Any) -> Any:
         if call.key == "a" and "undo-first b" not in script.did:
@@ -200,7 +202,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
         return quick(call)
 
     replace(far, run=slow)
-    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).single:
+    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).wake_ups:
         steps.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
     assert "far b" not in script.did
@@ -213,12 +215,12 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
     (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     planning, answered = threading.Event(), threading.Event()
-    plan = plan.plan_undo
+    plan_undo = plan.plan_undo
 
     def plan_while_the_answer_comes(*parts: Any) -> Any:
         planning.set()
         answered.wait(0.5)  # the settling side is at its locks by then, or waits for ours
-        return plan(*parts)
+        return plan_undo(*parts)
 
     monkeypatch.setattr(undo, "plan_undo", plan_while_the_answer_comes)
     errors: list[Exception] = []
@@ -304,7 +306,7 @@ def test_a_passing_database_error_costs_a_turn_of_the_relay_and_parks_nothing(
         raise OperationalError("deadlock detected")
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(relay_module, "start", fail)
+        trouble.setattr(relay_module, "start_runs", fail)
         with pytest.raises(OperationalError):
             relay_events(now=clock(), limit=10)
     assert not Delivery.objects.exists()
@@ -394,7 +396,7 @@ def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clo
             clock.move(hours=2)
         else:
             clock.move(minutes=1)
-            Run.objects.filter(key__in=keys).update(resends=plan.MAX_RESENDS)
+            Run.objects.filter(key__in=keys).update(resends=limits.MAX_RESENDS)
         Run.objects.exclude(key__in=keys).delete()
         with CaptureQueriesContext(connection) as captured:
             sweep_runs(now=clock(), limit=100)

@@ -7,14 +7,14 @@ import pytest
 from django.db import connection, transaction
 from kombu import Connection
 from pytest_django import Settings
-from sagas.core.cause import Cause, caused_by
-from sagas.engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp, wake_ups_of
 
 from orders.models import Order
 from sagas.core import registry
+from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.core.subscription import Subscription
 from sagas.db import clock as shop_clock
+from sagas.engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp, wake_ups_of
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks

@@ -127,7 +127,7 @@ def test_what_gives_up_has_something_follow_once_and_holds_up_nobody(
         if received.event.number == 1:
             raise error
 
-    def is_given_up(received: Received[Told], failure: Failure) -> None:
+    def gave_up(received: Received[Told], failure: Failure) -> None:
         did.append(f"gave up {received.event.number}: {failure.kind}, {failure.message}")
 
     with_follow_up(react, gave_up, outside=outside)
@@ -148,7 +148,7 @@ def test_what_follows_is_undone_with_its_events_where_it_fails_and_the_delivery_
     def react(_: Received[Told]) -> None:
         raise Rejected("no")
 
-    def is_given_up(received: Received[Told], _: Failure) -> None:
+    def gave_up(received: Received[Told], _: Failure) -> None:
         outbox.emit(Asked(name="never"), now=received.now)
         raise ZeroDivisionError("oh")
 
@@ -164,7 +164,7 @@ def test_what_follows_tells_where_it_came_from(tell: Tell, clock: MovableClock) 
     def react(_: Received[Told]) -> None:
         raise Rejected("no")
 
-    def is_given_up(received: Received[Told], _: Failure) -> None:
+    def gave_up(received: Received[Told], _: Failure) -> None:
         outbox.emit(Asked(name="k"), now=received.now)
 
     with_follow_up(react, gave_up)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from pytest_django import DjangoAssertNumQueries
-from sagas.core.cause import Cause, caused_by
 
 from sagas.core import registry
+from sagas.core.cause import Cause, caused_by
 from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.engine.deliveries import deliver
 from sagas.log import followers, outbox

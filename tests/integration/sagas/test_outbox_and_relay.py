@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
-from sagas.core.cause import Cause, caused_by
 
+from sagas.core.cause import Cause, caused_by
 from sagas.core.errors import Retryable, TransactionRequiredError
 from sagas.log import outbox
 from sagas.log.relay import relay_events

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from django.db import connection, connections, transaction
 from django.test.utils import CaptureQueriesContext
-from sagas.core.books import Breach, Check, Look, Walk
 
 from sagas.books import reconciliation
-from sagas.books.reconciliation import BROKEN, Reconciled, dismiss, reconcile
+from sagas.books.reconciliation import BROKEN, Reconciled, dismiss
+from sagas.core.books import Breach, Check, Scope, Walk
 from sagas.core.errors import TransactionRefusedError
 from sagas.log import outbox
 from sagas.models import Event, Finding, Reconciliation
@@ -29,11 +29,11 @@ class Watch:
         self.wrong: dict[str, dict[str, Any]] = {}
         self.looked: list[tuple[str, ...]] = []
         self.moving: dict[str, Any] = {}
-        self.does: Callable[[Look], None] = lambda look: None
+        self.does: Callable[[Scope], None] = lambda look: None
 
     def look(self, scope: Scope) -> list[Breach]:
         self.looked.append(scope.keys)
-        self.does(look)
+        self.does(scope)
         return [
             Breach(key=key, message=f"{key} is wrong", facts=facts, moving=self.moving)
             for key, facts in self.wrong.items()
@@ -49,7 +49,7 @@ def watch() -> Watch:
 @pytest.fixture
 def turn(transactional_db: None, watch: Watch, clock: MovableClock) -> Callable[..., Reconciled]:
     def turn(*more: Check, walks: tuple[Walk, ...] = ()) -> Reconciled:
-        return reconcile(now=clock(), checks=(*more, Check(name="watch", look=watch.look)), walks=walks)
+        return reconciliation.reconcile(now=clock(), checks=(*more, Check(name="watch", look=watch.look)), walks=walks)
 
     return turn
 

@@ -30,7 +30,7 @@ AFTER = Step("after", queue="q", run=do)
 
 
 def test_a_good_definition_has_no_faults() -> None:
-    assert list(saga(A, PIVOT, AFTER, after_undo=(Step("tell", queue="q", run=do),)).faults()) == []
+    assert list(saga(A, PIVOT, AFTER, undone=(Step("tell", queue="q", run=do),)).faults()) == []
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_good_definition_has_no_faults() -> None:
             saga(Step("far", queue="q", run=do, undo=undo_it, outside=True)),
             "step 'far' calls outside and has no probe to ask after a lost answer",
         ),
-        (saga(PIVOT, after_undo=(A,)), "step 'a' follows the undo and only goes forward"),
+        (saga(PIVOT, undone=(A,)), "step 'a' follows the undo and only goes forward"),
     ],
 )
 def test_a_fault_is_named(wrong: Saga[Asked], fault: str) -> None:

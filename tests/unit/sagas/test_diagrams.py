@@ -45,7 +45,7 @@ def lines(*steps: Step, undone: tuple[Step, ...] = ()) -> list[str]:
 
 
 def test_a_saga_is_drawn_forward_and_back() -> None:
-    assert lines(TAKE, PAY, SEND, TELL, after_undo=(SORRY,)) == [
+    assert lines(TAKE, PAY, SEND, TELL, undone=(SORRY,)) == [
         "sequenceDiagram",
         "    participant relay",
         "    participant engine as sagas",

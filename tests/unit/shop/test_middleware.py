@@ -3,10 +3,10 @@ from uuid import UUID
 import pytest
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
-from sagas.core.cause import Cause
 from structlog.contextvars import get_contextvars
 
-from sagas.core.events import current_cause
+from sagas.core.cause import Cause, cause_of
+from sagas.core.events import DomainEvent
 from shop.platform.middleware import CorrelationMiddleware
 
 ID = UUID("01890000-0000-7000-8000-000000000001")
@@ -21,7 +21,7 @@ class View:
         self.logged: object = None
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        self.cause, self.logged = current_cause(), get_contextvars().get("correlation_id")
+        self.cause, self.logged = cause_of(DomainEvent()), get_contextvars().get("correlation_id")
         return HttpResponse("ok", status=418)
 
 
@@ -64,7 +64,7 @@ def test_a_trace_that_is_none_is_left_out() -> None:
 
 def test_the_next_request_does_not_inherit_the_cause() -> None:
     ask(**{"X-Correlation-ID": str(ID)})
-    assert current_cause() == Cause()
+    assert cause_of(DomainEvent()) == Cause()
     assert "correlation_id" not in get_contextvars()
 
 
@@ -74,4 +74,4 @@ def test_a_view_that_fails_leaves_no_cause_behind() -> None:
 
     with pytest.raises(ZeroDivisionError):
         CorrelationMiddleware(fail)(RequestFactory().get("/", headers={"X-Correlation-ID": str(ID)}))
-    assert current_cause() == Cause()
+    assert cause_of(DomainEvent()) == Cause()

@@ -28,11 +28,11 @@ def test_nothing_is_configured_unless_somebody_does() -> None:
 
 def test_a_webhook_has_its_defaults() -> None:
     (hook,) = webhooks(HOOK)
-    assert (hook.name, hook.types, hook.begin, hook.timeout_seconds, hook.host) == (
+    assert (hook.name, hook.types, hook.start_at, hook.timeout_seconds, hook.host) == (
         "erp", None, StartAt.NOW, 8.0, "erp.example.com",
     )  # fmt: skip
-    (hook,) = webhooks({**HOOK, "events": ["orders.order_placed"], "begin": "beginning", "timeout_seconds": 3})
-    assert (hook.types, hook.begin, hook.timeout_seconds) == (("orders.order_placed",), StartAt.BEGINNING, 3.0)
+    (hook,) = webhooks({**HOOK, "events": ["orders.order_placed"], "start_at": "beginning", "timeout_seconds": 3})
+    assert (hook.types, hook.start_at, hook.timeout_seconds) == (("orders.order_placed",), StartAt.BEGINNING, 3.0)
 
 
 def test_a_stream_stands_on_the_broker_unless_told_otherwise() -> None:
@@ -58,7 +58,7 @@ def test_a_stream_stands_on_the_broker_unless_told_otherwise() -> None:
         ({"url": "https://me:S3cret@erp/"}, "erp: url: no user and no password in it: what comes is signed"),
         ({"url": "http://erp.example.com/"}, "erp: url: https is needed; http only to this machine, or with DEBUG"),
         ({"name": "Erp S3cret"}, "entry 1, name: String should match pattern '^[a-z0-9][a-z0-9-]{0,59}$'"),
-        ({"begin": "S3cret"}, "entry 1, begin: Input should be 'now' or 'beginning'"),
+        ({"start_at": "S3cret"}, "entry 1, start_at: Input should be 'now' or 'beginning'"),
         ({"events": []}, "entry 1, events: List should have at least 1 item after validation, not 0"),
         ({"timeout_seconds": 60}, "entry 1, timeout_seconds: Input should be less than or equal to 10"),
         ({"S3cret": 1}, "entry 1: Extra inputs are not permitted"),

@@ -1,0 +1,1 @@
+"""What the management commands share: progress bars, and operations at the terminal."""

@@ -1,0 +1,76 @@
+"""How a read model is written down: which events it follows, and what they change."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Protocol
+from uuid import UUID
+
+from .events import DomainEvent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """An event of the log, as today's code reads it."""
+
+    event: DomainEvent
+    event_id: UUID
+    key: str
+    log_position: int
+    occurred_at: datetime
+
+
+Difference = tuple[int, int]
+
+
+class Store(Protocol):
+    """Where a read model lives that is not in PostgreSQL. `shadow`: the copy that a rebuild makes."""
+
+    def position(self, *, shadow: bool) -> int:
+        """Return the position up to which it holds the log; 0 if it was lost."""
+
+    def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
+        """Take in events, and with them the position; all may have been there before."""
+
+    def begin(self) -> None:
+        """Have an empty shadow, whatever was begun before."""
+
+    def drop(self) -> None:
+        """Have no shadow, and nothing left of former copies."""
+
+    def compare(self) -> Difference:
+        """Return how many entries only the old copy has, and how many only the new one."""
+
+    def swap(self) -> None:
+        """Let the shadow take the place of what serves; harmless when done twice."""
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """Tables made of events by `apply`, or a `store` elsewhere.
+
+    `apply` runs in the transaction that moves the position. It gets events in the order of the log, works in sets, and
+    names no schema. It reads no other table but the log (`queries.latest_events`): by the time of a rebuild the others
+    have changed.
+    """
+
+    name: str
+    _: KW_ONLY
+    events: tuple[type[DomainEvent], ...]
+    tables: tuple[type[Any], ...] = ()
+    apply: Callable[[Sequence[Recorded]], None] = lambda _: None
+    store: Store | None = None
+
+    @cached_property
+    def types(self) -> dict[str, type[DomainEvent]]:
+        return {event.type: event for event in self.events}
+
+    @property
+    def schema(self) -> str:
+        return f"rebuild_{self.name.replace('-', '_')}"
+
+    @property
+    def shadow_name(self) -> str:
+        """Name of the follower that a rebuild is."""
+        return f"{self.name}:rebuild"

@@ -1,0 +1,66 @@
+"""Deliveries: events owed to subscriptions."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from ..core.statuses import DeliveryStatus, choices
+from .locking import LockableQuerySet
+from .log import Event
+
+
+class Delivery(models.Model):
+    """One event owed to one subscription: inbox, retry schedule and dead letter in one."""
+
+    #: The unique constraint on event and subscription is its index, too.
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
+    subscription = models.CharField(max_length=100)
+    key = models.CharField(max_length=100)
+    #: As its event, or owed to a follower that catches up: nobody sits and waits for it.
+    low_priority = models.BooleanField(default=False, db_default=False)
+    status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    lost_tries = models.PositiveSmallIntegerField(
+        default=0, help_text="Tries begun again after the last left no trace."
+    )
+    #: When the sweep looks after it.
+    due_at = models.DateTimeField(null=True, blank=True)
+    #: When the next try is due, after a failed one.
+    retry_at = models.DateTimeField(null=True, blank=True)
+    resends = models.PositiveSmallIntegerField(default=0)
+    replays = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How often it was owed once more after it was done."
+    )
+    lease_token = models.UUIDField(null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            models.UniqueConstraint(fields=["event", "subscription"], name="sagas_one_delivery_per_subscription"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[status.value for status in DeliveryStatus]),
+                name="sagas_delivery_status_is_known",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["due_at"],
+                name="sagas_delivery_due",
+                condition=models.Q(status__in=[DeliveryStatus.PENDING, DeliveryStatus.RUNNING]),
+            ),
+            # The line of a key: who stands before whom.
+            models.Index(
+                fields=["subscription", "key", "event"],
+                name="sagas_delivery_line",
+                condition=~models.Q(status=DeliveryStatus.DONE),
+            ),
+            models.Index(fields=["id"], name="sagas_delivery_parked", condition=models.Q(status=DeliveryStatus.PARKED)),
+        ]
+
+    objects: ClassVar[models.Manager["Delivery"]] = LockableQuerySet["Delivery"].as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.subscription} of event {self.event_id}"

@@ -1,0 +1,145 @@
+"""The journal: runs and their steps."""
+
+from typing import ClassVar
+
+from django.db import models
+
+from ..core.ids import new_id
+from ..core.statuses import LIVE_RUNS, OPEN_RUNS, STOPPED_RUNS, RunStatus, StepStatus, choices
+from .locking import LockableQuerySet
+
+
+class Run(models.Model):
+    """One saga under way for one key."""
+
+    id = models.UUIDField(primary_key=True, default=new_id, editable=False)
+    saga = models.CharField(max_length=100)
+    definition_hash = models.CharField(max_length=16)
+    key = models.CharField(max_length=100)
+    status = models.CharField(max_length=20, choices=choices(RunStatus), default=RunStatus.RUNNING)
+    #: What a run that stands still (paused, or in front of a person) goes on as, and since when it stands still.
+    resumes_as = models.CharField(max_length=20, blank=True, default="", db_default="", choices=choices(RunStatus))
+    stopped_at = models.DateTimeField(null=True, blank=True)
+    #: Goes up whenever the run changes direction; a message of an older epoch does nothing.
+    epoch = models.PositiveIntegerField(default=1)
+    #: The step that is next, or under way.
+    place = models.PositiveSmallIntegerField(default=0)
+    #: Where the plan it began with goes forward only; empty if it has no such step.
+    pivot_place = models.PositiveSmallIntegerField(null=True, blank=True)
+    #: What the event said that started it, and in which version of its contract.
+    input = models.JSONField()
+    input_version = models.PositiveSmallIntegerField(default=1, db_default=1)
+    #: What each finished step handed on, by its name.
+    results = models.JSONField(default=dict)
+    #: Why it turned back: step, kind, error, message.
+    failure = models.JSONField(null=True, blank=True)
+    #: Why a person is needed, in the same form.
+    attention = models.JSONField(null=True, blank=True)
+    #: When the sweep looks after it; empty once nothing is left to do.
+    due_at = models.DateTimeField(null=True, blank=True)
+    #: How often the sweep has sent it again since it last got on.
+    resends = models.PositiveSmallIntegerField(default=0)
+    #: Empty once it no longer counts.
+    deadline_at = models.DateTimeField(null=True, blank=True)
+    event_id = models.UUIDField(help_text="The event that started it.")
+    correlation_id = models.UUIDField()
+    traceparent = models.CharField(max_length=55, blank=True, default="")
+    #: As its event: nobody sits and waits for it.
+    low_priority = models.BooleanField(default=False, db_default=False)
+    started_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                # Not by status, though it says the same: the planner would take this index for one of live runs.
+                fields=["saga", "key"],
+                condition=models.Q(finished_at=None),
+                name="sagas_one_open_run_per_saga_and_key",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(finished_at=None, status__in=OPEN_RUNS)
+                | (models.Q(finished_at__isnull=False) & ~models.Q(status__in=OPEN_RUNS)),
+                name="sagas_a_run_is_open_until_it_has_finished",
+            ),
+            models.UniqueConstraint(fields=["saga", "event_id"], name="sagas_one_run_per_saga_and_event"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[status.value for status in RunStatus]), name="sagas_run_status_is_known"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(due_at__isnull=False) | ~models.Q(status__in=LIVE_RUNS),
+                name="sagas_a_live_run_is_looked_after",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(resumes_as__in=[status.value for status in LIVE_RUNS], stopped_at__isnull=False)
+                | ~models.Q(status__in=STOPPED_RUNS),
+                name="sagas_a_stopped_run_knows_how_it_goes_on",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["due_at"], name="sagas_run_due", condition=models.Q(status__in=LIVE_RUNS)),
+            models.Index(
+                fields=["deadline_at"], name="sagas_run_deadline", condition=models.Q(status=RunStatus.RUNNING)
+            ),
+            models.Index(
+                fields=["started_at"],
+                name="sagas_run_stopped",
+                condition=models.Q(status__in=STOPPED_RUNS),
+            ),
+            models.Index(fields=["key"], name="sagas_run_of_key"),
+        ]
+
+    objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()
+
+    def __str__(self) -> str:
+        return f"{self.saga} of {self.key}"
+
+    @property
+    def direction(self) -> RunStatus:
+        """Forward or back: the status it has, or goes on with once it no longer stands still."""
+        if self.status not in STOPPED_RUNS:
+            return RunStatus(self.status)
+        return RunStatus(self.resumes_as)
+
+
+class StepRun(models.Model):
+    """One step of one run; undo steps have rows of their own, behind the plan the run began with."""
+
+    class Action(models.TextChoices):
+        RUN = "run"
+        UNDO = "undo"
+
+    #: The unique constraint on run and place is its index, too.
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps", db_index=False)
+    place = models.PositiveSmallIntegerField()
+    #: Where the run goes from here; empty at the end.
+    next_place = models.PositiveSmallIntegerField(null=True, blank=True)
+    #: Name of the row: the step's, or its undo's.
+    name = models.CharField(max_length=100)
+    #: Name of the step in the definition.
+    step = models.CharField(max_length=100)
+    action = models.CharField(max_length=4, choices=Action.choices, default=Action.RUN)
+    status = models.CharField(max_length=10, choices=choices(StepStatus), default=StepStatus.PENDING)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    #: Tries begun again after the last one left no trace: its worker died, or its message was lost.
+    lost_tries = models.PositiveSmallIntegerField(default=0)
+    idempotency_key = models.CharField(max_length=150)
+    #: Note [Lease token]: whoever calls outside holds a token; only the holder of the current one may write what
+    #: came of it, so a worker that was frozen and woken up changes nothing.
+    lease_token = models.UUIDField(null=True, blank=True)
+    #: Nobody takes the step before: a call is under way until then, or the next try is not due.
+    held_until = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["run", "place"], name="sagas_one_step_per_place"),
+            models.CheckConstraint(
+                condition=models.Q(status__in=[status.value for status in StepStatus]),
+                name="sagas_step_status_is_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name

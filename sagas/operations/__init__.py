@@ -1,0 +1,1 @@
+"""What people may do with runs, deliveries and followers, and what waits for them."""
