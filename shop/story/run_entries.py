@@ -289,6 +289,6 @@ def _policy(row: StepRun, step: Step | None) -> Retry | None:
 def _afterwards(run: Run) -> set[str]:
     """Return the steps that follow on an undo."""
     try:
-        return {step.name for step in registry.saga(run.saga).undone}
+        return {step.name for step in registry.saga(run.saga).after_undo}
     except UnknownSagaError:
         return set()

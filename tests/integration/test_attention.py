@@ -219,7 +219,9 @@ def _followers() -> list[Lag]:
 def test_keys_are_those_that_have_something_to_say(place: Place, clock: MovableClock) -> None:
     stopped, paused, parked, finding, fine = (place(now=clock()) for _ in range(5))
     drive(now=clock)
-    Run.objects.filter(key=str(stopped.id)).update(status="needs_attention", finished_at=None)
+    Run.objects.filter(key=str(stopped.id)).update(
+        status="needs_attention", resumes_as="running", stopped_at=timezone.now(), finished_at=None
+    )
     Run.objects.filter(key=str(paused.id)).update(
         status="paused", resumes_as="running", stopped_at=timezone.now(), finished_at=None
     )

@@ -150,7 +150,7 @@ def test_a_cancelled_order_is_not_said_to_be_rejected(place: Place, clock: Movab
 def test_the_way_back_stands_below_what_turned_the_order_back(place: Place, clock: MovableClock) -> None:
     order = place("tok_visa", now=clock())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("inventory.services.book_shipment", _no_van)
+        patch.setattr("inventory.services.book_shipments", _no_van)
         later(clock, 1)
         ask("cancel", Run.objects.get(), "Ordered twice.", clock())
         later(clock)
@@ -166,7 +166,7 @@ def test_the_way_back_stands_below_what_turned_the_order_back(place: Place, cloc
     assert moments == sorted(moments)
 
 
-def _no_van(**_: Any) -> None:
+def _no_van(*_: Any, **__: Any) -> None:
     raise ConnectionError("There is no van.")
 
 
@@ -288,7 +288,7 @@ def test_clients_of_the_api_read_no_traceback_no_path_and_no_word_meant_for_staf
     drive(now=clock)
     ask("skip", Run.objects.get(), "Between us: paid in cash.", clock())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("inventory.services.book_shipment", _lost_file)
+        patch.setattr("inventory.services.book_shipments", _lost_file)
         later(clock, 2)
     told = Client().get(f"/api/orders/{order.id}", headers={"authorization": "Bearer secret"})
     words = told.content.decode()
@@ -305,7 +305,7 @@ def test_clients_of_the_api_read_no_traceback_no_path_and_no_word_meant_for_staf
     )
 
 
-def _lost_file(**_: Any) -> None:
+def _lost_file(*_: Any, **__: Any) -> None:
     raise FileNotFoundError("/srv/shop/labels/7.pdf")
 
 
