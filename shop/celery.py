@@ -38,6 +38,11 @@ app.conf.beat_schedule = {
     "relay": {"task": "sagas.relay", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
     "sweep": {"task": "sagas.sweep", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
     "follow": {"task": "sagas.follow", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "sagas"}},
+    "ask-workers": {
+        "task": "sagas.ask_workers",
+        "schedule": schedule(5.0, nowfun=steady_now),
+        "options": {"queue": "sagas"},
+    },
     "reconcile": {
         "task": "sagas.reconcile",
         "schedule": schedule(settings.SAGAS_RECONCILE_SECONDS, nowfun=steady_now),

@@ -132,6 +132,11 @@ def subscription_names() -> list[str]:
     return list(_subscriptions)
 
 
+def is_switched_off(name: str) -> bool:
+    """Say whether this code has a reaction of this name that is not made here."""
+    return name not in _subscriptions and any(one.name == name for one in _dormant)
+
+
 def subscriptions() -> list[Subscription]:
     return list(_subscriptions.values())
 

@@ -30,7 +30,7 @@ from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..log import read_models
 from ..log.relay import Relayed, Waiting, waiting
 from ..log.relay import relay_events as relay_once
-from ..operations import interventions, queries, replays
+from ..operations import heartbeats, interventions, queries, replays
 
 logger = structlog.get_logger(__name__)
 
@@ -47,7 +47,10 @@ _swept_at = 0.0
 _FOLLOW_SECONDS = 5.0
 #: Most seconds one message of the reconciliation works on a backlog.
 _RECONCILE_SECONDS = 5.0
-_RELAY_QUEUE = "relay"
+_RELAY_QUEUE = heartbeats.RELAY_QUEUE
+#: How often the sweep, which turns each second, gives a sign of life.
+_SIGN_SECONDS = 5.0
+_signed_at = float("-inf")
 #: For so long after a turn of the relay that had something to do, the next ones look for room first.
 _BUSY_SECONDS = 1.0
 _busy_until = 0.0
@@ -316,6 +319,27 @@ def sweep() -> None:
         all_of_them.callback(work_on_interventions)
         all_of_them.callback(lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)))
         all_of_them.callback(lambda: send(sweep_once(now=now, limit=limit)))
+        all_of_them.callback(_give_sign)
+
+
+def _give_sign() -> None:
+    """Note that relay and sweep are served, by a worker or by a process of their own."""
+    global _signed_at  # noqa: PLW0603 - of this process
+    if time.monotonic() - _signed_at > _SIGN_SECONDS:
+        heartbeats.answered(_RELAY_QUEUE, now=clock.now())
+        _signed_at = time.monotonic()
+
+
+@shared_task(name="sagas.ask_workers", store_errors_even_if_ignored=False)
+def ask_workers() -> None:
+    """Send a question to every queue; the worker that takes it shows that the queue is served."""
+    for queue in heartbeats.ask(now=clock.now()):
+        answer.apply_async((queue,), queue=queue, retry=False)
+
+
+@shared_task(name="sagas.answer", store_errors_even_if_ignored=False)
+def answer(queue: str) -> None:
+    heartbeats.answered(queue, now=clock.now())
 
 
 @shared_task(name="sagas.follow", store_errors_even_if_ignored=False)
