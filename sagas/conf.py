@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
 
-#: Queue of the error callbacks, of the reconciliation and of what people ask for.
+#: Queue of error callbacks, read models, the reconciliation and what people ask for; its worker asks the other queues.
 ENGINE_QUEUE = "sagas"
 #: Queue of the relay and the sweep, so that nothing else holds them up.
 RELAY_QUEUE = "relay"

@@ -337,7 +337,14 @@ class FollowerAdmin(ActAdmin):
 
     @labelled(
         "status",
-        {"following": "success", "catching up": "info", "paused": "warning", "unknown": "danger", "stopped": "danger"},
+        {
+            "following": "success",
+            "catching up": "info",
+            "paused": "warning",
+            "unknown": "danger",
+            "stopped": "danger",
+            "switched off here, owing": "danger",
+        },
     )
     def state(self, follower: Any) -> str:
         return str(follower.lag.status)

@@ -27,7 +27,7 @@ from ..core.ids import new_id
 from ..db import clock
 from ..messaging import tasks
 from ..models import Follower, Intervention, Run
-from ..operations import interventions, queries, replays, work_queue
+from ..operations import interventions, queries, replays, standstill, work_queue
 from ..operations.interventions import KINDS, Action, NotNow, Subject
 from ..operations.work_queue import WAITING, Facts, Filter, Group
 
@@ -128,6 +128,8 @@ def queue(request: HttpRequest) -> HttpResponse:
     is_narrowed = any(getattr(asked, name) for name, _ in _FIELDS)
     shows_findings = may_see(request, "finding") and not is_narrowed and number == 1
     findings = list(queries.findings()[:_A_PAGE]) if shows_findings else []
+    shows_standstill = not is_narrowed and number == 1
+    now = clock.now()
     return TemplateResponse(
         request,
         "sagas/queue.html",
@@ -139,6 +141,8 @@ def queue(request: HttpRequest) -> HttpResponse:
             everything=sum(group.count for group in every),
             fields=_fields(every, asked),
             is_narrowed=is_narrowed,
+            unserved=standstill.unserved(now=now) if shows_standstill else [],
+            paused=_paused_subscriptions(request) if shows_standstill and may_see(request, "follower") else [],
             findings=findings,
             more_findings=len(findings) == _A_PAGE,
             may_dismiss=may_change(request, "finding"),
@@ -153,6 +157,11 @@ def queue(request: HttpRequest) -> HttpResponse:
             back=request.get_full_path(),
         ),
     )
+
+
+def _paused_subscriptions(request: HttpRequest) -> list[Row]:
+    found = standstill.paused(now=clock.now())
+    return [Row(facts=shown, url=_url_of(shown), buttons=buttons(request, shown)) for shown in found]
 
 
 _FIELDS = (("kind", "Kind"), ("process", "Saga or subscription"), ("step", "Step"), ("error", "Error"))
@@ -357,6 +366,7 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
             shown=shown[:_A_PAGE],
             groups=groups,
             count=count,
+            doubt=interventions.doubt(sum(each.unanswered for each in shown)) if action == Action.SKIP else "",
             hidden=[("action", action), ("back", back), ("count", count), *chosen.hidden(shown)],
             wants_result=wants_result,
             wants_range=action == Action.REPLAY,
@@ -369,9 +379,7 @@ def _form_page(request: HttpRequest, wish: _Wish, form: InterveneForm) -> HttpRe
 
 
 def _title(action: Action, one: Facts) -> str:
-    if one.kind == "follower":
-        return f"{action.label} “{one.process}”"
-    return f"{action.label} “{one.step or one.process}” of {one.title}"
+    return interventions.wanted(action, one.kind, title=one.title, step=one.step or one.process)
 
 
 def _meanings(action: Action, kinds: set[str]) -> list[tuple[str, str]]:
@@ -429,9 +437,11 @@ def _ask_replay(request: HttpRequest, wish: _Wish, typed: Mapping[str, Any]) -> 
 
 
 def _tell(request: HttpRequest, asked: Intervention) -> None:
-    what = f"{asked.get_action_display()}{f' “{asked.step}”' if asked.step else ''}"
+    (shown,) = work_queue.facts([asked.subject], now=clock.now())
+    action, named = Action(asked.action), {"title": shown.title, "step": asked.step or shown.step or shown.process}
+    what = interventions.wanted(action, shown.kind, **named)
     if asked.status == Intervention.Status.DONE:
-        messages.success(request, f"Done: {what}.")
+        messages.success(request, f"Done: {interventions.done(action, shown.kind, **named)}.")
     elif asked.status == Intervention.Status.REFUSED:
         messages.error(request, f"{what} was refused. {asked.outcome}")
     else:

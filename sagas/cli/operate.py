@@ -13,14 +13,14 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db.models import Count
+from django.db.models import Count, F
 
 from ..core import registry
 from ..core.statuses import OPEN_RUNS, DeliveryStatus
 from ..db import clock
 from ..messaging import tasks
 from ..models import Delivery, Follower, Intervention, Run, StepRun
-from ..operations import interventions, replays, work_queue
+from ..operations import interventions, replays, standstill, work_queue
 from ..operations.interventions import Action, NotNow, Subject
 from ..operations.work_queue import Facts, Filter
 from .progress_bar import Show, progress
@@ -55,17 +55,36 @@ class Wish:
 
 
 def find_run(text: str) -> Run:
-    """Return the run people mean: by id, by key, or by what they call the key; of several the open, then the newest.
+    """As `find_run_or_none`.
 
     Raises:
         CommandError: there is none.
     """
-    key = registry.key_of(text) or text
-    runs = list(Run.objects.filter(key=key).order_by("-id")[:50])
-    found = next((run for run in runs if run.status in OPEN_RUNS), None) or next(iter(runs), None) or _by_id(text)
+    found = find_run_or_none(text)
     if found is None:
         raise CommandError(f"There is no run with the id or key {text!r}; `manage.py sagas list` shows some.")
     return found
+
+
+def reactions_of(text: str) -> list[dict[str, Any]]:
+    """Return the deliveries of a key, or of what people call so, in the order of its events.
+
+    Raises:
+        CommandError: there are none.
+    """
+    owed = Delivery.objects.filter(event__key=registry.key_of(text) or text).order_by("event", "pk")
+    columns = ("id", "subscription", "status", "attempts", "error", "started_at", "finished_at")
+    found = [dict(row) for row in owed.values(*columns, event_type=F("event__type"))]
+    if not found:
+        raise CommandError(f"There is no run with the id or key {text!r}; `manage.py sagas list` shows some.")
+    return found
+
+
+def find_run_or_none(text: str) -> Run | None:
+    """Return the run people mean: by id, by key, or by what they call the key; of several the open, then the newest."""
+    key = registry.key_of(text) or text
+    runs = list(Run.objects.filter(key=key).order_by("-id")[:50])
+    return next((run for run in runs if run.status in OPEN_RUNS), None) or next(iter(runs), None) or _by_id(text)
 
 
 def _by_id(text: str) -> Run | None:
@@ -78,6 +97,17 @@ def _by_id(text: str) -> Run | None:
 def waiting(meant: Filter, limit: int) -> list[Facts]:
     """Return what needs a person, who waits longest first."""
     return work_queue.facts(work_queue.page(meant, limit=limit), now=clock.now())
+
+
+def standing_still() -> Iterator[str]:
+    """Yield what holds up more than one run: queues without a worker, paused subscriptions."""
+    now = clock.now()
+    for each in standstill.unserved(now=now):
+        since = "ever" if each.alive_at is None else f"since {each.alive_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"queue {each.queue}: no worker has given a sign of life {since}; keys that wait: {each.waiting}"
+    for facts in standstill.paused(now=now):
+        by = f" by {facts.paused}" if facts.paused else ""
+        yield f"subscription {facts.process}: paused since {facts.since:%Y-%m-%d %H:%M:%S} UTC{by}"
 
 
 def as_json(facts: Facts) -> dict[str, Any]:
@@ -168,16 +198,23 @@ def _watch(asked: Intervention, show: Show) -> None:
 
 def _one(wish: Wish, subject: Subject, result: Any, say: Say) -> int:
     _refuse_what_does_not_apply(wish.action, subject)
+    if wish.action == Action.SKIP:
+        (before,) = work_queue.facts([subject], now=clock.now())
+        if doubt := interventions.doubt(before.unanswered):
+            say(f"Warning: {doubt}")
     batch = _ask(wish, [subject], result)
     tasks.work_on_interventions(batch)
     asked = Intervention.objects.get(batch=batch)
-    title = work_queue.facts([subject], now=clock.now())[0].title
+    (shown,) = work_queue.facts([subject], now=clock.now())
+    named = {"title": shown.title, "step": asked.step or shown.step or shown.process}
     if asked.status == Intervention.Status.PENDING:
-        say(f"{wish.action} of {title} is written down: a worker is at it at this moment, the sweep does it next.")
+        wanted = interventions.wanted(wish.action, shown.kind, **named)
+        say(f"{wanted} is written down: a worker is at it at this moment, the sweep does it next.")
     elif asked.status == Intervention.Status.DONE:
         subject.refresh_from_db()
-        what = f"{asked.step} of {title}" if asked.step else title
-        say(f"Done: {wish.action} {what}. It is {subject.status.replace('_', ' ')} now.")
+        done = interventions.done(wish.action, shown.kind, **named)
+        status = subject.status.replace("_", " ")
+        say(f"Done: {done}." if status in done else f"Done: {done}. It is {status} now.")
     else:
         say(f"Refused: {asked.outcome}")
     return int(asked.status == Intervention.Status.REFUSED)

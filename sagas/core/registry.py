@@ -219,6 +219,11 @@ def subscription_names() -> list[str]:
     return list(_current.subscriptions)
 
 
+def is_switched_off(name: str) -> bool:
+    """Say whether this code has a reaction of this name that is not made here."""
+    return name not in _current.subscriptions and any(one.name == name for one in _current.dormant)
+
+
 def subscriptions() -> list[Subscription]:
     return list(_current.subscriptions.values())
 

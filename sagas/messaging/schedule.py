@@ -26,5 +26,6 @@ def beat_schedule(now: Callable[[], datetime] | None = None) -> dict[str, Any]:
     relay = {"relay": entry("relay", 1.0, RELAY_QUEUE), "sweep": entry("sweep", 1.0, RELAY_QUEUE)}
     return (relay if conf.RELAY == "celery" else {}) | {
         "follow": entry("follow", 1.0, ENGINE_QUEUE),
+        "ask-workers": entry("ask_workers", 5.0, ENGINE_QUEUE),
         "reconcile": entry("reconcile", conf.RECONCILE_SECONDS, ENGINE_QUEUE),
     }

@@ -27,7 +27,7 @@ from ..engine.undo import hand_over as hand_over_runs
 from ..engine.undo import start_undo
 from ..log import read_models
 from ..log.relay import FindNew, Relayed, new_events, relay_events
-from ..operations import interventions, queries, replays
+from ..operations import heartbeats, interventions, queries, replays
 from .outages import through_an_outage
 from .publish import send
 from .room import Room
@@ -43,6 +43,8 @@ _RELAY_BATCHES = 5
 _BATCH_SECONDS = 10.0
 #: How long a relay at work lets the sweep wait.
 _SWEEP_SECONDS = 1.0
+#: How often the sweep, which turns each second, gives a sign of life.
+_SIGN_SECONDS = 5.0
 
 
 @dataclass
@@ -51,6 +53,7 @@ class _Process:
 
     room: Room
     swept_at: float = 0.0
+    signed_at: float = float("-inf")
     pile_is_gone: bool = False
 
 
@@ -161,11 +164,12 @@ def turn_limit() -> int:
 
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
 def sweep() -> None:
-    """Send again what is due: runs, then deliveries; then do what people asked for."""
+    """Give a sign of life; send again what is due: runs, then deliveries; then do what people asked for."""
     _process.swept_at = time.monotonic()
     _clear_pile()
     now, limit = clock.now(), conf.RELAY_LIMIT
     _each(
+        _give_sign,
         lambda: send(sweep_runs(now=now, limit=limit)),
         lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)),
         work_on_interventions,
@@ -223,6 +227,28 @@ def work_on_interventions(batch: UUID | None = None) -> int:
     replayed = replays.work(now=clock.now(), batch=batch)
     send(owed=replayed.deliveries)
     return worked.done + worked.refused + replayed.events
+
+
+# Signs of life -------------------------------------------------------------------------------------------------------
+
+
+def _give_sign() -> None:
+    """Note that relay and sweep are served, by a worker or by a process of their own."""
+    if time.monotonic() - _process.signed_at > _SIGN_SECONDS:
+        heartbeats.answered(RELAY_QUEUE, now=clock.now())
+        _process.signed_at = time.monotonic()
+
+
+@shared_task(name="sagas.ask_workers", store_errors_even_if_ignored=False)
+def ask_workers() -> None:
+    """Send a question to every queue; the worker that takes it shows that the queue is served."""
+    for queue in heartbeats.ask(now=clock.now()):
+        answer.apply_async((queue,), queue=queue, retry=False)
+
+
+@shared_task(name="sagas.answer", store_errors_even_if_ignored=False)
+def answer(queue: str) -> None:
+    heartbeats.answered(queue, now=clock.now())
 
 
 # Read models and the books -------------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ class Finding(models.Model):
         ]
         indexes = [
             models.Index(fields=["id"], name="sagas_finding_open", condition=models.Q(status="open")),
+            models.Index(fields=["key"], name="sagas_finding_open_of_key", condition=models.Q(status="open")),
             models.Index(fields=["id"], name="sagas_finding_stands", condition=models.Q(cleared_at=None)),
         ]
 

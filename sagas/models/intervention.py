@@ -86,3 +86,8 @@ class Intervention(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.by}"
+
+    @property
+    def subject(self) -> Run | Delivery | Follower:
+        """What it is about; one of the three is set."""
+        return next(each for each in (self.run, self.delivery, self.follower) if each is not None)

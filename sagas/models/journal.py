@@ -87,8 +87,8 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=["started_at"],
-                name="sagas_run_needs_attention",
-                condition=models.Q(status=RunStatus.NEEDS_ATTENTION),
+                name="sagas_run_stopped",
+                condition=models.Q(status__in=STOPPED_RUNS),
             ),
             models.Index(fields=["key"], name="sagas_run_of_key"),
         ]

@@ -41,7 +41,7 @@ PORTION = 100
 MEANS: dict[Action, str] = {
     Action.RETRY: "Try again what failed, with all its tries.",
     Action.SKIP: "Take the step as done, for somebody did it by hand; later steps get the result given here.",
-    Action.UNDO: "Undo what was done so far. The customer hears that something went wrong on our side.",
+    Action.UNDO: "Undo what was done so far. The customer reads that it could not be carried out, not the reason.",
     Action.CANCEL: "Call it off and undo what was done so far. The customer reads the reason.",
     Action.PAUSE: "Begin no further step until it is resumed; the deadline waits too.",
     Action.RESUME: "Go on where it was paused.",
@@ -67,6 +67,39 @@ KINDS: dict[str, dict[Action, str]] = {
     "delivery": MEANS_FOR_DELIVERY,
     "follower": MEANS_FOR_FOLLOWER,
 }
+
+#: What came of each: only who retries or skips speaks of a step.
+_DONE: dict[str, dict[Action, str]] = {
+    "run": {
+        Action.RETRY: "“{step}” of {title} is tried again",
+        Action.SKIP: "“{step}” of {title} is taken as done",
+        Action.UNDO: "{title} is being undone",
+        Action.CANCEL: "{title} is being cancelled",
+        Action.PAUSE: "{title} is paused",
+        Action.RESUME: "{title} goes on",
+    },
+    "delivery": {
+        Action.RETRY: "“{step}” of {title} is tried again",
+        Action.SKIP: "“{step}” of {title} is left out",
+    },
+    "follower": {
+        Action.PAUSE: "“{title}” is paused",
+        Action.RESUME: "“{title}” goes on",
+        Action.SKIP: "“{title}” leaves out what it had not been owed",
+    },
+}
+
+
+def done(action: Action, kind: str, *, title: str, step: str) -> str:
+    """Say what came of an intervention: what stands where now, by the name people call it."""
+    return _DONE[kind][action].format(title=title, step=step)
+
+
+def wanted(action: Action, kind: str, *, title: str, step: str) -> str:
+    """Say what a person wants: `Cancel Order S100001`, `Retry “capture-payment” of Order S100001`."""
+    names_step = kind == "delivery" or action in (Action.RETRY, Action.SKIP)
+    at = f"“{step}” of " if names_step and step and kind != "follower" else ""
+    return f"{action.label} {at}{f'“{title}”' if kind == 'follower' else title}"
 
 
 class NotNow(Rejected):
@@ -130,6 +163,17 @@ def possible(subject: Subject, row: StepRun | None = None, *, now: datetime) -> 
         Action.RESUME: subject.status == RunStatus.PAUSED,
     }
     return [action for action, yes in allowed.items() if yes]
+
+
+def doubt(unanswered: int) -> str:
+    """Return the warning before a step is skipped of which tries had no answer; empty if all were answered."""
+    if not unanswered:
+        return ""
+    tries = "1 try" if unanswered == 1 else f"{unanswered} tries"
+    return (
+        f"{tries} had no answer and may have taken effect at the other system. Look there first: what is skipped is"
+        " not asked about again."
+    )
 
 
 def _possible_in_the_log(follower: Follower) -> list[Action]:
@@ -372,7 +416,7 @@ class _Portion:
             case Action.SKIP:
                 self._skip(run, row, asked.result)
             case Action.UNDO:
-                self._turn(run, Failure(step="", kind=FailureKind.UNEXPECTED, error="Undone", message=asked.reason))
+                self._turn(run, Failure(step="", kind=FailureKind.UNDONE, error="Undone", message=asked.reason))
             case Action.CANCEL:
                 self._turn(run, Failure(step="", kind=FailureKind.CANCELLED, error="Cancelled", message=asked.reason))
             case Action.PAUSE:

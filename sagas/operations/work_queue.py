@@ -6,7 +6,7 @@ the reconciliation stand beside the list: no run is behind them to act on.
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -17,12 +17,16 @@ from django.db.models.functions import Cast, Coalesce
 
 from ..core import registry
 from ..core.registry import KeyLabel
-from ..core.statuses import OPEN_RUNS, DeliveryStatus, RunStatus
+from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus
 from ..models import Attempt, Delivery, Follower, Run, StepRun
-from . import interventions
+from . import interventions, queries
 from .interventions import Action, Subject
 
 Kind = Literal["run", "delivery", "follower"]
+
+
+#: Of runs: paused, or in need of a person.
+STOPPED = "stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,8 @@ class Filter:
         process: name of a saga or a subscription.
         step: where a run stands; deliveries have none.
         error: name of the exception that was the last word.
-        status: of runs; deliveries are always parked ones, and meant only where those in need of a person are.
+        status: of runs, `stopped` for all that stand still; deliveries are always parked ones, and meant only where
+            those in need of a person are.
     """
 
     kind: str = ""
@@ -56,8 +61,8 @@ class Filter:
         """Return the open runs that are meant: what is over, nobody can do anything about."""
         if self.kind not in ("", "run"):
             return Run.objects.none()
-        found = Run.objects.filter(status=self.status) if self.status else Run.objects.all()
-        found = found.filter(status__in=OPEN_RUNS)
+        found = Run.objects.filter(status__in=STOPPED_RUNS if self.status == STOPPED else OPEN_RUNS)
+        found = found.filter(status=self.status) if self.status not in ("", STOPPED) else found
         here = StepRun.objects.filter(run=OuterRef("pk"), place=OuterRef("place"))
         if self.step:
             found = found.filter(Q(attention__step=self.step) | Exists(here.filter(name=self.step)))
@@ -69,7 +74,7 @@ class Filter:
 
     def deliveries(self) -> QuerySet[Delivery]:
         """Return the parked deliveries that are meant."""
-        of_runs = self.step or self.status not in ("", RunStatus.NEEDS_ATTENTION, DeliveryStatus.PARKED)
+        of_runs = self.step or self.status not in ("", STOPPED, RunStatus.NEEDS_ATTENTION, DeliveryStatus.PARKED)
         if self.kind not in ("", "delivery") or of_runs:
             return Delivery.objects.none()
         found = Delivery.objects.filter(status=DeliveryStatus.PARKED)
@@ -80,7 +85,7 @@ class Filter:
 
 
 #: All that needs a person.
-WAITING = Filter(status=RunStatus.NEEDS_ATTENTION)
+WAITING = Filter(status=STOPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +107,8 @@ class Facts:
         pk: of the run, delivery or follower.
         process: its saga or subscription.
         since: when it came to stand still; of one that does not, when it began.
+        paused: by whom, and the reason that was given; empty unless it is paused.
+        unanswered: tries of the step or delivery of which no answer came: each may have taken effect.
         named: what people call its key, if they call it anything.
         seen: where it stands, as a button remembers it.
         actions: what may be done now.
@@ -121,6 +128,8 @@ class Facts:
     named: KeyLabel | None
     seen: str
     actions: tuple[Action, ...]
+    paused: str = ""
+    unanswered: int = 0
 
     @property
     def pick(self) -> str:
@@ -195,13 +204,22 @@ def fetch(refs: Sequence[tuple[str, str]]) -> list[Subject]:
 
 
 def facts(subjects: Sequence[Subject], *, now: datetime) -> list[Facts]:
-    """Return what is known of each; three queries and what the project needs to name the keys."""
+    """Return what is known of each; five queries and what the project needs to name the keys."""
     runs = [subject for subject in subjects if isinstance(subject, Run)]
     owed = [subject for subject in subjects if isinstance(subject, Delivery)]
     here = {row.run_id: row for row in StepRun.objects.filter(run__in=runs, place=F("run__place"))}
     last = _last_tries(list(here.values()), owed)
+    unanswered = queries.unanswered(list(here.values()), owed)
+    pauses = queries.pauses(subjects)
     names = registry.named({run.key for run in runs} | {delivery.key for delivery in owed})
-    return [_of(subject, here, last, names, now) for subject in subjects]
+    return [
+        replace(
+            _of(subject, here, last, names, now),
+            paused=pauses.get(str(subject.pk), ""),
+            unanswered=unanswered.get(subject.pk, 0),
+        )
+        for subject in subjects
+    ]
 
 
 _Tries = Mapping[tuple[int | None, int | None], Attempt]

@@ -26,7 +26,7 @@ from sagas.core import registry
 from sagas.core.events import known_events
 from sagas.models import Event
 from sagas.testing import drive
-from shop.history import Whole, history
+from shop.story.history import Whole, history
 from shop.wiring import SAGAS, wiring
 from tests.integration.test_admin import allowed
 from tests.rows import rows_of

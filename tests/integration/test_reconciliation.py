@@ -614,11 +614,11 @@ def test_a_finding_is_dismissed_with_a_reason_by_who_may(broken: Order, boss: Cl
 
 
 def test_the_dashboard_and_the_health_page_say_that_books_do_not_balance(confirmed: Order, boss: Client) -> None:
-    assert Client().get("/api/health").json()["needing_attention"] == 0
+    assert Client().get("/api/health").json()["open_findings"] == 0
     Parcel.objects.all().delete()
     turn()
     health = Client().get("/api/health").json()
-    assert (health["status"], health["needing_attention"]) == ("degraded", 1)
+    assert (health["status"], health["open_findings"], health["needing_attention"]) == ("degraded", 1, 0)
     (figure,) = [figure for figure in boss.get("/admin/").context["figures"] if "balance" in figure["name"]]
     assert (figure["value"], figure["status"], figure["url"]) == (1, "needs_attention", FINDINGS)
     Finding.objects.all().delete()

@@ -106,7 +106,9 @@ def test_the_queue_shows_what_needs_a_person(running: Order) -> None:
 def test_a_run_is_meant_by_its_number_key_or_id(running: Order, name: str) -> None:
     run = stop(running)
     meant = {"number": running.number.lower(), "id": str(running.id), "run": str(run.pk)}[name]
-    assert sagas("retry", meant, *WHY) == (f"Done: retry confirm-order of Order {running.number}. It is running now.\n")
+    assert sagas("retry", meant, *WHY) == (
+        f"Done: “confirm-order” of Order {running.number} is tried again. It is running now.\n"
+    )
     assert sagas("show", meant).startswith(f"fulfil-order of {running.id}: running")
     drive_later()
     running.refresh_from_db()
@@ -246,7 +248,9 @@ def test_parked_deliveries_are_retried_and_skipped(place: Place) -> None:
     first, second = place(), place()
     relay_events(now=timezone.now(), limit=500)
     one, other = park(first), park(second)
-    assert "Done: skip send-notification" in sagas("skip", "--delivery", str(one.pk), *WHY)
+    assert f"Done: “send-notification” of Order {first.number} is left out." in sagas(
+        "skip", "--delivery", str(one.pk), *WHY
+    )
     said: Any = sagas("retry", "--parked", "send-notification", "--error", "ChannelDown", "--yes", *WHY)
     assert "1 done, 0 refused." in said
     assert [Delivery.objects.get(pk=each.pk).status for each in (one, other)] == ["skipped", "pending"]

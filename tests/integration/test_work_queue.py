@@ -17,9 +17,9 @@ from django.utils import timezone
 from orders.models import Order
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.operations import interventions
+from sagas.operations import heartbeats, interventions
 from sagas.testing import MovableClock, drive
-from shop import timeline
+from shop.story.timeline import timeline
 from tests.concurrency import at_once
 
 Place = Callable[..., Order]
@@ -118,6 +118,10 @@ def said(response: Any) -> list[str]:
 
 def text_of(response: Any) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
+
+
+def named(run: Run) -> str:
+    return f"Order {Order.objects.get(id=run.key).number}"
 
 
 def listed(response: Any) -> list[str]:
@@ -229,12 +233,14 @@ def test_the_list_costs_the_same_for_one_and_for_five_hundred(boss: Client, plac
     stuck = stop_at(place, "confirm-order")
     order = Order.objects.get(id=stuck.key)
     parked(order)
+    for queue in heartbeats.queues():
+        heartbeats.answered(queue, now=timezone.now())
     few = count()
     many(order, 500)
     parked_more = place()
     drive_until_started(parked_more)
     parked(parked_more, 200)
-    assert count() <= few <= 11
+    assert count() <= few <= 16
 
 
 def test_an_empty_queue_says_so(boss: Client) -> None:
@@ -264,7 +270,7 @@ def test_the_form_for_runs_and_deliveries_says_what_happens_to_which(boss: Clien
 def test_a_retry_is_done_at_once_with_its_reason_and_the_person_comes_back(boss: Client, stuck: Run) -> None:
     response = send(boss, typed("retry", stuck, back=f"{QUEUE}?kind=run"))
     assert response.redirect_chain == [(f"{QUEUE}?kind=run", 302)]
-    assert said(response) == ["Done: Retry “confirm-order”."]
+    assert said(response) == [f"Done: “confirm-order” of {named(stuck)} is tried again."]
     asked = Intervention.objects.get()
     assert (asked.by, asked.reason, asked.status, asked.step) == ("boss", "the printer is out", "done", "confirm-order")
     drive()
@@ -276,7 +282,10 @@ def test_a_stale_click_changes_nothing_and_says_so(boss: Client, stuck: Run) -> 
     send(boss, typed("retry", stuck))
     before = Run.objects.values().get()
     (message,) = said(send(boss, form))
-    assert message == "Skip “confirm-order” was refused. It moved on meanwhile: it is running now. Nothing was changed."
+    assert message == (
+        f"Skip “confirm-order” of {named(stuck)} was refused. It moved on meanwhile: it is running now."
+        " Nothing was changed."
+    )
     assert Run.objects.values().get() == before
 
 
@@ -289,7 +298,8 @@ def test_the_form_of_an_action_that_no_longer_applies_offers_what_does(boss: Cli
 
 def test_a_form_that_is_sent_twice_asks_once_and_says_done_twice(boss: Client, stuck: Run) -> None:
     form = typed("skip", stuck, result='{"by": "hand"}')
-    assert said(send(boss, form)) == said(send(boss, form)) == ["Done: Skip “confirm-order”."]
+    done = [f"Done: “confirm-order” of {named(stuck)} is taken as done."]
+    assert said(send(boss, form)) == said(send(boss, form)) == done
     assert Intervention.objects.count() == 1
 
 
@@ -468,7 +478,7 @@ def test_an_order_is_cancelled_from_its_page(boss: Client, place: Place) -> None
     assert list(urls) == ["Undo order", "Cancel order", "Pause"]
     assert "the customer reads it" in text_of(boss.get(urls["Cancel order"]))
     response = send(boss, typed("cancel", Run.objects.get(), back=f"/admin/orders/order/{order.id}/change/"))
-    assert "Done: Cancel “reserve-stock”." in said(response)
+    assert f"Done: Order {order.number} is being cancelled." in said(response)
     drive_later()
     page = boss.get(f"/admin/orders/order/{order.id}/change/")
     assert "It was called off: the printer is out. All that had been done for it is undone." in text_of(page)
@@ -535,7 +545,7 @@ def test_what_people_did_is_on_the_timeline(boss: Client, stuck: Run) -> None:
     send(boss, typed("retry", stuck))
     send(boss, form)
     drive()
-    entries = [entry for entry in timeline.timeline(UUID(stuck.key)) if entry.kind == "intervention"]
+    entries = [entry for entry in timeline(UUID(stuck.key)) if entry.kind == "intervention"]
     assert [(entry.title, entry.status, entry.detail) for entry in entries] == [
         ("boss retried “confirm-order”", "done", "the printer is out"),
         (

@@ -19,7 +19,8 @@ from sagas.core.errors import Rejected, Retryable
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
-from shop.timeline import standing, timeline
+from shop.story.standing import standing
+from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
 
 Place = Callable[..., Order]
@@ -260,24 +261,24 @@ def test_the_page_of_a_choreographed_order_says_where_it_stands_and_why(
 ) -> None:
     said = []
     order = place("tok_flaky", now=clock())
-    said.append(standing(order.id).sentence)
+    said.append(standing(order.id, now=clock()).sentence)
     relay_events(now=clock(), limit=500)
-    said.append(standing(order.id).sentence)
+    said.append(standing(order.id, now=clock()).sentence)
     clock.move(minutes=1)
     drive(now=clock)
-    said.append(standing(order.id).sentence)
-    assert standing(order.id).live
+    said.append(standing(order.id, now=clock()).sentence)
+    assert standing(order.id, now=clock()).live
     for _ in range(5):
         clock.move(minutes=1)
         drive(now=clock)
-    said.append(standing(order.id).sentence)
-    assert not standing(order.id).live
+    said.append(standing(order.id, now=clock()).sentence)
+    assert not standing(order.id, now=clock()).live
     declined = place("tok_chargeDeclined", now=clock())
     drive(now=clock)
-    said.append(standing(declined.id).sentence)
+    said.append(standing(declined.id, now=clock()).sentence)
     assert said == [
         "The order is saved; its process starts in a moment.",
-        "“Start fulfil order” is next.",
+        "“Reserve stock” is next.",
         "“Capture payment” did not work once: The payment provider is busy (503). It will be tried again.",
         "Everything is done.",
         "It could not be fulfilled: Your card was declined. All that had been done for it is undone.",

@@ -135,18 +135,24 @@ class Command(BaseCommand):
             found = [{"kind": "finding"} | finding for finding in findings]
             self._write_json([*found, *(operate.as_json(facts) for facts in waiting)])
             return
+        still = list(operate.standing_still())
+        for said in still:
+            self.stdout.write(said)
         for finding in findings:
             self._write_finding(finding)
         for facts in waiting:
             self._write_waiting(facts)
-        if not waiting and not findings:
+        if not waiting and not findings and not still:
             self.stdout.write("Nothing needs a person.")
 
     def _write_waiting(self, facts: Facts) -> None:
         at = f" at {facts.step}" if facts.step else ""
         what = facts.pk if facts.kind == "run" else f"delivery {facts.pk}"
         self.stdout.write(f"{facts.title}: {facts.process}{at} ({what})")
-        self.stdout.write(f"    {facts.error}: {facts.message}")
+        if facts.paused:
+            self.stdout.write(f"    paused by {facts.paused}")
+        if facts.error:
+            self.stdout.write(f"    {facts.error}: {facts.message}")
         tries = "1 try" if facts.tries == 1 else f"{facts.tries} tries"
         since = facts.since.strftime("%Y-%m-%d %H:%M:%S UTC")
         self.stdout.write(f"    {facts.error_kind or 'error'}, {tries}, since {since}; {', '.join(facts.actions)}")
@@ -165,8 +171,13 @@ class Command(BaseCommand):
             self.stdout.write(f"{run['id']}  {run['saga']}  {run['status']:<15}  {run['key']}  {run['why']}".rstrip())
 
     def _show(self, run: str, json: bool, **_: Any) -> None:  # noqa: FBT001
-        found = operate.find_run(run)
-        shown = _of_run(found) | {"steps": [_of_step(found, row) for row in found.steps.order_by("place")]}
+        found = operate.find_run_or_none(run)
+        if found is None:
+            self._show_reactions(run, json=json)
+            return
+        skips = {asked.step: asked for asked in queries.skips(found)}
+        rows = found.steps.order_by("place")
+        shown = _of_run(found) | {"steps": [_of_step(found, row, skips.get(row.name)) for row in rows]}
         if json:
             self._write_json(shown)
             return
@@ -175,8 +186,21 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"  {step['place']:>2}  {step['status']:<8}  {step['name']}  {step['result'] or ''}".rstrip()
             )
+            if step["skipped_by"]:
+                self.stdout.write(f"        taken as done by {step['skipped_by']}: {step['skipped_because']}")
             for failed in step["failed_tries"]:
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
+
+    def _show_reactions(self, text: str, *, json: bool) -> None:
+        """Show what reacted to the events of a key that no run conducts."""
+        found = operate.reactions_of(text)
+        if json:
+            self._write_json(found)
+            return
+        self.stdout.write(f"No run conducts {text}; what reacted to its events:")
+        for each in found:
+            why = f"  {each['error']}" if each["error"] else ""
+            self.stdout.write(f"  {each['status']:<8}  {each['subscription']}  on {each['event_type']}{why}")
 
     def _check(self, json: bool, in_flight: bool, **_: Any) -> None:  # noqa: FBT001
         wrong = [message.msg for message in check_definitions()]
@@ -220,7 +244,7 @@ class Command(BaseCommand):
             self._write_json([asdict(lag) for lag in found])
             return
         for lag in found:
-            self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.told}")
         if not found:
             self.stdout.write("Nobody follows the log yet; `manage.py migrate` has the subscriptions begin.")
 
@@ -242,7 +266,7 @@ _OR |= dict.fromkeys(MEANS_FOR_FOLLOWER, ", or --subscription")
 
 
 def _known(subscription: str) -> str:
-    if subscription not in registry.subscription_names():
+    if subscription not in registry.subscription_names() and not registry.is_switched_off(subscription):
         known = ", ".join(registry.subscription_names())
         raise CommandError(f"No subscription is called {subscription!r}; known: {known}.")
     return subscription
@@ -262,12 +286,14 @@ def _of_run(run: Run) -> dict[str, Any]:
     }
 
 
-def _of_step(run: Run, row: Any) -> dict[str, Any]:
-    tries = row.tries.order_by("number").values("number", "kind", "error", "message", "failed_at", "retry_at")
+def _of_step(run: Run, row: Any, skip: Any) -> dict[str, Any]:
+    tries = row.tries.order_by("pk").values("number", "kind", "error", "message", "failed_at", "retry_at")
     return {
         "place": row.place,
         "name": row.name,
-        "status": row.status,
+        "status": row.status if skip is None else "by hand",
+        "skipped_by": "" if skip is None else skip.by,
+        "skipped_because": "" if skip is None else skip.reason,
         "attempts": row.attempts,
         "started_at": row.started_at,
         "finished_at": row.finished_at,
