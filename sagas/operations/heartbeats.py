@@ -6,13 +6,10 @@ question is on its way to a queue, but for those that may be lost, so a queue wi
 
 from datetime import datetime, timedelta
 
+from ..conf import ENGINE_QUEUE, RELAY_QUEUE
 from ..core import registry
 from ..models import Heartbeat
 
-#: Takes error callbacks, read models and the reconciliation; its worker asks the other queues.
-ENGINE_QUEUE = "sagas"
-#: Relay and sweep turn on it each second.
-RELAY_QUEUE = "relay"
 #: Longer than a try may take (20 s): a worker whose hands are all busy answers in time.
 SILENT_AFTER = timedelta(seconds=30)
 #: A question that was not answered by then may be lost.

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 
 from ..core import registry
@@ -21,6 +21,7 @@ from ..core.ids import new_id
 from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, RunStatus, StepStatus
 from ..core.subscription import Start
+from ..db import locks
 from ..db.rows import update_all
 from ..db.storable import storable_result
 from ..engine.deliveries import send_again, skip_deliveries
@@ -260,8 +261,7 @@ def ask(
 
 def _was_asked(batch: UUID) -> bool:
     """Say whether a batch is written down; whoever asks for the same at this moment waits for this transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [str(batch)])
+    locks.take(f"batch {batch}")
     return Intervention.objects.filter(batch=batch).exists()
 
 
@@ -358,7 +358,7 @@ def _lock_followers(asked: Sequence[Intervention]) -> dict[str, Follower]:
         return {}
     if any(row.action == Action.SKIP for row in asked):
         # Before the rows, as the relay does, which moves them.
-        followers.lock_the_log(wait=True)
+        locks.take(locks.Lock.LOG)
     return {row.name: row for row in Follower.objects.claimed().filter(pk__in=[row.follower_id for row in asked])}
 
 

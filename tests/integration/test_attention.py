@@ -199,7 +199,7 @@ def test_a_busy_queue_is_no_matter_for_a_person(place: Place) -> None:
 
 
 def test_a_reaction_that_is_switched_off_is_said(boss: Client, place: Place, clock: MovableClock) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         order = place("tok_flaky", now=clock())
         drive(now=clock)
     assert Delivery.objects.filter(status="pending").exists()

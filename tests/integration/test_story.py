@@ -47,7 +47,7 @@ def clock() -> MovableClock:
 
 @pytest.fixture
 def choreography() -> Iterator[None]:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         yield
 
 
@@ -259,7 +259,7 @@ def test_a_reaction_that_was_left_out_by_hand_says_so_and_what_may_have_happened
 
 
 def test_a_terminal_that_is_set_to_the_saga_knows_a_choreographed_order(place: Place, clock: MovableClock) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         order = place("tok_chargeDeclined", now=clock())
         later(clock)
     said = sagas("show", order.number)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("longest_pauses")
 
 @pytest.fixture(params=["saga", "choreography"])
 def coordination(request: pytest.FixtureRequest) -> Iterator[str]:
-    with registry.only(wiring(request.param), sagas=SAGAS):
+    with registry.current().rewired(wiring(request.param), sagas=SAGAS).active():
         yield request.param
 
 
@@ -198,7 +198,7 @@ def test_a_batch_of_orders_comes_out_as_they_would_alone(
 
 @pytest.fixture
 def choreography() -> Iterator[None]:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         yield
 
 
@@ -226,11 +226,11 @@ def test_nobody_conducts(place: Place, choreography: None) -> None:
 def test_orders_of_the_saga_are_left_alone_when_the_setting_changes_under_them(
     place: Place, clock: MovableClock
 ) -> None:
-    with registry.only(wiring("saga"), sagas=SAGAS):
+    with registry.current().rewired(wiring("saga"), sagas=SAGAS).active():
         conducted = place("tok_flaky", now=clock())
         drive(now=clock)
         assert Run.objects.get().status == "running"
-    with registry.only(wiring("choreography", "saga"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography", "saga"), sagas=SAGAS).active():
         among_themselves = place(now=clock())
         for _ in range(10):
             drive(now=clock)
@@ -243,10 +243,10 @@ def test_orders_of_the_saga_are_left_alone_when_the_setting_changes_under_them(
 def test_orders_of_the_choreography_are_finished_when_the_setting_changes_back(
     place: Place, clock: MovableClock
 ) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         first = place("tok_flaky", now=clock())
         drive(now=clock)
-    with registry.only(wiring("saga", "choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("saga", "choreography"), sagas=SAGAS).active():
         second = place(now=clock())
         for _ in range(10):
             drive(now=clock)
