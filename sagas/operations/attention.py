@@ -12,11 +12,12 @@ from typing import Any
 
 from django.db.models import Q
 
+from ..conf import ENGINE_QUEUE, RELAY_QUEUE
 from ..core import registry
 from ..core.statuses import LIVE_RUNS, SETTLED_DELIVERIES, STOPPED_RUNS, DeliveryStatus, RunStatus
 from ..models import Delivery, Event, Finding, Follower, Intervention, Run, StepRun
 from . import heartbeats
-from .heartbeats import ENGINE_QUEUE, RELAY_QUEUE, SILENT_AFTER
+from .heartbeats import SILENT_AFTER
 
 _OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
 #: Of each kind; a list of orders counts as far (`backoffice`).
