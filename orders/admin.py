@@ -9,7 +9,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from backoffice.inspect import EditAdmin, amount
+from backoffice.edit import EditAdmin
+from backoffice.inspect import amount
 
 from .models import Product
 

@@ -10,11 +10,15 @@ class SagasConfig(AppConfig):
     verbose_name = "Processes"
 
     def ready(self) -> None:
+        from backoffice import keys
+
+        from .core import registry
         from .log import outbox
         from .messaging import tasks
         from .operations import system_checks
 
         system_checks.register_checks()
+        keys.ask_for_names(registry.named, registry.key_of, registry.key_example)
 
         if settings.SAGAS_RELAY == "celery":
             outbox.set_waker(tasks.wake_relay)

@@ -32,7 +32,7 @@ from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
-from sagas.admin import work_pages
+from sagas.admin.buttons import buttons_of_key
 from sagas.db import clock
 from sagas.operations import queries as sagas
 
@@ -347,7 +347,7 @@ class OrderAdmin(ModelAdmin):
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     """Return what this person may do now: what a button says, where it leads, what that means."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
-    for facts, buttons in work_pages.buttons_of_key(request, str(order.id), back=back):
+    for facts, buttons in buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
         labels = {"cancel": "Cancel order", "undo": "Undo order", "pause": "Pause", "resume": "Resume"}
         found += [(labels.get(each.action, each.label + on), each.url, each.means) for each in buttons]

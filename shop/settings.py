@@ -55,6 +55,8 @@ DATABASES["default"]["OPTIONS"] = database.session_options(
 # Applications ---------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    # Before unfold, whose templates it adds to.
+    "backoffice",
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",

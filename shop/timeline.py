@@ -121,12 +121,11 @@ def _timeline(order_id: UUID, journal: Journal) -> list[Entry]:
         ranked.append((_FIRST if event.id in starting else _RANK["event"], event_entry(event)))
         for delivery in event.deliveries.all():
             ranked += [(_RANK[entry.kind], entry) for entry in _delivery(delivery, event)]
-            ranked += [(_RANK["intervention"], _intervention(asked)) for asked in delivery.interventions.all()]
     for run in journal.runs:
         ranked.append((_RANK["run"], _run_started(run)))
         ranked += [(_rank_of_step(entry), entry) for step in run.steps.all() for entry in _step(run, step)]
         ranked += [(_LAST, entry) for entry in _run_turned(run)]
-        ranked += [(_RANK["intervention"], _intervention(asked)) for asked in run.interventions.all()]
+    ranked += [(_RANK["intervention"], _intervention(asked)) for asked in journal.interventions]
     return [entry for _, entry in sorted(ranked, key=lambda item: (item[1].at, item[0]))]
 
 
@@ -194,7 +193,7 @@ def _intervention(asked: Intervention) -> Entry:
     """Tell what a person did, or wanted, and why."""
     done, wanted = _DEEDS[asked.action]
     deed = {"done": done, "pending": f"wants to {wanted}", "refused": f"could not {wanted}"}[asked.status]
-    at = "" if "order" in done else f" “{asked.step}”" if asked.step else " what failed"
+    at = "" if "order" in done else f" “{asked.applied_to}”" if asked.applied_to else " what failed"
     return Entry(
         at=asked.done_at or asked.asked_at,
         kind="intervention",
@@ -206,7 +205,7 @@ def _intervention(asked: Intervention) -> Entry:
             "action": asked.action,
             "by": asked.by,
             "reason": asked.reason,
-            "step": asked.step,
+            "step": asked.applied_to,
             "outcome": asked.outcome,
             "result": asked.result,
             "asked_at": asked.asked_at.isoformat(),

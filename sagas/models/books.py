@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from ..core.statuses import FindingStatus, choices
 from .locking import LockableQuerySet
 
 
@@ -13,19 +14,15 @@ class Finding(models.Model):
     It *stands* while `cleared_at` is empty. One that was dismissed stands too, so that it is not found anew each turn.
     """
 
-    class Status(models.TextChoices):
-        OPEN = "open"
-        CLEARED = "cleared"
-        DISMISSED = "dismissed"
-
     #: Not `check`: every model has a method of that name.
     check_name = models.CharField("check", max_length=100)
-    #: What is out of balance: an order's id, a SKU, an account, the name of an event type.
+    #: What is out of balance, as its check names it: the key of a run, the name of an event type.
     key = models.CharField(max_length=254)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.OPEN)
+    status = models.CharField(max_length=10, choices=choices(FindingStatus), default=FindingStatus.OPEN)
     #: One sentence for people.
     message = models.TextField()
-    #: The figures of both sides, and ids.
+    #: By name, as its check gives them (`Breach.facts` and `Breach.moving`): the figures of both sides, amounts as
+    #: `..._minor` in minor units beside one `currency`, ids as text, counts, moments in ISO 8601.
     facts = models.JSONField()
     found_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
@@ -69,7 +66,7 @@ class Reconciliation(models.Model):
     #: Positions in the event log.
     looked_at = models.PositiveBigIntegerField(default=0)
     looked_again_at = models.PositiveBigIntegerField(default=0)
-    #: Where each walk stands, by its name.
+    #: By the name of a walk: the mark behind which it goes on, "" for the beginning (`Walk.step`).
     walks = models.JSONField(default=dict)
 
     class Meta:

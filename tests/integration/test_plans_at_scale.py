@@ -52,7 +52,18 @@ def _open_some(due_at: datetime) -> None:
     Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at"))
     Intervention.objects.bulk_create(
-        Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
+        Intervention(
+            kind="run",
+            subject_id=str(run.pk),
+            key=run.key,
+            action="retry",
+            status="done",
+            reason="",
+            by="",
+            version_token="",
+            asked_at=due_at,
+            done_at=due_at,
+        )
         for run in runs
         for _ in range(10)
     )
@@ -76,7 +87,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),
-        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_follower"},
+        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_subject"},
     ),
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_number"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),

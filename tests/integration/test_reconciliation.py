@@ -23,12 +23,12 @@ from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
 from sagas.books.reconciliation import Reconciled, reconcile
 from sagas.core import registry
+from sagas.core.statuses import Action
 from sagas.engine import steps
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Finding, Follower, Reconciliation, Run
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
 from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
