@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
 from django.views.generic import FormView
@@ -21,8 +22,8 @@ from ..core.ids import new_id
 from ..core.statuses import InterventionStatus
 from ..db import clock
 from ..messaging import tasks
-from ..models import Follower, Intervention, Run
-from ..operations import interventions, replays, subjects, work_queue
+from ..models import Intervention
+from ..operations import interventions, replays, subjects
 from ..operations.subject import NotNow, Summary
 from .buttons import buttons
 from .choice import Choice
@@ -141,12 +142,11 @@ class InterveneView(_Form):
     def _of_one(self, one: Summary, row: Any) -> dict[str, Any]:
         kind = subjects.KINDS[one.kind]
         applies = self.choice.action in one.actions
-        is_skipped = isinstance(row, Run) and self.choice.asks_for("wants_result")
         return {
             "one": one,
             "one_url": kind.page_url(one.pk),
             "others": [] if applies else buttons(self.request, one, back=self.choice.back),
-            "example": _example(row, one.step) if is_skipped else "",
+            "example": _example(row) if self.choice.asks_for("wants_result") else "",
         }
 
     # Sent ---------------------------------------------------------------------------------------------------------
@@ -184,10 +184,10 @@ class InterveneView(_Form):
         # Never more than were shown: the queue may have grown since.
         rows = islice(choice.rows(), page_number(self.request.POST.get("count")))
         if choice.asks_for("wants_range"):
-            followers = [row for row in rows if isinstance(row, Follower)]
-            if len(followers) != 1:
+            (follower, *others) = list(rows)
+            if others:
                 raise NotNow("A replay is asked for one subscription at a time.")
-            return replays.ask(followers[0], since=typed["since"], until=typed["until"], **terms)
+            return replays.ask(cast("Any", follower), since=typed["since"], until=typed["until"], **terms)
         return interventions.ask(
             rows, choice.action, version_tokens=choice.version_tokens(), result=typed.get("result"), **terms
         )
@@ -228,6 +228,7 @@ def _hidden(choice: Choice, shown: list[Summary], count: int) -> list[tuple[str,
     return [*fixed, *(("pick", each.pick) for each in shown)]
 
 
-def _example(run: Run, step: str) -> str:
-    found = work_queue.result_example(run, step)
+def _example(row: Model) -> str:
+    (subject,) = subjects.load([row])
+    found = subject.result_example()
     return "" if found is None else json.dumps(found, ensure_ascii=False)

@@ -1,27 +1,22 @@
 """Runs as subjects: what people may do to a run that stopped, waits for its next try, or is under way."""
 
-# ruff: noqa: ARG002 - not every operation needs all it is given
-
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 
 from ..core import registry
-from ..core.errors import FailureKind
 from ..core.registry import KeyLabel
-from ..core.saga import Failure
-from ..core.statuses import LIVE_RUNS, OPEN_RUNS, STOPPED_RUNS, Action, RunStatus, StepStatus
+from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, Action, RunStatus, StepStatus
 from ..db.rows import update_all
 from ..engine.plan import wake_ups_of
-from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..engine.undo import undo_runs
 from ..models import Attempt, Intervention, Run, StepRun
-from .subject import Filter, Messages, Operation, Subject, Summary
+from .run_operations import OPERATIONS
+from .subject import Filter, Messages, Subject, Summary
 
 _STEP_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
 _RUN_FIELDS = (
@@ -53,6 +48,7 @@ class RunSubject(Subject[Run]):
     kind = "run"
     plural = "Runs"
     model = Run
+    operations = OPERATIONS
     read = ("key", "epoch", "place", "status")
     tag = "stopped"
     option = ""
@@ -84,6 +80,11 @@ class RunSubject(Subject[Run]):
     @property
     def standing(self) -> str:
         return "needs attention" if self.status == RunStatus.NEEDS_ATTENTION else super().standing
+
+    def result_example(self) -> Any:
+        """Return the step's result in one of the saga's newest runs."""
+        newest = Run.objects.filter(saga=self.row.saga).order_by("-pk").values_list("results", flat=True)[:50]
+        return next((results[self.applied_to] for results in newest if results.get(self.applied_to)), None)
 
     def refusal(self, action: Action) -> str:
         at = f" at {self.step.name}" if self.step is not None else ""
@@ -185,135 +186,3 @@ class RunSubject(Subject[Run]):
         chains = undo_runs(turning, now=now) if turning else []
         chains += wake_ups_of([each.row for each in changed if not each.turns_back])
         return Messages(wake_ups=chains)
-
-
-# What people may do -------------------------------------------------------------------------------------------------
-
-
-class _OfRun(Operation[RunSubject]):
-    """What is done to a run that is not over, at the step it stands at."""
-
-    def is_possible(self, subject: RunSubject, *, now: datetime) -> bool:
-        run, step = subject.row, subject.step
-        return run.finished_at is None and step is not None and self.fits(run, step, now)
-
-    def apply(self, subject: RunSubject, asked: Intervention, *, now: datetime) -> None:
-        if subject.step is not None:
-            self.change(subject, subject.step, asked, now)
-
-    @abstractmethod
-    def fits(self, run: Run, step: StepRun, now: datetime) -> bool: ...
-
-    @abstractmethod
-    def change(self, subject: RunSubject, step: StepRun, asked: Intervention, now: datetime) -> None: ...
-
-
-class Retry(_OfRun):
-    action = Action.RETRY
-    description = "Try again what failed, with all its tries."
-    done = "is tried again"
-    of_step = True
-
-    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.status == RunStatus.NEEDS_ATTENTION or _waits_for_its_try(run, step, now)
-
-    def change(self, subject: RunSubject, step: StepRun, asked: Intervention, now: datetime) -> None:
-        # A call without an answer stays so: the next try asks first.
-        step.status = StepStatus.PENDING if step.status == StepStatus.FAILED else step.status
-        step.attempts, step.lost_tries, step.held_until, step.finished_at = 0, 0, None, None
-        subject.wake(now)
-
-
-class Skip(_OfRun):
-    action = Action.SKIP
-    description = "Take the step as done, for it was done by hand; later steps get the result given here."
-    done = "is taken as done"
-    of_step = True
-    wants_result = True
-
-    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        if _is_about_to_turn_back(run):
-            return False
-        if run.status == RunStatus.NEEDS_ATTENTION:
-            return True
-        is_idle = step.status in (StepStatus.PENDING, StepStatus.UNKNOWN, StepStatus.FAILED)
-        return is_idle and (run.status == RunStatus.PAUSED or _waits_for_its_try(run, step, now))
-
-    def change(self, subject: RunSubject, step: StepRun, asked: Intervention, now: datetime) -> None:
-        run = subject.row
-        run.epoch += 1
-        if run.status != RunStatus.PAUSED:
-            subject.wake(now)
-        step.started_at = step.started_at or now
-        advance(run, step, asked.result, now=now)
-        subject.is_undone = step.action == StepRun.Action.UNDO
-
-
-class _TurnBack(_OfRun):
-    #: What the undo tells the steps that follow it.
-    failure_kind: ClassVar[FailureKind]
-    error: ClassVar[str]
-
-    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.direction == RunStatus.RUNNING and run.failure is None and stands_before_pivot(run, step)
-
-    def change(self, subject: RunSubject, step: StepRun, asked: Intervention, now: datetime) -> None:
-        subject.wake(now)
-        failure = Failure(step="", kind=self.failure_kind, error=self.error, message=asked.reason)
-        set_failure(subject.row, failure)
-        subject.turns_back = True
-
-
-class Undo(_TurnBack):
-    action = Action.UNDO
-    description = "Undo what was done so far, as after a fault of our own."
-    done = "is being undone"
-    failure_kind = FailureKind.UNEXPECTED
-    error = "Undone"
-
-
-class Cancel(_TurnBack):
-    action = Action.CANCEL
-    description = "Call it off and undo what was done so far."
-    done = "is being cancelled"
-    failure_kind = FailureKind.CANCELLED
-    error = "Cancelled"
-
-
-class Pause(_OfRun):
-    action = Action.PAUSE
-    description = "Begin no further step until it is resumed; the deadline waits too."
-    done = "is paused"
-
-    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.status in LIVE_RUNS and not _is_about_to_turn_back(run) and run.attention is None
-
-    def change(self, subject: RunSubject, step: StepRun, asked: Intervention, now: datetime) -> None:
-        run = subject.row
-        run.resumes_as, run.stopped_at, run.status = run.status, now, RunStatus.PAUSED
-
-
-class Resume(_OfRun):
-    action = Action.RESUME
-    description = "Go on where it was paused."
-    done = "goes on"
-
-    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.status == RunStatus.PAUSED
-
-    def change(self, subject: RunSubject, step: StepRun, asked: Intervention, now: datetime) -> None:
-        subject.wake(now)
-        if step.held_until is not None and step.held_until > now:
-            subject.row.due_at = step.held_until  # a call is still under way, or a try not yet due
-
-
-def _waits_for_its_try(run: Run, step: StepRun, now: datetime) -> bool:
-    waits = step.held_until is not None and step.held_until > now and step.lease_token is None
-    return run.status in LIVE_RUNS and waits
-
-
-def _is_about_to_turn_back(run: Run) -> bool:
-    return run.failure is not None and run.status == RunStatus.RUNNING
-
-
-RunSubject.operations = (Retry(), Skip(), Undo(), Cancel(), Pause(), Resume())

@@ -210,6 +210,10 @@ class Subject(ABC, Generic[Row]):
         """Return what may be done now."""
         return [each.action for each in self.operations if each.is_possible(self, now=now)]
 
+    def result_example(self) -> Any:
+        """Return what the step it stands at handed on elsewhere, for a person who skips it; None if that is unknown."""
+        return None
+
     def refusal(self, action: Action) -> str:
         """Say why an action does not apply."""
         return f"{action} does not apply: the {self.kind} {self.standing}."

@@ -12,7 +12,6 @@ from django.db.models import Count, Model, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
 from ..core.statuses import RunStatus
-from ..models import Run
 from . import subjects
 from .subject import Filter, Subject
 
@@ -82,9 +81,3 @@ def every(meant: Filter, names: Collection[str] | None = None) -> Iterator[Model
 def of_key(key: str) -> list[Model]:
     """Return the open runs and whatever is parked of a key; a query a kind."""
     return [row for kind in kinds() for row in kind.meant(Filter(key=key)).order_by("pk")]
-
-
-def result_example(run: Run, step: str) -> dict[str, Any] | None:
-    """Return what the step handed on in one of the saga's newest runs, as an example for a person who skips it."""
-    newest = Run.objects.filter(saga=run.saga).order_by("-pk").values_list("results", flat=True)[:50]
-    return next((results[step] for results in newest if results.get(step)), None)

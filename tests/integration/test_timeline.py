@@ -222,7 +222,7 @@ def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock:
     for _ in range(3):
         drive(now=clock)
         clock.time += timedelta(minutes=1)
-    assert queries(lambda: timeline.story(small.id)) == queries(lambda: timeline.story(large.id)) == 17
+    assert queries(lambda: timeline.story(small.id)) == queries(lambda: timeline.story(large.id)) == 16
 
 
 def test_hundreds_of_lines_are_one_entry(place: Place, clock: TickingClock) -> None:
