@@ -61,6 +61,8 @@ class Migration(migrations.Migration):
                 ("after", models.JSONField()),
                 ("events", models.JSONField()),
                 ("told", models.BooleanField()),
+                ("by", models.CharField(blank=True, db_default="", default="", max_length=150)),
+                ("log_entry", models.BigIntegerField(blank=True, null=True)),
             ],
             options={
                 "verbose_name": "change",
@@ -69,6 +71,9 @@ class Migration(migrations.Migration):
                     models.Index(fields=["table", "-id"], name="sagas_audit_of_table"),
                     models.Index(fields=["row", "-id"], name="sagas_audit_of_row"),
                     models.Index(fields=["name", "-id"], name="sagas_audit_of_name"),
+                    models.Index(
+                        condition=models.Q(("by", ""), _negated=True), fields=["by", "-id"], name="sagas_audit_by"
+                    ),
                     models.Index(condition=models.Q(("told", False)), fields=["-id"], name="sagas_audit_untold"),
                 ],
                 "constraints": [
