@@ -5,7 +5,6 @@ Tables of the contexts have their pages in the contexts' own `admin.py`.
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Collate, Upper
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -41,6 +39,7 @@ from .money import formatted
 from .pages.history_page import as_of
 from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
 from .pages.order_page import Line, Shown, ago, poll_ms
+from .pages.order_search import searched
 from .timeline import Standing, story
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class OrderAdmin(ModelAdmin):
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, "placed_at")
     search_fields = ("number",)
-    search_help_text = "An order's number or id, a whole e-mail address, or the beginning of a name."
+    search_help_text = "A number or id, an imported invoice, a tracking number, a SKU, or words of a name or e-mail."
     ordering = ("-id",)
     list_per_page = 50
     paginator = CappedPaginator
@@ -186,20 +185,7 @@ class OrderAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """What is typed says which column is meant, so that each search is a look into one index."""
-        term = search_term.strip().replace("\x00", "")
-        if not term:
-            return queryset, False
-        if _is_uuid(term):
-            return queryset.filter(id=term), False
-        if "@" in term:
-            return queryset.filter(customer_email__in={term, term.lower()}), False
-        if re.fullmatch(r"[sS]\d+", term):
-            # In the order of the index: whoever types the number of an old order does not wait for all newer ones.
-            return queryset.filter(number__startswith=term.upper()).order_by("-number"), False
-        # As the index has it, `orders_by_name`.
-        named = queryset.alias(name=Collate(Upper("customer_name"), "C"))
-        return named.filter(name__startswith=Upper(Value(term))), False
+        return searched(queryset, search_term), False
 
     # Placing one --------------------------------------------------------------------------------------------------
 

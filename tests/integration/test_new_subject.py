@@ -1,4 +1,4 @@
-"""A new kind of thing that people retry is one class; the queue, its form, batches and the command know no more of it."""
+"""A new kind of thing that people retry is one class; queue, form, batches and command know nothing more of it."""
 
 import re
 from collections.abc import Sequence

@@ -11,6 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
+from orders.models import Order
 from sagas.books import engine_checks
 from sagas.core.books import Scope
 from sagas.engine.deliveries import sweep_deliveries
@@ -18,6 +19,7 @@ from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.operations import interventions, queries, replays
+from shop.pages.order_search import searched
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -133,3 +135,20 @@ def test_what_is_open_is_found_in_an_index_that_holds_nothing_else(question: str
     assert plans.read_whole == []
     assert plans.indexes
     assert plans.indexes <= indexes
+
+
+@pytest.mark.parametrize(
+    ("typed", "index"),
+    [
+        ("ada@example.com", "orders_of_customer"),
+        ("zzyzx", "orders_by_word"),
+        ("zzyzx@", "orders_by_word"),
+        ("NO-SUCH-SKU", "orders_lines_of_sku"),
+        ("PX0", "inventory_one_parcel_per_tracking_number"),
+    ],
+)
+def test_a_search_for_orders_looks_into_an_index(typed: str, index: str) -> None:
+    with explained() as plans:
+        list(searched(Order.objects.order_by("-id"), typed)[:50])
+    assert plans.read_whole == []
+    assert index in plans.indexes
