@@ -99,7 +99,8 @@ class AuditRecordAdmin(InspectAdmin):
     @admin.display(description="Django's history", empty_value="-")
     def history(self, record: AuditRecord) -> SafeString | str | None:
         """Return what Django noted of the same change, with a link to the history of its row."""
-        entry = LogEntry.objects.select_related("content_type").filter(pk=record.log_entry).first()
+        entries = LogEntry.objects.select_related("content_type")
+        entry = None if record.log_entry is None else entries.filter(pk=record.log_entry).first()
         if entry is None or entry.content_type is None:
             return None
         name = f"admin:{entry.content_type.app_label}_{entry.content_type.model}_history"
