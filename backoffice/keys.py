@@ -6,7 +6,7 @@ The project knows the names; this package stands below it and is told where to a
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol
 
-from django.utils.functional import lazystr
+from django.utils.functional import lazy
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -41,7 +41,8 @@ def key_of(text: str) -> str | None:
 
 def searched(*fields: str) -> Any:
     """Return the help text of a search by these fields and by key."""
-    return lazystr(lambda: f"A whole {', '.join(fields)}{' or ' if fields else ''}key{_example()}.")
+    start = f"A whole {', '.join(fields)}{' or ' if fields else ''}key"
+    return lazy(lambda: f"{start}{_example()}.", str)()
 
 
 def put_labels(rows: Iterable[Any], field: str) -> None:

@@ -222,6 +222,9 @@ class Command(BaseCommand):
 
     def _write_finding(self, finding: dict[str, Any]) -> None:
         self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
+        check = registry.check(finding["check_name"])
+        if check is not None and check.remedy:
+            self.stdout.write(f"    {check.remedy}")
 
     def _followers(self, json: bool, **_: Any) -> None:  # noqa: FBT001
         found = queries.followers(now=clock.now())
