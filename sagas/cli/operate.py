@@ -19,6 +19,7 @@ from ..db import clock
 from ..messaging import tasks
 from ..models import Follower, Intervention, Run
 from ..operations import interventions, replays, subjects, work_queue
+from ..operations.deliveries import DeliverySubject
 from ..operations.followers import FollowerSubject
 from ..operations.runs import RunSubject
 from ..operations.subject import Filter, NotNow, Subject, Summary
@@ -86,7 +87,7 @@ def execute(command: Command, say: Say) -> int:
         CommandError: there is no such subject, no reason, or the action does not apply.
     """
     if not command.reason.strip():
-        raise CommandError('A reason is needed: --reason "the provider is back". The next person who looks reads it.')
+        raise CommandError('A reason is needed: --reason "the network is back". The next person who looks reads it.')
     try:
         result = interventions.result_from(command.result)
         if command.meant is None:
@@ -238,4 +239,4 @@ def filter_of_runs(*, status: str | None, saga: str | None, step: str | None, er
 
 
 def filter_of_deliveries(subscription: str, error: str | None) -> Filter:
-    return Filter(kind="delivery", status=DeliveryStatus.PARKED, process=subscription, error=error or "")
+    return Filter(kind=DeliverySubject.kind, status=DeliveryStatus.PARKED, process=subscription, error=error or "")

@@ -128,7 +128,7 @@ def _checked(result: Any) -> Any:
     if result is None:
         return None
     if not isinstance(result, dict):
-        raise NotNow('The result is a JSON object such as {"tracking_number": "PX1"}.')
+        raise NotNow('The result is a JSON object such as {"reference": "A7"}.')
     try:
         return storable_result(result)
     except (TypeError, ValueError) as error:

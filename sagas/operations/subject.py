@@ -114,7 +114,7 @@ class Operation(ABC, Generic[S]):
 
     Attributes:
         description: what will happen, for the person who confirms it.
-        done: what is said of the subject afterwards: "Order 7 {done}."
+        done: what is said of the subject afterwards: "order 7 is being undone".
         of_step: it is about the step or the subscription, and names it; otherwise about the whole.
         wants_result: its form asks for the result of the step.
         wants_range: its form asks for a range of time.
@@ -140,7 +140,7 @@ class Operation(ABC, Generic[S]):
         """Change the locked subject in memory; its kind's `save` writes it."""
 
     def names(self, shown: Summary, step: str = "") -> str:
-        """Return what it is about, inside a sentence: “capture-payment” of order 7; order 7.
+        """Return what it is about, inside a sentence: “second-step” of order 7; order 7.
 
         Args:
             step: the step it was applied to; the one the subject stands at now if empty.

@@ -74,7 +74,7 @@ class Command(BaseCommand):
         parser.add_argument("--status", choices=[status.value for status in OPEN_RUNS])
         parser.add_argument("--saga", choices=registry.names() or None)
         parser.add_argument("--step", help="where the run stands")
-        parser.add_argument("--error", help="name of the exception, such as ProviderBusy")
+        parser.add_argument("--error", help="name of the exception, such as TimeoutError")
         for kind, _ in kinds:
             if kind.option:
                 parser.add_argument(kind.option, dest=f"one_{kind.kind}", metavar="NAME", help=f"one {kind.kind}")
