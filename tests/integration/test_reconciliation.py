@@ -671,7 +671,10 @@ def test_findings_are_listed_in_a_terminal(confirmed: Order, capsys: pytest.Capt
     Parcel.objects.all().delete()
     turn()
     call_command("sagas", "findings")
-    assert capsys.readouterr().out.endswith(f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n")
+    assert capsys.readouterr().out.endswith(
+        f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n"
+        "    Send or fetch back the parcel, or correct the stock; dismiss the finding with what you did.\n"
+    )
     call_command("sagas", "findings", "--json")
     (finding,) = json.loads(capsys.readouterr().out)
     assert (finding["check_name"], finding["key"]) == ("goods", str(confirmed.id))
