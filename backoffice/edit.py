@@ -7,7 +7,8 @@ from typing import Any
 from django.db import connection
 from django.http import HttpRequest
 
-from .inspect import CappedPaginator, ModelAdmin, MoneyField
+from .inspect import CappedPaginator, ModelAdmin, label_of, shown_as
+from .money_fields import CurrencyField, MoneyField, MoneyForm
 
 
 class EditAdmin(ModelAdmin):
@@ -16,6 +17,7 @@ class EditAdmin(ModelAdmin):
     Money is typed as people write it, and kept in minor units. Nothing is deleted: orders speak of it.
     """
 
+    form: Any = MoneyForm
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
@@ -32,7 +34,14 @@ class EditAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = super().get_fields(request, obj)
+        may_type = obj is None or self.has_change_permission(request, obj)
+        return fields if may_type else [shown_as(self.model, name) for name in fields]
+
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name.endswith("_minor"):
-            return MoneyField(label=db_field.verbose_name.replace(" (minor units)", "").capitalize())
+            return MoneyField(label=label_of(db_field).capitalize())
+        if db_field.name == "currency":
+            return CurrencyField(max_length=db_field.max_length)
         return super().formfield_for_dbfield(db_field, request, **kwargs)

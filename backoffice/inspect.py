@@ -3,13 +3,10 @@
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
 import math
-import re
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from django import forms
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import connection, models
@@ -31,16 +28,13 @@ else:
     from unfold.views import ChangeList
 
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextInputWidget
+
+from backoffice.money_fields import amount_column
 
 Column = TypeVar("Column", bound=Callable[..., Any])
 
 #: Counting further takes longer than anybody pages.
 _COUNTED = 10_000
-
-
-def amount(minor: int, currency: str) -> str:
-    return f"{Decimal(minor) / 100:,.2f} {currency}"
 
 
 def labelled(description: str, colours: Mapping[str, str]) -> Callable[[Column], Column]:
@@ -161,7 +155,8 @@ class InspectAdmin(ModelAdmin):
         return (*fields, "about") if self.key_field and "about" not in fields else fields
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = list(super().get_fields(request, obj))
+        """Return the fields, amounts of minor units as money, the label of the key first."""
+        fields = [shown_as(self.model, name) for name in super().get_fields(request, obj)]
         if not self.key_field or self.fields:
             return fields
         return ["about", *(field for field in fields if field != "about")]
@@ -194,6 +189,16 @@ def _is(model: type[models.Model], name: str, term: str) -> Q:
     return Q(**{f"{name}__in": list(rows.values_list("pk", flat=True))})
 
 
+def shown_as(model: type[models.Model], field: Any) -> Any:
+    if not isinstance(field, str) or not field.endswith("_minor"):
+        return field
+    return amount_column(field, label_of(model._meta.get_field(field)))  # noqa: SLF001 - Django's documented API
+
+
+def label_of(column: Any) -> str:
+    return str(column.verbose_name.replace(" (minor units)", "").removesuffix(" minor"))
+
+
 class InspectInline(TabularInline):
     """Rows of another row, to look at."""
 
@@ -205,40 +210,3 @@ class InspectInline(TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-#: 1234.50 and 1,234.50; not 12,50, of which nobody knows whether it is 12.50 or 1250.
-_AMOUNT = re.compile(r"-?([0-9]{1,10}|[0-9]{1,3}(,[0-9]{3}){1,3})(\.[0-9]{1,2})?")
-
-
-class MoneyField(forms.Field):
-    """Money as people type it, 12.95; the value is in minor units."""
-
-    widget = UnfoldAdminTextInputWidget
-    default_error_messages = {
-        "invalid": "An amount such as 12.95 is needed.",
-        "too_small": "It has to be more than nothing.",
-    }
-
-    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
-        return {"inputmode": "decimal"}
-
-    def prepare_value(self, value: Any) -> Any:
-        return f"{Decimal(value) / 100:.2f}" if isinstance(value, int) else value
-
-    def to_python(self, value: Any) -> int | None:
-        if value in self.empty_values:
-            return None
-        typed = str(value).strip()
-        if not _AMOUNT.fullmatch(typed):
-            raise forms.ValidationError(self.error_messages["invalid"], code="invalid")
-        whole = int(Decimal(typed.replace(",", "")) * 100)
-        if whole <= 0:
-            raise forms.ValidationError(self.error_messages["too_small"], code="too_small")
-        return whole
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        try:
-            return bool(initial != self.to_python(data))
-        except forms.ValidationError:
-            return True

@@ -1,15 +1,33 @@
 """The catalogue (product, price) and what customers asked for."""
 
+import unicodedata
 from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib.postgres.indexes import GinIndex
+from django.core.exceptions import ValidationError
 from django.core.validators import MinValueValidator, RegexValidator
 from django.db import models
+from django.db.models.functions import Lower
 
+from backoffice.money_fields import validate_currency
 from sagas.core.ids import new_id
 
 if TYPE_CHECKING:
     from django.db.models.fields.related_descriptors import RelatedManager
+
+
+#: Unicode's categories of what a name cannot hold: control characters (line breaks, NUL), lone surrogates, line and
+#: paragraph separators. Spaces of every width, joiners and directional marks are in other categories.
+_NOT_IN_A_NAME = {"Cc", "Cs", "Zl", "Zp"}
+
+
+def validate_name(name: str) -> None:
+    """Refuse what people and products cannot be called: the one rule for the API, the admin and the import."""
+    categories = {unicodedata.category(letter) for letter in name}
+    if categories & _NOT_IN_A_NAME:
+        raise ValidationError("Control characters and line breaks are not allowed.", code="control_characters")
+    if all(category[0] in "ZC" for category in categories):
+        raise ValidationError("A name is needed.", code="invisible")
 
 
 class Product(models.Model):
@@ -21,14 +39,19 @@ class Product(models.Model):
         unique=True,
         validators=[RegexValidator(r"^[A-Za-z0-9][A-Za-z0-9._ -]*$", "Letters, digits, dot, dash and underscore.")],
     )
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=200, validators=[validate_name])
     #: Minor units (pence, cents).
     price_minor = models.PositiveBigIntegerField("price (minor units)", validators=[MinValueValidator(1)])
-    currency = models.CharField(max_length=3)
+    currency = models.CharField(max_length=3, validators=[validate_currency])
     active = models.BooleanField(default=True, help_text="Inactive products cannot be ordered.")
 
     class Meta:
         ordering = ["sku"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(currency__regex="^[A-Z]{3}$"), name="orders_product_currency_is_in_capitals"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.sku} {self.name}"
@@ -41,12 +64,13 @@ def words_of_customer() -> models.Func:
         template="translate(%(expressions)s, '@._+-', '     ')",
         output_field=models.TextField(),
     )
+    # In the order of the alphabet, as a migration writes them: in another order, they are another index to Django.
     return models.Func(
         models.F("customer_name"),
         email,
-        template="to_tsvector('simple'::regconfig, %(expressions)s)",
         arg_joiner=" || ' ' || ",
         output_field=models.TextField(),
+        template="to_tsvector('simple'::regconfig, %(expressions)s)",
     )
 
 
@@ -70,8 +94,9 @@ class Order(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING, editable=False)
     #: Why it was rejected or cancelled, as the customer reads it.
     reason = models.CharField(max_length=500, blank=True, editable=False)
+    #: By `backoffice.customers.identity`.
     customer_email = models.EmailField("e-mail")
-    customer_name = models.CharField("name", max_length=200)
+    customer_name = models.CharField("name", max_length=200, validators=[validate_name])
     payment_method = models.CharField(max_length=50)
     currency = models.CharField(max_length=3, editable=False)
     total_minor = models.PositiveBigIntegerField("total (minor units)", editable=False)
@@ -93,6 +118,9 @@ class Order(models.Model):
                 condition=models.Q(status="pending", decided_at=None)
                 | ~models.Q(status="pending") & models.Q(decided_at__isnull=False),
                 name="orders_decided_when_not_pending",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(customer_email=Lower("customer_email")), name="orders_email_is_in_small_letters"
             ),
         ]
         indexes = [

@@ -6,12 +6,15 @@ from uuid import UUID
 
 from django.db.models import BooleanField, Count, Exists, Func, OuterRef, Q, QuerySet, Value
 
+from backoffice.customers import identity
+
 from .models import Order, OrderLine, Product, words_of_customer
 
 __all__ = [
     "Order",
     "Product",
     "by_id",
+    "by_key",
     "count_by_status",
     "for_sale",
     "ids_after",
@@ -73,7 +76,7 @@ def named_like(words: Iterable[str]) -> Func:
 
 def of_customer(email: str, *, since: datetime | None = None, limit: int) -> list[Order]:
     """Return the newest orders of a customer, without their lines."""
-    mine = Order.objects.filter(customer_email__in={email, email.lower()})
+    mine = Order.objects.filter(customer_email=identity(email))
     mine = mine if since is None else mine.filter(placed_at__gt=since)
     return list(mine.order_by("-id")[:limit])
 
@@ -107,6 +110,11 @@ def placed_by_status(*, since: datetime) -> dict[str, int]:
 def by_id(order_ids: Collection[UUID]) -> dict[UUID, Order]:
     """Return orders with their lines; two statements, however many."""
     return {order.id: order for order in orders().filter(id__in=order_ids)}
+
+
+def by_key(keys: Iterable[str]) -> dict[str, Order]:
+    """Return orders with their lines, by idempotency key; two statements, however many."""
+    return {order.idempotency_key or "": order for order in orders().filter(idempotency_key__in=list(keys))}
 
 
 def ids_after(order_id: UUID | None, *, limit: int) -> list[UUID]:

@@ -6,11 +6,14 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from backoffice import keys
+from backoffice.customers import identity
 from backoffice.edit import EditAdmin
-from backoffice.inspect import InspectAdmin, amount, labelled
+from backoffice.inspect import InspectAdmin, labelled
+from backoffice.money import formatted
 
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
 
@@ -28,7 +31,7 @@ class PaymentAdmin(InspectAdmin):
 
     @admin.display(description="amount")
     def total(self, payment: Payment) -> str:
-        return amount(payment.amount_minor, payment.currency)
+        return formatted(payment.amount_minor, payment.currency)
 
     @labelled("status", {"captured": "success", "declined": "danger", "refunded": "warning"})
     def state(self, payment: Payment) -> str:
@@ -40,21 +43,27 @@ class CreditAccountAdmin(EditAdmin):
     """What customers may owe who pay by invoice."""
 
     list_display = ("customer_email", "limit", "held", "left")
-    search_fields = ("customer_email__istartswith",)
+    search_fields = ("customer_email__startswith",)
+    search_help_text = "The beginning of an e-mail address."
     fields = ("customer_email", "limit_minor", "currency", "held", "left")
     readonly_fields = ("held", "left")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[CreditAccount], search_term: str
+    ) -> tuple[QuerySet[CreditAccount], bool]:
+        return super().get_search_results(request, queryset, identity(search_term))
+
     @admin.display(description="limit", ordering="limit_minor")
     def limit(self, account: CreditAccount) -> str:
-        return amount(account.limit_minor, account.currency)
+        return formatted(account.limit_minor, account.currency)
 
     @admin.display(description="held by orders", ordering="held_minor")
     def held(self, account: CreditAccount) -> str:
-        return amount(account.held_minor, account.currency)
+        return "-" if not account.pk else formatted(account.held_minor, account.currency)
 
     @admin.display(description="left")
     def left(self, account: CreditAccount) -> str:
-        return "-" if not account.currency else amount(account.available_minor, account.currency)
+        return "-" if not account.pk else formatted(account.available_minor, account.currency)
 
     def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
         return ("held", "left") if obj is None else ("customer_email", "currency", "held", "left")
@@ -77,7 +86,7 @@ class CreditHoldAdmin(InspectAdmin):
 
     @admin.display(description="amount")
     def total(self, hold: CreditHold) -> str:
-        return amount(hold.amount_minor, hold.account.currency)
+        return formatted(hold.amount_minor, hold.currency)
 
     @labelled("status", {"held": "info", "released": "warning"})
     def state(self, hold: CreditHold) -> str:
@@ -96,7 +105,7 @@ class FakeChargeAdmin(InspectAdmin):
 
     @admin.display(description="amount")
     def total(self, charge: FakeCharge) -> str:
-        return amount(charge.amount_minor, charge.currency) if charge.amount_minor else "-"
+        return formatted(charge.amount_minor, charge.currency) if charge.amount_minor else "-"
 
     @labelled("status", {"charged": "success", "declined": "danger", "refunded": "warning"})
     def state(self, charge: FakeCharge) -> str:

@@ -8,16 +8,28 @@ from uuid import UUID
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from .gateways.fake import FakeGateway
+from backoffice.customers import identity
+
+from .gateway import Method, gateway
 from .models import CreditAccount, CreditHold, Payment
 
 #: The method of customers who pay later, from their credit.
 INVOICE = "invoice"
 
 
+def ways_to_pay() -> tuple[Method, ...]:
+    """Return every way to pay: what the provider takes, and invoices."""
+    return (*gateway().methods, Method(code=INVOICE, name="Invoice", note="uses the customer's credit"))
+
+
 def methods() -> tuple[str, ...]:
-    """Return every way to pay."""
-    return (*FakeGateway.methods, INVOICE)
+    """Return the codes of every way to pay."""
+    return tuple(method.code for method in ways_to_pay())
+
+
+def method_name(code: str) -> str:
+    """Return what people call a way to pay; its code where the provider no longer takes it."""
+    return next((method.name for method in ways_to_pay() if method.code == code), code)
 
 
 def payments(order_id: UUID) -> QuerySet[Payment]:
@@ -71,9 +83,8 @@ def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID])
     ids = set(CreditHold.objects.filter(order_id__in=order_ids).values_list("account_id", flat=True))
     held = CreditHold.objects.filter(account=OuterRef("pk"), status=CreditHold.Status.HELD).order_by()
     total = held.values("account").annotate(total=Sum("amount_minor")).values("total")
-    accounts = CreditAccount.objects.filter(Q(pk__in=ids) | Q(customer_email__in=emails)).annotate(
-        holds_minor=Coalesce(Subquery(total), 0)
-    )
+    theirs = Q(customer_email__in=[identity(email) for email in emails])
+    accounts = CreditAccount.objects.filter(Q(pk__in=ids) | theirs).annotate(holds_minor=Coalesce(Subquery(total), 0))
     return [(account, int(account.holds_minor)) for account in accounts if account.holds_minor != account.held_minor]
 
 

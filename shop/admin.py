@@ -24,20 +24,22 @@ from django.views.decorators.cache import never_cache
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from backoffice.customers import identity
 from backoffice.inspect import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
+from backoffice.money import decimals, formatted
 from inventory import selectors as inventory
 from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
+from payments import selectors as payments
 from sagas.admin.buttons import buttons_of_key
 from sagas.db import clock
 from sagas.operations import queries as sagas
 
 from .models import CustomerOrder, SalesOfDay
-from .money import formatted
 from .pages.history_page import as_of
-from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
+from .pages.order_form import LineForm, LineFormSet, OrderForm, ProductField
 from .pages.order_page import Line, Shown, ago, poll_ms
 from .pages.order_search import searched
 from .timeline import Standing, story
@@ -102,11 +104,15 @@ class LineInline(TabularInline):
     fields = ("product", "quantity")
     autocomplete_fields = ("product",)
     extra = 3
+    max_num = services.MAX_LINES
     verbose_name, verbose_name_plural = "product", "products"
     template_after = "shop/_total.html"
 
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
+        return super().get_formset(request, obj, validate_max=True, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        kwargs["queryset"] = Product.objects.filter(active=True)
+        kwargs |= {"queryset": Product.objects.filter(active=True), "form_class": ProductField}
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if field is not None:
             field.error_messages["invalid_choice"] = "There is no such product, or it is no longer for sale."
@@ -114,7 +120,7 @@ class LineInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name == "quantity":
-            kwargs |= {"min_value": 1, "initial": 1}
+            kwargs |= {"min_value": 1, "max_value": services.MAX_QUANTITY, "initial": 1}
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "product":
             # Without its links to add and change a product: an order is no place for that.
@@ -136,7 +142,9 @@ class OrderAdmin(ModelAdmin):
     form = OrderForm
     inlines = (LineInline,)
     add_form_template = "shop/place_order.html"
-    fieldsets = ((None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key")}),)
+    fieldsets = (
+        (None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key", "shown_total")}),
+    )
 
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, "placed_at")
@@ -222,6 +230,7 @@ class OrderAdmin(ModelAdmin):
             lines=formsets[0].requests(),
             now=now,
             idempotency_key=f"admin:{form.cleaned_data['form_key']}",
+            expected_total_minor=form.cleaned_data["shown_total"],
         )
         form.instance.pk, form.instance.number = placed.pk, placed.number
         form.instance.is_repeat = placed.placed_at != now
@@ -250,6 +259,8 @@ class OrderAdmin(ModelAdmin):
                 product.pk: {
                     "price_minor": product.price_minor,
                     "price": formatted(product.price_minor, product.currency),
+                    "currency": product.currency,
+                    "decimals": decimals(product.currency),
                     "available": left[product.sku],
                 }
                 for product in found
@@ -318,7 +329,7 @@ class OrderAdmin(ModelAdmin):
             "order": order,
             "lines": [Line.of(line, order.currency) for line in order.lines.all()],
             "total": formatted(order.total_minor, order.currency),
-            "method": dict(methods()).get(order.payment_method, order.payment_method),
+            "method": payments.method_name(order.payment_method),
             "standing": standing,
             "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
@@ -389,6 +400,13 @@ class CustomerOrderAdmin(InspectAdmin):
     search_fields = ("number", "customer_email", "order_id")
     search_help_text = "A whole number, e-mail or id."
     ordering = ("-placed_at",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return super().get_search_results(
+            request, queryset, identity(search_term) if "@" in search_term else search_term
+        )
 
     @labelled("status", {name.lower(): colour for name, colour in _STATUS_COLOURS.items()})
     def state(self, row: CustomerOrder) -> str:

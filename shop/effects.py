@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from notifications import selectors as notifications
 from payments import selectors as payments
 
 from .entries import Entry, seconds_between, words
-from .money import formatted
 
 
 def effects(order_id: UUID) -> Iterator[Entry]:

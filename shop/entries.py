@@ -4,9 +4,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from backoffice.money import formatted
 from sagas.operations.queries import Event
-
-from .money import formatted
 
 EntryKind = Literal[
     "event", "step", "undo", "attempt", "run", "payment", "reservation", "notification", "delivery", "intervention"

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from django.urls import reverse
 
+from backoffice.customers import identity
 from orders import selectors as orders
 from sagas.core.registry import KeyLabel, KeyNames
 
@@ -18,6 +19,8 @@ def _named(keys: Collection[str]) -> dict[str, KeyLabel]:
 
 
 def _key_of(text: str) -> str | None:
+    if "@" in text:
+        return identity(text)
     order_id = orders.numbered(text.strip().upper())
     return None if order_id is None else str(order_id)
 

@@ -121,6 +121,9 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+#: An order of 1,000 lines, as many as the API takes, in the admin's form: four fields a line.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -146,7 +149,7 @@ UNFOLD = navigation.UNFOLD
 API_TOKEN = env.str("API_TOKEN", default="")
 #: Who coordinates an order. The first way begins new orders; a second one finishes what it began before the change.
 SHOP_COORDINATION = environment.listed("SHOP_COORDINATION", ("saga", "choreography"), default="saga")
-CURRENCY = environment.matching("CURRENCY", "[A-Z]{3}", "an ISO 4217 code such as GBP", default="GBP")
+CURRENCY = environment.currency("CURRENCY", default="GBP")
 
 #: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise, one a message.
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -161,6 +164,8 @@ if not EMAIL_HOST:
     EMAIL_BACKEND = "shop.platform.mail.MailFolder"
     EMAIL_FILE_PATH = embedded.var() / "mail"
 
+#: The payment provider: a class with the methods of `payments.gateway.Gateway`.
+PAYMENTS_GATEWAY = env.str("PAYMENTS_GATEWAY", default="payments.gateways.fake.FakeGateway")
 #: How long the payment provider may take to answer before its answer counts as lost.
 PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", default=1.0, least=0.01)
 

@@ -20,7 +20,8 @@ from unfold.decorators import action
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from backoffice import keys
-from backoffice.inspect import InspectAdmin, amount, labelled
+from backoffice.inspect import InspectAdmin, labelled
+from backoffice.money import formatted
 
 from ..books import reconciliation
 from ..core import registry
@@ -227,14 +228,20 @@ class DismissView(PermissionRequiredMixin, _Form):
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as people read them: amounts in major units, short ones first."""
+    """Return facts as people read them: amounts as money, short ones first."""
     currency = facts.get("currency", "")
     rows = []
     for name, value in sorted(facts.items(), key=lambda fact: (isinstance(fact[1], list), fact[0].endswith("_id"))):
-        is_amount = name.endswith("_minor") and isinstance(value, int)
-        shown = amount(value, currency).strip() if is_amount else _shown(value)
+        shown = _amounts(value, currency) if name.endswith("_minor") else _shown(value)
         rows.append((name.removesuffix("_minor").replace("_", " "), shown))
     return rows
+
+
+def _amounts(value: Any, currency: str) -> str:
+    """Return an amount, or amounts by their own currencies."""
+    if isinstance(value, dict):
+        return ", ".join(_amounts(minor, code) for code, minor in value.items()) or "none"
+    return formatted(value, currency) if isinstance(value, int) else _shown(value)
 
 
 def _shown(value: Any) -> str:

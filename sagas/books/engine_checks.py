@@ -11,7 +11,7 @@ from ..core import registry
 from ..core.books import Breach, Check, Scope
 from ..core.events import known_types
 from ..core.statuses import LIVE_RUNS, DeliveryStatus
-from ..engine.plan import MAX_RESENDS
+from ..engine.limits import MAX_RESENDS
 from ..models import Delivery, Event, Run
 
 #: A relay turns each second.

@@ -18,7 +18,7 @@ from django.db.models import Q
 from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
 from ..core.statuses import FindingStatus
-from ..engine.tries import message_of, storable_result
+from ..db.storable import message_of, storable_result
 from ..models import Event, Finding, Reconciliation
 
 logger = structlog.get_logger(__name__)

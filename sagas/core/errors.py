@@ -1,4 +1,4 @@
-"""The kinds of failure (rule 4): what a step raises decides what the engine does, never the text of the message."""
+"""The kinds of failure: the class of an exception decides what the engine does, never its text."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -66,6 +66,13 @@ class WorkerLostError(Exception):
 
     def __init__(self, tries: int) -> None:
         super().__init__(f"{tries} tries left no trace: their worker died, or was stopped")
+
+
+class NoOutcomeError(Exception):
+    """A step or reaction that is written for many calls returned no outcome for the only one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} returned no outcome for its only call")
 
 
 class TransactionRequiredError(Exception):

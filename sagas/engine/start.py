@@ -14,7 +14,9 @@ from ..core.statuses import LIVE_RUNS, SETTLED_DELIVERIES
 from ..core.subscription import Start
 from ..db.rows import array, insert_for_each
 from ..models import Delivery, Event, Run, StepRun
-from .plan import WakeUp, plan, portions, skipped, tasks_of
+from .limits import portions
+from .plan import plan, skipped
+from .wake_ups import WakeUp, tasks_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from django.db import InterfaceError, OperationalError, connection, models, tran
 from ..core import registry
 from ..core.errors import TransactionRefusedError
 from ..core.read_model import Difference, ReadModel, Recorded, Store
-from ..engine.tries import message_of
+from ..db.storable import message_of
 from ..models import Event, Follower
 from . import followers
 

@@ -14,10 +14,11 @@ from ..core.events import known_types
 from ..core.statuses import DeliveryStatus
 from ..core.subscription import Start, Subscription
 from ..db.rows import array, insert_for_each, update_all
-from ..engine.deliveries import DeliveryWakeUp, is_busy, wake_ups_for
-from ..engine.plan import WakeUp, resend_after
+from ..db.storable import message_of
+from ..engine.deliveries import is_busy
+from ..engine.limits import resend_after
 from ..engine.start import start_runs
-from ..engine.tries import message_of
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp, delivery_wake_ups
 from ..models import Delivery, Event, Follower
 from . import followers
 
@@ -255,4 +256,4 @@ def _owe(
         {"event_id": "new.event", "key": "new.key"},
     )
     if not parked:
-        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, low_priority=low_priority))
+        relayed.deliveries.extend(delivery_wake_ups(subscription.name, owed, low_priority=low_priority))

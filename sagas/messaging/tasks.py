@@ -23,11 +23,10 @@ from ..core import registry
 from ..core.errors import StepFailed
 from ..db import clock
 from ..engine import deliveries, steps
-from ..engine.deliveries import DeliveryWakeUp
-from ..engine.plan import WakeUp
 from ..engine.sweep import sweep_runs as sweep_once
 from ..engine.undo import hand_over as hand_over_runs
 from ..engine.undo import start_undo
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..log import read_models
 from ..log.relay import Relayed, Waiting, waiting
 from ..log.relay import relay_events as relay_once
@@ -143,7 +142,7 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
                 redelivered=given_out_before or again,
             )
         )
-        send(outcome.singles)
+        send(outcome.wake_ups)
         if outcome.failed is not None:
             raise outcome.failed
     if not outcome.carries_on:

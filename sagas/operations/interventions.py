@@ -17,9 +17,8 @@ from django.db.models import Count, Model, Q, QuerySet
 from ..core.ids import new_id
 from ..core.statuses import Action, InterventionStatus
 from ..db.rows import update_all
-from ..engine.deliveries import DeliveryWakeUp
-from ..engine.plan import WakeUp
-from ..engine.tries import storable_result
+from ..db.storable import storable_result
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..models import Intervention
 from . import subjects
 from .subject import Messages, NotNow, Subject

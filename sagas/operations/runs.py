@@ -12,8 +12,8 @@ from ..core import registry
 from ..core.registry import KeyLabel
 from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, Action, RunStatus, StepStatus
 from ..db.rows import update_all
-from ..engine.plan import wake_ups_of
 from ..engine.undo import undo_runs
+from ..engine.wake_ups import wake_ups_of
 from ..models import Attempt, Intervention, Run, StepRun
 from .run_operations import OPERATIONS
 from .subject import Filter, Messages, Subject, Summary

@@ -17,8 +17,7 @@ from django.urls import reverse
 from ..core.errors import Rejected
 from ..core.registry import KeyLabel
 from ..core.statuses import Action, label
-from ..engine.deliveries import DeliveryWakeUp
-from ..engine.plan import WakeUp
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..models import Intervention
 
 Row = TypeVar("Row", bound=Model)

@@ -11,7 +11,7 @@ from ..core import registry
 from ..core.events import IntegrationEvent
 from ..core.saga import Step
 from ..core.subscription import Start, Subscription
-from ..engine.plan import lease_of
+from ..engine.limits import lease_of
 
 
 def register_checks() -> None:

@@ -10,9 +10,8 @@ from django.conf import settings
 from django.utils import timezone
 
 from ..engine import deliveries, steps, undo
-from ..engine.deliveries import DeliveryWakeUp
-from ..engine.plan import StepTask, WakeUp
 from ..engine.sweep import sweep_runs
+from ..engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp
 from ..log.relay import Relayed, relay_events
 from ..models import Event
 from ..operations import interventions
@@ -169,7 +168,7 @@ class Broker:
             clock=self.clock,
             redelivered=redelivered,
         )
-        self.send(outcome.singles)
+        self.send(outcome.wake_ups)
         if outcome.failed is not None:
             self.publish(ErrorMessage(wake_up=body.wake_up))
         elif outcome.carries_on and body.following is not None:

@@ -8,6 +8,7 @@ from ninja import Header
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orders import services as orders
+from orders.errors import OrderRefused
 from orders.selectors import Order
 from payments import selectors as payments
 
@@ -26,6 +27,13 @@ def _way_to_pay(method: str) -> str:
     return method
 
 
+def _name(text: str) -> str:
+    try:
+        return orders.checked_name("customer.name", text)
+    except OrderRefused as refused:
+        raise ValueError(refused.message) from None
+
+
 Text = Annotated[str, AfterValidator(_one_line)]
 
 
@@ -37,7 +45,7 @@ class _Asked(BaseModel):
 
 class CustomerIn(_Asked):
     email: Text = Field(max_length=254, examples=["ada@example.com"])
-    name: Text = Field(min_length=1, max_length=200, examples=["Ada Lovelace"])
+    name: Annotated[str, AfterValidator(_name)] = Field(min_length=1, max_length=200, examples=["Ada Lovelace"])
 
 
 class LineIn(_Asked):
@@ -47,8 +55,15 @@ class LineIn(_Asked):
 
 class OrderIn(_Asked):
     customer: CustomerIn
-    lines: list[LineIn] = Field(min_length=1, max_length=1000)
+    lines: list[LineIn] = Field(min_length=1, max_length=orders.MAX_LINES)
     payment_method: Annotated[Text, AfterValidator(_way_to_pay)] = Field(examples=["tok_visa"])
+    expected_total_minor: int | None = Field(
+        default=None,
+        ge=1,
+        le=orders.MAX_MINOR,
+        description="What the customer was shown; an order that costs something else by now is refused with 409.",
+        examples=[2590],
+    )
 
 
 #: Visible ASCII; a header can carry no more.

@@ -31,10 +31,11 @@ class Tally:
 
 
 def tally(order_ids: Sequence[UUID]) -> Tally:
-    pending = orders.pending(order_ids)
+    # Few need a person, of however many that were imported.
+    stopped = sagas.keys_needing_attention()
     return Tally(
         by_status=orders.count_by_status(order_ids),
-        needing_attention=len(sagas.attention([str(order_id) for order_id in pending])),
+        needing_attention=len(orders.pending([order_id for order_id in order_ids if str(order_id) in stopped])),
     )
 
 

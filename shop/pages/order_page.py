@@ -8,8 +8,8 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from backoffice.money import formatted
 from shop.entries import Entry
-from shop.money import formatted
 from shop.timeline import Standing
 
 #: Good, bad, on the way back, under way, by the way.

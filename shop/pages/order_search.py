@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import Q, QuerySet
 
+from backoffice.customers import identity
 from inventory import selectors as inventory
 from orders import selectors as orders
 
@@ -33,7 +34,7 @@ def _meant(term: str) -> Any:
     if (order_id := _as_uuid(term)) is not None:
         return Q(id=order_id)
     if _EMAIL.fullmatch(term) and orders.of_customer(term, limit=1):
-        return Q(customer_email__in={term, term.lower()})
+        return Q(customer_email=identity(term))
     ids = orders.placed_under(f"{KEY_PREFIX}{term}")
     if (order_id := inventory.order_of_parcel(term)) is not None:
         ids.append(order_id)

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from backoffice.money import UnknownCurrency, currency_code
+
 env = environ.Env()
 
 _ON, _OFF = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "")
@@ -87,6 +89,14 @@ def matching(name: str, pattern: str, what: str, *, default: str) -> str:
     if not re.fullmatch(pattern, found):
         refuse(name, f"{what} is needed, not {found!r}")
     return found
+
+
+def currency(name: str, *, default: str) -> str:
+    """Return an ISO 4217 code in capitals."""
+    try:
+        return currency_code(env.str(name, default=default))
+    except UnknownCurrency as unknown:
+        refuse(name, str(unknown))
 
 
 def refuse(name: str, why: str) -> NoReturn:

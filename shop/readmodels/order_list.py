@@ -5,6 +5,7 @@ from functools import singledispatch
 from typing import Any
 from uuid import UUID
 
+from backoffice.customers import identity
 from inventory.events import ShipmentBooked
 from notifications.events import NotificationSent
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
@@ -35,7 +36,7 @@ def apply(events: Sequence[Recorded]) -> None:
 
 def of_customer(email: str, *, limit: int) -> list[CustomerOrder]:
     """Return the newest orders of a customer; one statement."""
-    mine = CustomerOrder.objects.filter(customer_email__in={email, email.lower()})
+    mine = CustomerOrder.objects.filter(customer_email=identity(email))
     return list(mine.order_by("-placed_at", "-number")[:limit])
 
 
@@ -47,7 +48,7 @@ def _placed(order: OrderPlaced, recorded: Recorded) -> CustomerOrder:
     return CustomerOrder(
         order_id=order.order_id,
         number=order.number,
-        customer_email=order.customer_email,
+        customer_email=identity(order.customer_email),
         status="pending",
         reason="",
         currency=order.currency,

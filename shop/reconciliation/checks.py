@@ -7,12 +7,12 @@ step, try, failure or undo may leave behind, not even for a moment. Every commit
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from notifications.events import NotificationKind
 from payments import selectors as payments
 from sagas.core.books import Breach, Check, Scope
 from sagas.operations.queries import RunStatus
-from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
 
 from .books import Books, as_uuid, books

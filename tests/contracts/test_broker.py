@@ -11,7 +11,7 @@ from redis import Redis
 
 from orders.models import Order
 from sagas.engine import undo
-from sagas.engine.plan import WakeUp
+from sagas.engine.wake_ups import WakeUp
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
 from sagas.models import Run

@@ -13,7 +13,7 @@ from inventory.models import StockItem
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import FakeCharge, Payment
-from sagas.engine.plan import wake_ups_of
+from sagas.engine.wake_ups import wake_ups_of
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Run, StepRun
 from tests.conftest import ROOT, Processes, broker, wait_for

@@ -14,11 +14,7 @@ from sagas.db.rows import array
 from sagas.messaging import tasks
 
 
-def note(received: Received[Any]) -> None:
-    note_many([received])
-
-
-def note_many(received: Sequence[Received[Any]]) -> set[UUID]:
+def note_many(received: Sequence[Received[Any]]) -> dict[UUID, object]:
     """Write events down; one that came before violates the primary key."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -30,15 +26,14 @@ def note_many(received: Sequence[Received[Any]]) -> set[UUID]:
                 array(each.stored.log_position for each in received),
             ],
         )
-    return {each.event_id for each in received}
+    return dict.fromkeys(each.event_id for each in received)
 
 
 ANALYTICS = Subscription(
     "analytics",
     event=(OrderPlaced, OrderConfirmed, OrderRejected, OrderCancelled),
     queue="sagas",
-    react=note,
-    many=note_many,
+    react_many=note_many,
     start_at=StartAt.BEGINNING,
 )
 

@@ -141,6 +141,11 @@ def test_a_page_that_placed_an_order_places_no_other_one(staff: Client) -> None:
         ),
         ([("MUG", 0)], {}, {"lines.0.quantity": ["Ensure this value is greater than or equal to 1."]}),
         ([("MUG", -1)], {}, {"lines.0.quantity": ["Ensure this value is greater than or equal to 1."]}),
+        (
+            [("MUG", 999_999_999_999)],
+            {},
+            {"lines.0.quantity": ["Ensure this value is less than or equal to 1000000."]},
+        ),
         ([("MUG", "many")], {}, {"lines.0.quantity": ["Enter a whole number."]}),
         ([("MUG", "")], {}, {"lines.0.quantity": ["This field is required."]}),
         ([("MUG", 1)], {"form_key": "x"}, {"form_key": ["Enter a valid UUID."]}),
@@ -177,7 +182,9 @@ def test_what_only_the_service_refuses_is_a_form_error_too(staff: Client) -> Non
 def test_the_page_learns_prices_and_what_is_left(staff: Client) -> None:
     mug = Product.objects.get(sku="MUG")
     answer = staff.get("/admin/orders/order/prices/", {"product": [str(mug.pk), "x", "9" * 30]}).json()
-    assert answer == {str(mug.pk): {"price_minor": 1000, "price": "£10.00", "available": 100}}
+    assert answer == {
+        str(mug.pk): {"price_minor": 1000, "price": "£10.00", "currency": "GBP", "decimals": 2, "available": 100}
+    }
 
 
 def test_autocomplete_offers_only_what_can_be_ordered(staff: Client) -> None:

@@ -9,6 +9,7 @@ import pytest
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import IntegrityError, transaction
+from django.template import TemplateDoesNotExist
 
 from notifications import selectors
 from notifications import services as notifications
@@ -33,8 +34,9 @@ CONTEXT = {
 def queue(
     kind: NotificationKind = NotificationKind.ORDER_CONFIRMED, *, order_id: UUID = ORDER, **more: Any
 ) -> Notification:
-    asked: dict[str, Any] = {"recipient": "ada@example.com", "context": CONTEXT, "now": NOW}
-    return notifications.queue(order_id=order_id, kind=kind, **asked | more)
+    asked: dict[str, Any] = {"recipient": "ada@example.com", "context": CONTEXT} | more
+    now = asked.pop("now", NOW)
+    return notifications.queue(notifications.Message(order_id=order_id, kind=kind, **asked), now=now)
 
 
 def told() -> list[str]:
@@ -193,7 +195,8 @@ def test_a_message_that_cannot_be_rendered_does_not_double_its_neighbours(
     good, bad, other = (queue(order_id=uuid4()) for _ in range(3))
     Notification.objects.filter(pk=bad.pk).update(kind="nonsense")
     sent = notifications.send_many([good.pk, bad.pk, other.pk], now=LATER)
-    assert sent == {good.pk, other.pk}
+    assert {pk for pk, outcome in sent.items() if isinstance(outcome, Notification)} == {good.pk, other.pk}
+    assert isinstance(sent[bad.pk], TemplateDoesNotExist)
     assert len(mailoutbox) == 2
     assert dict(Notification.objects.values_list("pk", "status")) == {
         good.pk: "sent", bad.pk: "queued", other.pk: "sent"

@@ -584,7 +584,7 @@ def test_findings_are_listed_and_lead_to_their_order(broken: Order, boss: Client
     one = boss.get(f"{FINDINGS}{Finding.objects.get(status='open').pk}/change/").content.decode()
     assert f'href="/admin/orders/order/{broken.id}/change/"' in one
     assert "MUG: 2" in one
-    assert "20.00 GBP" in one
+    assert "£20.00" in one
     cleared = boss.get(f"{FINDINGS}{Finding.objects.get(status='cleared').pk}/change/").content.decode()
     assert "dismiss-this" in one
     assert "dismiss-this" not in cleared

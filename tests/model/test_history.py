@@ -174,7 +174,8 @@ class Services(RuleBasedStateMachine):
     def tell(self, which: int, kind: NotificationKind) -> None:
         with self.on(self.orders[which % len(self.orders)]) as order:
             context = {"number": order.number, "name": "Ada", "total": "£1", "lines": [], "reason": "Sold out."}
-            notifications.queue(order_id=order.id, kind=kind, recipient=EMAIL, context=context, now=self.now)
+            message = notifications.Message(order_id=order.id, kind=kind, recipient=EMAIL, context=context)
+            notifications.queue(message, now=self.now)
 
     @precondition(lambda self: self.orders)
     @rule(which=WHICH, last=st.booleans())

@@ -70,12 +70,20 @@ def test_too_little_stock_rejects_before_anything_is_charged(place: Place) -> No
         ("reject-order", "done"),
         ("tell-customer", "done"),
     ]
-    assert decided(order) == ("rejected", "LAMP is out of stock: 101 wanted, 100 available.")
+    assert decided(order) == ("rejected", "Only 100 of Lamp (LAMP) are left, and you asked for 101.")
     assert stock("MUG") == (100, 0)
     assert stock("LAMP") == (100, 0)
     assert not Reservation.objects.exists()
     assert not FakeCharge.objects.exists()
     assert told(order) == ["order_rejected"]
+
+
+def test_a_product_that_is_sold_out_is_called_by_its_name(place: Place) -> None:
+    StockItem.objects.filter(sku="LAMP").update(on_hand=0)
+    order = place(lines=(("LAMP", 2),))
+    drive()
+    assert decided(order) == ("rejected", "Lamp (LAMP) is sold out.")
+    assert Notification.objects.get().context["reason"] == "Lamp (LAMP) is sold out."
 
 
 def test_a_declined_card_releases_the_stock(place: Place) -> None:
@@ -96,6 +104,7 @@ def test_a_declined_card_releases_the_stock(place: Place) -> None:
     assert stock("MUG") == (100, 0)
     assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
     assert told(order) == ["order_rejected"]
+    assert {"refunded", "kept"} & Notification.objects.get().context.keys() == set()
     assert Run.objects.get(key=order.id).status == "undone"
 
 
@@ -155,8 +164,8 @@ def test_an_invoice_holds_credit_and_charges_no_card(place: Place) -> None:
 @pytest.mark.parametrize(
     ("limit_minor", "reason"),
     [
-        (1999, "The order of 20.00 GBP is over the credit that is left, 19.99 GBP."),
-        (None, "There is no credit account for this customer; pay by card instead."),
+        (1999, "The order costs £20.00, and your credit has £19.99 left."),
+        (None, "You have no credit account with us; please pay by card instead."),
     ],
 )
 def test_too_little_credit_releases_the_stock(place: Place, limit_minor: int | None, reason: str) -> None:
@@ -205,7 +214,8 @@ def test_an_order_that_is_called_off_is_cancelled_and_undone_and_the_customer_re
     assert list(FakeCharge.objects.values_list("status", flat=True)) == ["refunded"]
     assert stock("MUG") == (100, 0)
     assert told(order) == ["order_cancelled"]
-    assert Notification.objects.get().context["reason"] == "Ada changed her mind."
+    context = Notification.objects.get().context
+    assert (context["reason"], context["refunded"]) == ("Ada changed her mind.", "£20.00")
     said = Event.objects.get(type="orders.order_cancelled")
     assert (said.version, said.data["reason"]) == (1, "Ada changed her mind.")
     assert not Event.objects.filter(type="orders.order_rejected").exists()
@@ -220,7 +230,7 @@ def test_an_order_that_is_undone_by_hand_is_rejected_in_the_words_of_the_shop(pl
     assert told(order) == ["order_rejected"]
 
 
-def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: Settings) -> None:
+def test_a_batch_rejects_the_orders_that_stock_does_not_reach_for(place: Place, settings: Settings) -> None:
     settings.SAGAS_BATCH_SIZE = 50
     orders = [place(lines=(("LAMP", 30),)) for _ in range(5)]
     drive()

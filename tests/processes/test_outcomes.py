@@ -1,7 +1,8 @@
 """What becomes of an order is the same whoever coordinates it: the saga, or the contexts among themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -100,7 +101,7 @@ def test_an_order_by_invoice_keeps_credit_back(place: Place, settle: Callable[[]
 def test_too_little_stock_rejects(place: Place, settle: Callable[[], None], clock: MovableClock) -> None:
     order = place(lines=(("MUG", 101),), now=clock())
     settle()
-    reason = "MUG is out of stock: 101 wanted, 100 available."
+    reason = "Only 100 of Mug (MUG) are left, and you asked for 101."
     assert outcome(order) == REFUSED | {"order": ("rejected", reason), "held": [], "payments": [], "charges": []}
 
 
@@ -131,8 +132,8 @@ def test_a_provider_that_never_answers_is_given_up_and_its_key_spent(
 @pytest.mark.parametrize(
     ("limit_minor", "reason"),
     [
-        (1999, "The order of 20.00 GBP is over the credit that is left, 19.99 GBP."),
-        (None, "There is no credit account for this customer; pay by card instead."),
+        (1999, "The order costs £20.00, and your credit has £19.99 left."),
+        (None, "You have no credit account with us; please pay by card instead."),
     ],
 )
 def test_a_credit_check_that_fails_releases_the_stock(
@@ -161,11 +162,10 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
 ) -> None:
     open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
 
-    def no_van(**_: Any) -> None:
-        raise Rejected("There is no van today.")
+    def no_van(order_ids: Collection[UUID], **_: Any) -> dict[UUID, Rejected]:
+        return {order_id: Rejected("There is no van today.") for order_id in order_ids}
 
-    monkeypatch.setattr(inventory, "book_shipment", no_van)
-    monkeypatch.setattr(inventory, "book_shipments", lambda *_, **__: {})
+    monkeypatch.setattr(inventory, "book_shipments", no_van)
     order = place(method, now=clock())
     settle()
     card = method == "tok_visa"
@@ -176,6 +176,8 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
         "charges": ["refunded"] if card else [],
         "credit": [] if card else ["released"],
     }
+    context = Notification.objects.get().context
+    assert (context.get("refunded"), context.get("kept")) == ("£20.00" if card else None, None)
 
 
 def test_a_batch_of_orders_comes_out_as_they_would_alone(

@@ -16,7 +16,7 @@ from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Saga, Step
 from sagas.core.statuses import RunStatus
-from sagas.engine import plan, steps, undo
+from sagas.engine import limits, plan, steps, undo
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log import relay as relay_module
@@ -159,6 +159,7 @@ def test_a_deferred_constraint_fails_the_step_that_violates_it(
     settings.SAGAS_BATCH_SIZE = 10
     saga = registry.saga("test")
     good = saga.steps[0].run
+    assert good is not None
 
     def dangling(call: Any) -> Any:
         if call.key == "bad":
@@ -192,6 +193,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     far = registry.saga("test").steps[1]
     quick = far.run
+    assert quick is not None
 
     def slow(call: Any) -> Any:
         if call.key == "a" and "undo-first b" not in script.did:
@@ -200,7 +202,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
         return quick(call)
 
     replace(far, run=slow)
-    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).singles:
+    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).wake_ups:
         steps.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
     assert "far b" not in script.did
@@ -394,7 +396,7 @@ def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clo
             clock.move(hours=2)
         else:
             clock.move(minutes=1)
-            Run.objects.filter(key__in=keys).update(resends=plan.MAX_RESENDS)
+            Run.objects.filter(key__in=keys).update(resends=limits.MAX_RESENDS)
         Run.objects.exclude(key__in=keys).delete()
         with CaptureQueriesContext(connection) as captured:
             sweep_runs(now=clock(), limit=100)

@@ -14,8 +14,7 @@ from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.core.subscription import Subscription
 from sagas.db import clock as shop_clock
-from sagas.engine.deliveries import DeliveryWakeUp
-from sagas.engine.plan import StepTask, WakeUp, wake_ups_of
+from sagas.engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp, wake_ups_of
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
