@@ -56,6 +56,22 @@ def test_a_list_shows_a_new_order_by_itself_and_not_while_something_is_checked(
     assert browser.execute_script("return window.samePage")
 
 
+def test_a_list_with_check_marks_refreshes_and_its_check_marks_work(
+    browser: Browser, live_server: Any, place: Place
+) -> None:
+    browser.get(f"{live_server.url}/admin/sagas/run/")
+    for _ in range(2):
+        stop(place())
+    wait_for(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#result_list input.action-select")) == 2)
+    browser.execute_script("window.samePage = true")
+    stop(place())
+    wait_for(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#result_list input.action-select")) == 3)
+    assert browser.execute_script("return window.samePage")
+    browser.find_element(By.ID, "action-toggle").click()
+    chosen = "return document.querySelectorAll('#result_list input.action-select:checked').length"
+    wait_for(lambda: browser.execute_script(chosen) == 3)
+
+
 def test_an_action_on_nothing_says_so(browser: Browser, live_server: Any, place: Place) -> None:
     stop(place())
     browser.get(f"{live_server.url}{QUEUE}")
