@@ -12,7 +12,7 @@ import psutil
 from django.conf import settings
 from django.db import connection
 
-from shop import embedded
+import embedded
 
 from .knobs import Knobs
 

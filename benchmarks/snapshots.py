@@ -217,7 +217,7 @@ def table(measured: Sequence[Measured]) -> str:
 
 
 def main() -> int:
-    from shop import embedded
+    import embedded
     from tests.chaos.folder import own_folder
 
     prepare_environment("snapshots")

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from kombu.transport.redis import Channel, QoS
 
-from . import embedded
+import embedded
 
 logger = structlog.get_logger(__name__)
 
@@ -102,8 +102,21 @@ def drop_interrupted_connections(exception: BaseException | None = None, **_: An
         connections.close_all()
 
 
-def ping_broker() -> None:
-    """Return if the broker answers; raise what it failed with otherwise, after a second or so."""
+#: Where the probe publishes. `outward.receivers` keeps streams off such names.
+_PROBE_QUEUE = "_kombu.probe"
+
+
+def try_broker() -> None:
+    """Return if the broker takes a message; raise what it failed with otherwise, after a second or so.
+
+    A broker that answers may still refuse every message: its memory is full, or it has become a replica.
+    """
     options = app.conf.broker_transport_options | {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
+    options["confirm_publish"] = True  # RabbitMQ says nothing otherwise
     with app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        with app.amqp.Producer(connection, auto_declare=False) as producer:
+            # To the default exchange: RabbitMQ drops it, for there is no such queue. Redis makes one.
+            producer.publish("", exchange="", routing_key=_PROBE_QUEUE, retry=False)
+            if isinstance(producer.channel, Channel):
+                producer.channel.queue_purge(_PROBE_QUEUE)

@@ -1,6 +1,6 @@
 """Settings of the shop, all from the environment; README lists every variable.
 
-With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded.py`):
+With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded/`):
 that is the development set-up. Importing this module starts nothing.
 """
 
@@ -10,7 +10,8 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import embedded
+import embedded
+
 from .outward import receivers
 from .pages import navigation
 from .platform import cache, database, environment, logs, secret_key

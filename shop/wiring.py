@@ -1,14 +1,13 @@
 """The wiring diagram: event type → reactions. Contexts publish; who reacts to what stands here and nowhere else."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
 from notifications import services as notifications
 from notifications.events import NotificationQueued
-from sagas.core.subscription import Received, Subscription, starts
+from sagas.core.subscription import ReactionToMany, Received, Subscription, starts
 
 from .outward import receivers, streams, webhooks
 from .outward.receivers import Receiver, Stream, Webhook
@@ -25,14 +24,14 @@ def send_notifications(received: Sequence[Received[NotificationQueued]]) -> dict
 
 
 def to_webhook(webhook: Webhook) -> Subscription:
-    return _outward("webhook", webhook, react=webhooks.poster(webhook), many=webhooks.posters(webhook))
+    return _outward("webhook", webhook, webhooks.poster(webhook))
 
 
 def to_stream(stream: Stream) -> Subscription:
-    return _outward("stream", stream, react=streams.adder(stream), many=streams.adders(stream))
+    return _outward("stream", stream, streams.adder(stream))
 
 
-def _outward(kind: str, receiver: Receiver, **how: Any) -> Subscription:
+def _outward(kind: str, receiver: Receiver, react_many: ReactionToMany) -> Subscription:
     return Subscription(
         f"{kind}-{receiver.name}",
         event=receivers.events_for(f"{kind.upper()}S", receiver),
@@ -41,9 +40,10 @@ def _outward(kind: str, receiver: Receiver, **how: Any) -> Subscription:
         retry=receivers.RETRY,
         lease=receivers.LEASE,
         max_open_deliveries=receivers.MAX_OPEN_DELIVERIES,
+        at_once=receivers.AT_ONCE,
         start_at=receiver.start_at,
         configured=True,
-        **how,
+        react_many=react_many,
     )
 
 
@@ -60,6 +60,8 @@ _ALWAYS = (
         queue="notifications",
         react_many=send_notifications,
         outside=True,
+        # A mail server that is slow leaves two of the four hands of `make run` to the orders.
+        at_once=2,
     ),
     # what the environment says →
     *configured(),

@@ -1,4 +1,4 @@
-"""The outbox as the write-ahead log tells of it: the same relay, told what is new instead of asking each second."""
+"""The outbox as the write-ahead log tells of it: the same relay, told what is new instead of asking."""
 
 import time
 from collections.abc import Collection, Sequence

@@ -70,6 +70,8 @@ class Subscription:
         start_at: which events a new subscription gets.
         max_open_deliveries: with so many open deliveries it gets no more: it falls behind in the log, and the log keeps
             the rest. None: no limit.
+        at_once: outside, so many messages of it are worked on at the same time, whatever waits: a slow receiver holds
+            no more workers. None: as many as there are workers.
         configured: it stands in the environment of a process, not in the code; the committed catalogue leaves it out.
     """
 
@@ -85,6 +87,7 @@ class Subscription:
     lease: timedelta | None = None
     start_at: StartAt = StartAt.NOW
     max_open_deliveries: int | None = None
+    at_once: int | None = None
     configured: bool = False
 
     @cached_property

@@ -1,12 +1,12 @@
 """Deliveries: an event owed to a subscription, made in order per key until it is done or parked."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F
 
 from ..core import registry
 from ..core.cause import caused_by
@@ -14,16 +14,16 @@ from ..core.saga import Failure
 from ..core.statuses import SETTLED_DELIVERIES, DeliveryStatus
 from ..db.rows import update_all
 from ..db.storable import message_of
-from ..models import Delivery, Follower
+from ..models import Delivery
+from . import shares
 from .claim import Verdict
 from .delivery_claim import DeliveryClaim
+from .delivery_rows import OPEN, heads_of, paused, ready
 from .limits import note_resend, resend_after
-from .tries import Work, take
+from .tries import Taken, Work, take
 from .wake_ups import DeliveryWakeUp, delivery_wake_ups_of
 
 logger = structlog.get_logger(__name__)
-
-_OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
 
 
 def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> list[DeliveryWakeUp]:
@@ -39,8 +39,20 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
     """
     taken = take(_DeliveryWork(delivery_ids=delivery_ids), clock)
     left = [claim.delivery for claim in taken.left]
-    over = [claim.delivery for claim in (*taken.done, *taken.failed) if claim.delivery.status in SETTLED_DELIVERIES]
-    return [*delivery_wake_ups_of(left, single=True), *delivery_wake_ups_of(_next_in_line(over))]
+    return [*delivery_wake_ups_of(left, single=True), *delivery_wake_ups_of(_behind(taken, clock()))]
+
+
+def _behind(taken: Taken[DeliveryClaim], now: datetime) -> list[Delivery]:
+    """Return the deliveries that waited for those that were taken: behind them in line, or for a share of workers."""
+    tried = {claim.work.name: claim.work for claim in taken.all if claim.tried_at is not None and claim.work.outside}
+    over = [claim for claim in (*taken.done, *taken.failed) if claim.delivery.status in SETTLED_DELIVERIES]
+    in_line = [claim.delivery for claim in over if claim.work.at_once is None]
+    return _next_in_line(in_line) + shares.next_of(
+        tried.values(),
+        succeeded={claim.work.name for claim in over},
+        left_out=[claim.delivery.pk for claim in taken.left],
+        now=now,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +64,21 @@ class _DeliveryWork(Work[DeliveryClaim]):
         return len(self.delivery_ids) > 1
 
     def claim(self, now: datetime) -> list[DeliveryClaim]:
-        """Lock the deliveries whose earlier deliveries (same subscription and key) are all settled."""
-        before = Delivery.objects.filter(
-            subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
-        ).exclude(status__in=SETTLED_DELIVERIES)
-        heads = (
-            Delivery.objects.claimed()
-            .select_related("event")
-            .filter(~Exists(before), ~Exists(_paused()), pk__in=self.delivery_ids, status__in=_OPEN)
-            .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
-            .exclude(retry_at__gt=now)
-        )
-        known = [(registry.subscription(delivery.subscription), delivery) for delivery in heads]
-        return [DeliveryClaim(work=work, delivery=delivery) for work, delivery in known if work is not None]
+        heads = list(ready(Delivery.objects.claimed().select_related("event").filter(pk__in=self.delivery_ids), now))
+        works = {name: registry.subscription(name) for name in sorted({delivery.subscription for delivery in heads})}
+        open_ = {name: work for name, work in works.items() if work is not None and not shares.is_full(work, now)}
+        return [
+            DeliveryClaim(work=open_[delivery.subscription], delivery=delivery)
+            for delivery in heads
+            if delivery.subscription in open_
+        ]
 
     def count_lost(self, claims: Sequence[DeliveryClaim]) -> None:
         Delivery.objects.filter(pk__in=[claim.row.pk for claim in claims]).update(lost_tries=F("lost_tries") + 1)
 
     def save_leases(self, claims: Sequence[DeliveryClaim]) -> None:
+        for claim in claims:
+            claim.row.lease_token = claims[0].row.lease_token  # one a message: Note [Share]
         self.save(claims)
 
     def held(self, claims: Sequence[DeliveryClaim]) -> list[DeliveryClaim]:
@@ -103,30 +112,11 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _paused() -> QuerySet[Follower]:
-    return Follower.objects.filter(name=OuterRef("subscription"), paused_at__isnull=False)
-
-
-def is_busy(subscription: str, limit: int) -> bool:
-    """Say whether so many deliveries of a subscription are open that it needs no more yet."""
-    waiting = Delivery.objects.filter(subscription=subscription, status__in=_OPEN)
-    return waiting.values_list("pk", flat=True)[:limit].count() == limit
-
-
 def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
     """Return the deliveries that waited behind finished ones, first of each line."""
     if not finished:
         return []
-    return first_of_lines({delivery.subscription for delivery in finished}, {delivery.key for delivery in finished})
-
-
-def first_of_lines(subscriptions: Collection[str], keys: Collection[str]) -> list[Delivery]:
-    """Return the deliveries that are next for these subscriptions and keys, one a line."""
-    return list(
-        Delivery.objects.filter(subscription__in=subscriptions, key__in=keys, status__in=_OPEN)
-        .order_by("subscription", "key", "event")
-        .distinct("subscription", "key")
-    )
+    return heads_of({delivery.subscription for delivery in finished}, {delivery.key for delivery in finished})
 
 
 def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
@@ -160,7 +150,7 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
     with transaction.atomic():
         due = list(
             Delivery.objects.filter(
-                ~Exists(_paused()), status__in=_OPEN, due_at__lte=now, subscription__in=registry.subscription_names()
+                ~Exists(paused()), status__in=OPEN, due_at__lte=now, subscription__in=registry.subscription_names()
             )
             .order_by("due_at")
             .select_for_update(no_key=True, skip_locked=True, of=("self",))[:limit]

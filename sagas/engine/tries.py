@@ -9,7 +9,6 @@ has no outcome for is left: the caller sends it alone, once more.
 
 import math
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -22,10 +21,10 @@ from django.db import connection, transaction
 
 from ..core.cause import caused_by, caused_by_each
 from ..core.errors import TransactionRefusedError
-from ..db.storable import message_of, storable_text
+from ..db.storable import message_of
 from ..db.time_limit import time_limit
-from ..models import Attempt, Delivery, StepRun
 from .claim import Claim, Verdict, is_cut_short_by_others
+from .failures import Failed, journal
 
 logger = structlog.get_logger(__name__)
 
@@ -78,6 +77,10 @@ class Taken(Generic[C]):
     done: list[C] = field(default_factory=list)
     failed: list[C] = field(default_factory=list)
     left: list[C] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[C]:
+        return [*self.done, *self.failed, *self.left]
 
 
 def take(work: Work[C], clock: Clock) -> Taken[C]:
@@ -274,7 +277,7 @@ def _warn(claims: Sequence[Claim], error: Exception) -> None:
 
 def _settle(work: Work[C], tried: Mapping[C, Exception | None], taken: Taken[C], now: datetime) -> None:
     """Journal what came of tries."""
-    attempts = []
+    failures = []
     for claim, error in tried.items():
         if error is None:
             claim.note_done(now)
@@ -283,24 +286,7 @@ def _settle(work: Work[C], tried: Mapping[C, Exception | None], taken: Taken[C],
         verdict = claim.note_failed(error, now)
         if verdict.is_given_up:
             work.give_up(claim, error, verdict, now)
-        attempts.append(_failed_try(claim, error, verdict, now))
+        failures.append(Failed(claim=claim, error=error, verdict=verdict, at=now))
         taken.failed.append(claim)
     work.save(list(tried))
-    Attempt.objects.bulk_create(attempts)
-
-
-def _failed_try(claim: Claim, error: Exception, verdict: Verdict, now: datetime) -> Attempt:
-    row = claim.row
-    assert claim.tried_at is not None  # noqa: S101 - a try that failed has begun
-    return Attempt(
-        step=row if isinstance(row, StepRun) else None,
-        delivery=row if isinstance(row, Delivery) else None,
-        number=row.attempts,
-        kind=verdict.kind,
-        error=type(error).__name__[:200],
-        message=message_of(error),
-        traceback=storable_text("".join(traceback.format_exception(error))),
-        started_at=claim.tried_at,
-        failed_at=now,
-        retry_at=verdict.retry_at,
-    )
+    journal(failures)

@@ -15,7 +15,7 @@ from ..core.statuses import DeliveryStatus
 from ..core.subscription import Start, Subscription
 from ..db.rows import array, insert_for_each, update_all
 from ..db.storable import message_of
-from ..engine.deliveries import is_busy
+from ..engine.delivery_rows import is_busy
 from ..engine.limits import resend_after
 from ..engine.start import start_runs
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp, delivery_wake_ups

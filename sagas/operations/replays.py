@@ -20,7 +20,7 @@ from ..core import registry
 from ..core.statuses import Action, DeliveryStatus, InterventionStatus
 from ..core.subscription import Subscription
 from ..db.rows import array, insert_for_each
-from ..engine.deliveries import first_of_lines, is_busy
+from ..engine.delivery_rows import heads_of, is_busy
 from ..engine.limits import resend_after
 from ..engine.wake_ups import DeliveryWakeUp, delivery_wake_ups_of
 from ..models import Delivery, Event, Follower, Intervention
@@ -159,7 +159,7 @@ def _portion(asked: Intervention, subscription: Subscription, now: datetime) -> 
         asked.status, asked.done_at, asked.applied_to = InterventionStatus.DONE, now, subscription.name
         asked.outcome = _told(terms)
     asked.save(update_fields=["replay", "status", "done_at", "applied_to", "outcome"])
-    return Replayed(events=len(portion), deliveries=delivery_wake_ups_of(first_of_lines([subscription.name], keys)))
+    return Replayed(events=len(portion), deliveries=delivery_wake_ups_of(heads_of([subscription.name], keys)))
 
 
 def _owe_again(subscription: Subscription, lines: QuerySet[Event], asked_at: datetime, now: datetime) -> int:

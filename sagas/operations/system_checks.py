@@ -80,6 +80,9 @@ def _senseless_policies() -> Iterator[str]:
     for what, work in _work():
         if not lease_of(work).total_seconds() > 0:
             yield f"{what}: its lease is over before it began"
+    for subscription in registry.subscriptions():
+        if subscription.at_once is not None and not (subscription.outside and subscription.at_once > 0):
+            yield f"subscription {subscription.name!r}: at_once is for reactions outside, and 1 at least"
 
 
 def _limits() -> Iterator[str]:

@@ -12,7 +12,7 @@ from django.db import connections
 
 from sagas.db import clock
 from sagas.operations import queries as sagas
-from shop.celery import ping_broker
+from shop.celery import try_broker
 
 from ..reconciliation import LATE_SECONDS
 
@@ -29,6 +29,7 @@ class Health:
     """What was found; the figures are unknown while the database is down."""
 
     database: bool
+    #: It takes messages.
     broker: bool
     outbox_lag_seconds: float | None
     needing_attention: int | None
@@ -97,10 +98,10 @@ def _figures_now() -> tuple[float, int, float | None]:
         connections.close_all()  # this thread's
 
 
-def _ping() -> bool:
-    ping_broker()
+def _take_a_message() -> bool:
+    try_broker()
     return True
 
 
 _figures = _Probe("database", _figures_now)
-_broker = _Probe("broker", _ping)
+_broker = _Probe("broker", _take_a_message)

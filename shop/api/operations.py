@@ -263,7 +263,7 @@ def list_products(
     auth=None,
     tags=["operations"],
     summary="Ask whether the shop is well",
-    openapi_extra=_problems(s503="The database or the broker does not answer; the figures stand in the document."),
+    openapi_extra=_problems(s503="The database or the broker does not work; the figures stand in the document."),
 )
 def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
     """Answer within two seconds.
@@ -281,5 +281,5 @@ def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
     }
     if found.status == "down":
         names = [name for name in ("database", "broker") if not document[name]]
-        return problem(503, f"Does not answer: {', '.join(names)}.", **document)
+        return problem(503, f"Does not work: {', '.join(names)}.", **document)
     return document | {"status": found.status}

@@ -9,6 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+import embedded
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
@@ -16,7 +17,6 @@ from sagas.cdc import slots
 from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
-from shop import embedded
 from tests.conftest import Processes, wait_for
 
 from .conftest import all_are, all_completed, assert_all_done_once, state
@@ -25,7 +25,7 @@ from .test_servers import kill_and_wait
 Place = Callable[..., Order]
 Start = Callable[[], Any]
 SLOT = "tests_relay"
-FOLLOW = ("relay", "--follow-wal", f"--slot={SLOT}")
+FOLLOW = ("relay", f"--slot={SLOT}")
 
 
 def followed_by() -> int | None:
@@ -201,17 +201,6 @@ def test_it_stops_in_order_and_lets_go_of_the_slot(place: Place, processes: Proc
     dropping = processes.manage("relay", "--drop-slot", f"--slot={SLOT}")
     wait_for(lambda: dropping.poll() is not None)
     assert b"The slot tests_relay is dropped." in processes.log(dropping)
-
-
-def test_without_the_log_it_asks_each_second(place: Place, processes: Processes) -> None:
-    polling = processes.manage("relay")
-    place()
-    wait_for(lambda: Run.objects.count() == 1, why=lambda: processes.log(polling).decode())
-    place()
-    wait_for(lambda: Run.objects.count() == 2)
-    polling.send_signal(signal.SIGTERM)
-    wait_for(lambda: polling.poll() is not None)
-    assert polling.returncode == 0
 
 
 _WHAT_CELERY_HEARS = """

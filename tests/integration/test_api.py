@@ -18,6 +18,7 @@ from django.db import OperationalError, connection, connections
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from orders import services as orders
 from orders.models import Order, OrderLine, Product
@@ -28,7 +29,7 @@ from sagas.models import Event, Run
 from sagas.testing import MovableClock, drive
 from shop.api import health as shop_health
 from shop.reconciliation import LATE_SECONDS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, broker
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -484,7 +485,7 @@ def test_health_answers_in_two_seconds_while_every_server_is_down(silent_server:
         "type": "",
         "title": "Service Unavailable",
         "status": 503,
-        "detail": "Does not answer: database, broker.",
+        "detail": "Does not work: database, broker.",
         "errors": [],
         "database": False,
         "broker": False,
@@ -492,6 +493,37 @@ def test_health_answers_in_two_seconds_while_every_server_is_down(silent_server:
         "needing_attention": None,
         "reconciled_seconds_ago": None,
     }
+
+
+def refuse_for_memory(redis: Redis) -> None:
+    redis.config_set("maxmemory", 1)
+
+
+def refuse_as_a_replica(redis: Redis) -> None:
+    redis.replicaof("127.0.0.1", 1)
+
+
+@pytest.fixture
+def full_redis() -> Iterator[Redis]:
+    with broker() as redis:
+        redis.flushdb()
+        yield redis
+        redis.replicaof("no", "one")
+        redis.config_set("maxmemory", 0)
+
+
+@pytest.mark.parametrize("refuse", [refuse_for_memory, refuse_as_a_replica])
+def test_a_broker_that_answers_and_takes_no_message_is_down(
+    transactional_db: None, full_redis: Redis, refuse: Callable[[Redis], None]
+) -> None:
+    assert Client().get("/api/health").json()["status"] == "ok"
+    assert full_redis.keys("*") == []  # the probe leaves nothing behind
+    refuse(full_redis)
+    answer = Client().get("/api/health")
+    assert full_redis.ping()
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "Does not work: broker."
+    assert (answer.json()["database"], answer.json()["broker"]) == (True, False)
 
 
 PLACE_TWENTY = """

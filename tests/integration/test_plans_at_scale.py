@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
@@ -13,7 +13,9 @@ from pytest_django import DjangoDbBlocker
 from benchmarks.filling import fill
 from orders.models import Order
 from sagas.books import engine_checks
+from sagas.core import registry
 from sagas.core.books import Scope
+from sagas.engine import shares
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
@@ -76,6 +78,15 @@ def check(name: str) -> None:
     assert list(made.look(Scope(keys=(), now=timezone.now()))) == []
 
 
+def look_for_a_share() -> None:
+    """Ask what a worker asks before and after it has made a delivery of which few are made at once."""
+    (limited,) = [each for each in registry.subscriptions() if each.name == "send-notification"]
+    assert limited.at_once is not None
+    with transaction.atomic():
+        assert not shares.is_full(limited, timezone.now())
+    assert len(shares.next_of([limited], succeeded=(), left_out=(), now=timezone.now())) == 1
+
+
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "relay": (
         lambda: relay_events(now=timezone.now(), limit=500),
@@ -86,6 +97,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
     ),
+    "share of workers": (look_for_a_share, {"sagas_delivery_due", "sagas_delivery_line"}),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),

@@ -88,6 +88,18 @@ def test_a_try_that_outlasts_celerys_patience_is_a_fault(saga: Saga[Asked], sett
     assert [message.id for message in check_definitions()] == ["sagas.E005"]
 
 
+@pytest.mark.parametrize(
+    ("outside", "at_once", "ids"), [(True, 1, []), (True, 0, ["sagas.E004"]), (False, 1, ["sagas.E004"])]
+)
+def test_few_at_once_are_of_reactions_outside(
+    saga: Saga[Asked], script: Script, outside: bool, at_once: int, ids: list[str]
+) -> None:
+    registry.register(
+        [Subscription("few", event=Told, queue="sagas", react=script.react, outside=outside, at_once=at_once)]
+    )
+    assert [message.id for message in check_definitions()] == ids
+
+
 # Runs in flight -------------------------------------------------------------------------------------------------------
 
 
