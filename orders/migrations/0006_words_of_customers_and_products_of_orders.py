@@ -5,22 +5,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('orders', '0005_currencies_and_customers'),
+        ("orders", "0005_currencies_and_customers"),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='order',
-            name='orders_by_name',
+            model_name="order",
+            name="orders_by_name",
         ),
         migrations.AddIndex(
-            model_name='order',
-            index=django.contrib.postgres.indexes.GinIndex(models.Func(models.F('customer_name'), models.Func(models.F('customer_email'), output_field=models.TextField(), template="translate(%(expressions)s, '@._+-', '     ')"), arg_joiner=" || ' ' || ", output_field=models.TextField(), template="to_tsvector('simple'::regconfig, %(expressions)s)"), name='orders_by_word'),
+            model_name="order",
+            index=django.contrib.postgres.indexes.GinIndex(
+                models.Func(
+                    models.F("customer_name"),
+                    models.Func(
+                        models.F("customer_email"),
+                        output_field=models.TextField(),
+                        template="translate(%(expressions)s, '@._+-', '     ')",
+                    ),
+                    arg_joiner=" || ' ' || ",
+                    output_field=models.TextField(),
+                    template="to_tsvector('simple'::regconfig, %(expressions)s)",
+                ),
+                name="orders_by_word",
+            ),
         ),
         migrations.AddIndex(
-            model_name='orderline',
-            index=models.Index(fields=['sku', '-order'], name='orders_lines_of_sku'),
+            model_name="orderline",
+            index=models.Index(fields=["sku", "-order"], name="orders_lines_of_sku"),
         ),
     ]

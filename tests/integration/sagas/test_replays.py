@@ -176,7 +176,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_stood(
     asked = ask(clock, since)
     first = work(clock)  # what it owed is made before the next one
     with monkeypatch.context() as dying:
-        dying.setattr(replays, "first_of_lines", _die)
+        dying.setattr(replays, "heads_of", _die)
         with pytest.raises(KeyboardInterrupt):
             replays.work(now=clock())
     asked.refresh_from_db()
