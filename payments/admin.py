@@ -14,7 +14,9 @@ from backoffice.customers import identity
 from backoffice.edit import EditAdmin
 from backoffice.inspect import InspectAdmin, labelled
 from backoffice.money import formatted
+from sagas.db import clock
 
+from . import selectors
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
 
 
@@ -45,8 +47,8 @@ class CreditAccountAdmin(EditAdmin):
     list_display = ("customer_email", "limit", "held", "left")
     search_fields = ("customer_email__startswith",)
     search_help_text = "The beginning of an e-mail address."
-    fields = ("customer_email", "limit_minor", "currency", "held", "left")
-    readonly_fields = ("held", "left")
+    fields = ("customer_email", "limit_minor", "currency", "held", "left", "by_events")
+    readonly_fields = ("held", "left", "by_events")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[CreditAccount], search_term: str
@@ -65,11 +67,26 @@ class CreditAccountAdmin(EditAdmin):
     def left(self, account: CreditAccount) -> str:
         return "-" if not account.pk else formatted(account.available_minor, account.currency)
 
+    @admin.display(description="by its events")
+    def by_events(self, account: CreditAccount) -> str:
+        if not account.pk:
+            return "-"
+        reached = selectors.account_by_events(account, now=clock.now())
+        held, orders = formatted(reached.state.held_minor, account.currency), reached.state.orders
+        told = f"{held} held by {_counted(orders, 'order')}, after {_counted(reached.sequence, 'movement')}"
+        if reached.state.held_minor == account.held_minor:
+            return told
+        return f"{told}. The account says otherwise: it was changed by hand."
+
     def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
-        return ("held", "left") if obj is None else ("customer_email", "currency", "held", "left")
+        return self.readonly_fields if obj is None else ("customer_email", "currency", *self.readonly_fields)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"currency": settings.CURRENCY}
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what if count == 1 else f'{what}s'}"
 
 
 @admin.register(CreditHold)

@@ -94,8 +94,8 @@ class CreditHold(models.Model):
         RELEASED = "released"
 
     order_id = models.UUIDField()
-    #: Of the step that keeps it back: its undo frees that, and nothing else. Empty in rows older than keys.
-    key = models.CharField(max_length=150, blank=True, default="", db_default="")
+    #: Of the step that keeps it back: its undo frees that, and nothing else.
+    key = models.CharField(max_length=150)
     #: Its index is `payments_held_of_account`.
     account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds", db_index=False)
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
@@ -118,7 +118,7 @@ class CreditHold(models.Model):
             models.UniqueConstraint(
                 fields=["order_id"], condition=Q(status="held"), name="payments_one_live_hold_per_order"
             ),
-            models.UniqueConstraint(fields=["key"], condition=~Q(key=""), name="payments_one_hold_per_key"),
+            models.UniqueConstraint(fields=["key"], name="payments_one_hold_per_key"),
             models.CheckConstraint(condition=Q(status__in=["held", "released"]), name="payments_hold_status_is_known"),
         ]
 

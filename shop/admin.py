@@ -5,8 +5,6 @@ Tables of the contexts have their pages in the contexts' own `admin.py`.
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -35,14 +33,17 @@ from orders.models import Order, OrderLine, Product
 from payments import selectors as payments
 from sagas.admin.buttons import buttons_of_key
 from sagas.db import clock
-from sagas.operations import queries as sagas
+from sagas.operations import attention
+from sagas.operations.attention import Why
 
 from .models import CustomerOrder, SalesOfDay
 from .pages.history_page import as_of
 from .pages.order_form import LineForm, LineFormSet, OrderForm, ProductField
 from .pages.order_page import Line, Shown, ago, poll_ms
 from .pages.order_search import searched
-from .timeline import Standing, story
+from .story.attention import SUSPICIOUS_AFTER, of_orders
+from .story.standing import Standing
+from .story.timeline import story
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
@@ -51,21 +52,7 @@ else:
 
 admin.site.index_template = "shop/dashboard.html"
 
-#: A card payment with all its tries is through in well under a minute.
-SUSPICIOUS_AFTER = timedelta(minutes=5)
 _STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "danger", "Cancelled": "warning"}
-
-
-def needs_attention(order: Order, known: Mapping[str, str]) -> str:
-    """Return why somebody should look at an order; empty if nobody needs to.
-
-    Args:
-        known: what the journal says, by key.
-    """
-    if why := known.get(str(order.id)):
-        return why
-    waits = order.status == Order.Status.PENDING and clock.now() - order.placed_at > SUSPICIOUS_AFTER
-    return "Still pending: do the workers run?" if waits else ""
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -79,8 +66,9 @@ class AttentionFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() != "yes":
             return queryset
-        stuck = Q(status=Order.Status.PENDING, placed_at__lt=clock.now() - SUSPICIOUS_AFTER)
-        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in sagas.keys_needing_attention() if _is_uuid(key)]))
+        now = clock.now()
+        stuck = Q(status=Order.Status.PENDING, placed_at__lt=now - SUSPICIOUS_AFTER)
+        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in attention.keys(now=now) if _is_uuid(key)]))
 
 
 class OrderList(ChangeList):
@@ -89,9 +77,9 @@ class OrderList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         page = list(self.result_list)
-        known = sagas.attention([str(order.id) for order in page])
+        known = of_orders(page, now=clock.now())
         for order in page:
-            order.attention = needs_attention(order, known)
+            order.marked = known.get(order.id)
         self.result_list = page
 
 
@@ -179,12 +167,13 @@ class OrderAdmin(ModelAdmin):
 
     @admin.display(description="attention")
     def mark(self, order: Any) -> SafeString | str:
-        if not order.attention:
+        if order.marked is None:
             return ""
         return format_html(
             '<span class="shop-mark" title="{0}"><span class="material-symbols-outlined" aria-hidden="true">warning'
-            '</span>Needs a person<span class="sr-only">: {0}</span></span>',
-            order.attention,
+            '</span>{1}<span class="sr-only">: {0}</span></span>',
+            order.marked.text,
+            ", ".join(order.marked.badges),
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
@@ -324,14 +313,15 @@ class OrderAdmin(ModelAdmin):
         order = orders.order(UUID(object_id)) if _is_uuid(object_id) else None
         if order is None:
             raise Http404
-        standing, entries = story(order.id)
+        now = clock.now()
+        standing, entries = story(order.id, now=now)
         return {
             "order": order,
             "lines": [Line.of(line, order.currency) for line in order.lines.all()],
             "total": formatted(order.total_minor, order.currency),
             "method": payments.method_name(order.payment_method),
             "standing": standing,
-            "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
+            "poll_ms": poll_ms(standing, placed_at=order.placed_at, last_at=entries[-1].at, now=now),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
             "links": [
                 ("As of any moment", reverse("admin:orders_order_as_of", args=[order.pk])),
@@ -351,12 +341,21 @@ def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     return found
 
 
+#: Where to look into what waits for a person.
+_PAGES = {
+    Why.PARKED: ("delivery", "Open what gave up"),
+    Why.HELD_BACK: ("follower", "Open the paused"),
+    Why.FINDING: ("finding", "Open the finding"),
+}
+
+
 def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
     """Return where to look further, and where to act, as far as the user may."""
     links = []
-    if standing.parked_delivery_ids and request.user.has_perm("sagas.view_delivery"):
-        url = reverse("admin:sagas_delivery_changelist")
-        links += [("Open what gave up", f"{url}?q={pk}") for pk in standing.parked_delivery_ids]
+    for each in standing.attention:
+        model, label = _PAGES.get(each.why, ("", ""))
+        if model and request.user.has_perm(f"sagas.view_{model}"):
+            links.append((f"{label} “{each.name}”", reverse(f"admin:sagas_{model}_change", args=[each.ref])))
     if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
         links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
     return links

@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.schedules import crontab, schedule
+from celery.schedules import crontab
 from celery.signals import beat_init, celeryd_init, task_failure, task_prerun
-from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from kombu.transport.redis import Channel, QoS
 
 import embedded
+from sagas.messaging.schedule import beat_schedule
 
 logger = structlog.get_logger(__name__)
 
@@ -32,25 +32,13 @@ def steady_now() -> datetime:
     return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
-# Nothing here expires: that would be judged by the clock of whoever takes the message, which may be minutes off. What
-# piles up while no relay is there does no harm: the first one does the work of all (decision 0010).
 app.conf.beat_schedule = {
-    "relay": {"task": "sagas.relay", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
-    "sweep": {"task": "sagas.sweep", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
-    "follow": {"task": "sagas.follow", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "sagas"}},
-    "reconcile": {
-        "task": "sagas.reconcile",
-        "schedule": schedule(settings.SAGAS_RECONCILE_SECONDS, nowfun=steady_now),
-        "options": {"queue": "sagas"},
-    },
+    **beat_schedule(steady_now),
     # Celery's own entry, which takes results that are old away, by the same clock.
     "celery.backend_cleanup": {
         "task": "celery.backend_cleanup", "schedule": crontab(minute="0", hour="4", nowfun=steady_now)
     },
 }  # fmt: skip
-if settings.SAGAS_RELAY == "process":
-    # Nobody would take them out of their queue.
-    del app.conf.beat_schedule["relay"], app.conf.beat_schedule["sweep"]
 
 
 @celeryd_init.connect

@@ -37,7 +37,7 @@ KEY_NAMES = KeyNames(
     key_of=_key_of,
     example="the id or the number of an order",
     notes={
-        "undo": "The customer hears that something went wrong on our side.",
+        "undo": "The customer reads that it could not be carried out, not the reason.",
         "cancel": "The customer reads the reason.",
     },
 )

@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
 import embedded
+from sagas.conf import Conf
 
 from .outward import receivers
 from .pages import navigation
@@ -172,23 +173,14 @@ PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", defaul
 
 # The engine ------------------------------------------------------------------------------------------------------
 
-#: A run that made no progress for this long is sent again by the sweep (a message was lost).
-SAGAS_RESEND_AFTER_SECONDS = environment.number("SAGAS_RESEND_AFTER_SECONDS", default=20.0, least=0.1)
-#: A call to another system that has not come back for this long is looked after by another worker.
-SAGAS_LEASE_SECONDS = environment.number("SAGAS_LEASE_SECONDS", default=30.0, least=0.1)
-#: A try of a step or a reaction that takes longer is cut short; shorter than Celery's own limit, which kills.
-SAGAS_TRY_SECONDS = environment.number("SAGAS_TRY_SECONDS", default=20.0, least=0.1)
-#: Most events one turn of the relay takes; bounds its transaction.
-SAGAS_RELAY_LIMIT = 500
-#: Most runs that share one chain, or deliveries one message (decision 0013).
-SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=100, least=1)
+# What each means, and its default, stands in sagas/conf.py.
 
-#: Who relays and sweeps: Celery (woken by each commit, and by beat each second), or a process of its own
-#: (`manage.py relay`, docs/cdc.md), of which Celery then hears nothing.
-SAGAS_RELAY = environment.matching("SAGAS_RELAY", "celery|process", "celery or process", default="celery")
-
-#: How often the books are looked at; a breach is a finding within two turns.
-SAGAS_RECONCILE_SECONDS = environment.number("SAGAS_RECONCILE_SECONDS", default=20.0, least=0.1)
+SAGAS_RESEND_AFTER_SECONDS = environment.setting(Conf.RESEND_AFTER_SECONDS)
+SAGAS_LEASE_SECONDS = environment.setting(Conf.LEASE_SECONDS)
+SAGAS_TRY_SECONDS = environment.setting(Conf.TRY_SECONDS)
+SAGAS_BATCH_SIZE = environment.setting(Conf.BATCH_SIZE)
+SAGAS_RELAY = environment.setting(Conf.RELAY)
+SAGAS_RECONCILE_SECONDS = environment.setting(Conf.RECONCILE_SECONDS)
 
 # Celery: each value has its reason in docs/decisions/0001 and 0006 ----------------------------------------------
 
@@ -226,9 +218,8 @@ CACHES = {
 #: How old what is cached may be where nobody tells of changes.
 CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
 
-#: Of messages nobody waits for, and of what a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
-#: other way round.
-SAGAS_LOW_PRIORITY, SAGAS_SINGLE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
+if not CELERY_BROKER_URL.startswith("redis"):
+    SAGAS_LOW_PRIORITY = SAGAS_SINGLE_PRIORITY = 0
 
 #: Where the customers' feed lives, a Redis: the broker's, unless told otherwise. Empty, it is read from the database.
 FEED_REDIS_URL = (

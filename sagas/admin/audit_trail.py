@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from backoffice.inspect import InspectAdmin, labelled
 
-from ..cdc import watched
+from ..core import registry
 from ..models import AuditRecord
 
 _LABELS = {"insert": "success", "update": "info", "delete": "danger", "truncate": "danger", "begin": "warning"}
@@ -28,7 +28,7 @@ class TableFilter(admin.SimpleListFilter):
     title, parameter_name = "table", "table"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(table, table.partition("_")[2] or table) for table in sorted(watched.audited())]
+        return [(table, table.partition("_")[2] or table) for table in sorted(registry.audited())]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(table=self.value()) if self.value() else queryset

@@ -68,6 +68,9 @@ class Choice:
         """Say whether the form needs a field: `wants_result` or `wants_range` of an operation."""
         return any(getattr(operation, what) for _, operation in self.kinds)
 
+    def warning(self, unanswered: int) -> str:
+        return next((said for _, operation in self.kinds if (said := operation.warning(unanswered))), "")
+
     def picked(self) -> list[Model]:
         return subjects.fetch([(kind, pk) for kind, pk, _ in self.picks if kind in self.names])
 

@@ -22,6 +22,7 @@ _COLOURS = {
     "paused": "warning",
     "unknown": "danger",
     "stopped": "danger",
+    "switched off here, owing": "danger",
 }
 
 

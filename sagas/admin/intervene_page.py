@@ -130,6 +130,7 @@ class InterveneView(_Form):
             "means": _meanings(choice),
             "applies": bool(apply) or choice.meant is not None,
             "not_apply": len(shown) - apply,
+            "warning": choice.warning(sum(each.unanswered for each in shown)),
             "shown": shown[:PAGE_SIZE],
             "groups": groups,
             "count": count,

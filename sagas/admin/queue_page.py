@@ -12,9 +12,11 @@ from django.views.generic import TemplateView
 
 from ..core import registry
 from ..core.registry import KeyLabel
+from ..core.statuses import RunStatus
 from ..db import clock
 from ..models import Finding
-from ..operations import queries, subjects, work_queue
+from ..operations import queries, standstill, subjects, work_queue
+from ..operations.followers import FollowerSubject
 from ..operations.subject import Filter, Summary
 from ..operations.work_queue import WAITING, Group
 from .buttons import Button, buttons, may_see, may_see_queue
@@ -75,7 +77,7 @@ class QueueView(UserPassesTestMixin, TemplateView):
             "everything": sum(group.count for group in every),
             "fields": _fields(every, asked),
             "is_narrowed": is_narrowed,
-            **({} if is_narrowed or number > 1 else self._findings()),
+            **({} if is_narrowed or number > 1 else self._findings() | self._standing_still()),
             "actions": _offered(rows),
             "filter": meant.narrowed(),
             "page": _page(asked, number, pages, len(rows)),
@@ -84,15 +86,18 @@ class QueueView(UserPassesTestMixin, TemplateView):
 
     def _rows(self, meant: Filter, number: int, names: list[str]) -> list[Row]:
         found = work_queue.page(meant, offset=(number - 1) * PAGE_SIZE, limit=PAGE_SIZE, names=names)
-        return [
-            Row(
-                summary=shown,
-                tag=subjects.KINDS[shown.kind].tag,
-                url=subjects.KINDS[shown.kind].page_url(shown.pk),
-                buttons=buttons(self.request, shown),
-            )
-            for shown in subjects.summaries(found, now=clock.now())
-        ]
+        return [self._row(shown) for shown in subjects.summaries(found, now=clock.now())]
+
+    def _row(self, shown: Summary) -> Row:
+        kind = subjects.KINDS[shown.kind]
+        tag = "paused" if shown.status == RunStatus.PAUSED else kind.tag
+        return Row(summary=shown, tag=tag, url=kind.page_url(shown.pk), buttons=buttons(self.request, shown))
+
+    def _standing_still(self) -> dict[str, Any]:
+        """Return what holds up more than one key: queues without a worker, paused subscriptions."""
+        now = clock.now()
+        paused = standstill.paused(now=now) if may_see(self.request, FollowerSubject) else []
+        return {"unserved": standstill.unserved(now=now), "paused": [self._row(shown) for shown in paused]}
 
     def _findings(self) -> dict[str, Any]:
         user: Any = self.request.user

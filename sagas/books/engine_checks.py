@@ -1,4 +1,4 @@
-"""What the engine itself owes and should have done long ago: the checks that need no context."""
+"""Checks of the engine itself: work it should have done long ago."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -40,7 +40,7 @@ def _runs(scope: Scope) -> Iterator[Breach]:
     yield from _not_swept(overdue, "run", "saga", set(registry.names()))
 
 
-def _runs_nobody_takes(_: Scope) -> Iterator[Breach]:
+def _runs_not_taken(_: Scope) -> Iterator[Breach]:
     """Runs that were sent again and again, for about an hour, and did not move."""
     stuck = Run.objects.filter(status__in=LIVE_RUNS, resends__gte=MAX_RESENDS, steps__place=F("place"))
     for row in stuck.order_by().values("saga", "steps__name").annotate(count=Count("pk"), oldest=Min("started_at")):
@@ -61,7 +61,7 @@ def _deliveries(scope: Scope) -> Iterator[Breach]:
 
 
 def _slots(scope: Scope) -> Iterator[Breach]:
-    """Places in the write-ahead log that nobody reads on from, or that are lost: the log is kept for them."""
+    """Yield replication slots that no process reads, or that are lost: the write-ahead log is kept for them."""
     with connection.cursor() as cursor:
         # As JSON, for older servers do not have all of these columns.
         cursor.execute(
@@ -127,7 +127,7 @@ CHECKS = (
     ),
     Check(
         name="runs-taken",
-        look=_runs_nobody_takes,
+        look=_runs_not_taken,
         whole=True,
         remedy="Start a worker of the step's queue.",
         remedy_page="admin:sagas_run_changelist",

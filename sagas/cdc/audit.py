@@ -1,4 +1,4 @@
-"""What the write-ahead log tells of watched tables becomes the audit trail, and calls those who want to know."""
+"""Changes of tables, as the write-ahead log tells them, become the audit trail and call what depends on a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,8 @@ import structlog
 from django.contrib.auth import get_user_model
 from django.db import connection
 
+from ..core import registry
 from ..db.rows import array
-from . import watched
 from .capture import Capture, Change, ChangeKind, Portion
 from .pgoutput import UNCHANGED, Values
 from .slots import Publication, Slot
@@ -28,7 +28,7 @@ _NOTED = {_EVENTS: ("type",), _HISTORY: ("id", "user_id")}
 
 def slot(name: str) -> Slot:
     """Return a slot that tells of watched tables, and of the types of new events."""
-    tables = dict.fromkeys(sorted({*watched.audited(), *watched.on_change()}), ())
+    tables = dict.fromkeys(sorted({*registry.audited(), *registry.on_change()}), ())
     return Slot(
         name=name,
         publications=(
@@ -44,8 +44,8 @@ class Watcher:
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        #: Whom to call. All of them at first: nobody knows what happened before we came.
-        self._to_call = set(watched.on_change())
+        #: Tables whose call is due. All of them at first: what happened before this process is unknown.
+        self._to_call = set(registry.on_change())
         #: Of a transaction that comes in several portions: the events so far, and the entry of Django's history.
         self._events: list[str] = []
         self._entry: Mapping[str, Any] = {}
@@ -56,7 +56,7 @@ class Watcher:
         """Take what is told, for a second at most, do it, and confirm it."""
         portions = self._capture.take(0.0 if self._to_call else _TURN_SECONDS)
         changed = {change.table for portion in portions for change in portion.changes}
-        self._to_call |= changed & watched.on_change().keys()
+        self._to_call |= changed & registry.on_change().keys()
         self._call()
         self._keep(portions)
         self._capture.confirm(self._capture.position)
@@ -64,7 +64,7 @@ class Watcher:
     def _call(self) -> None:
         for table in sorted(self._to_call):
             try:
-                watched.on_change()[table]()
+                registry.on_change()[table]()
                 self._to_call.discard(table)
             except Exception as error:  # noqa: BLE001 - whatever it is, the trail goes on; it is called again
                 logger.warning("not_told", table=table, error=str(error))
@@ -96,7 +96,7 @@ def _user_name(entry: Mapping[str, Any]) -> str:
 
 def _counts(change: Change) -> bool:
     """Say whether it is a change of an audited row: an UPDATE may have set what was set already."""
-    if change.table not in watched.audited():
+    if change.table not in registry.audited():
         return False
     return change.action != ChangeKind.UPDATE or not change.old or bool(_changed(change))
 
@@ -107,7 +107,7 @@ def _changed(change: Change) -> list[str]:
 
 
 def _row(portion: Portion, change: Change, events: Sequence[str]) -> tuple[Any, ...]:
-    audited = watched.audited()[change.table]
+    audited = registry.audited()[change.table]
     before, after = _plain(change.old), _plain(change.new)
     whole = before | after
     if change.action == ChangeKind.UPDATE and change.old:

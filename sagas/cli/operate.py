@@ -6,19 +6,20 @@
 import getpass
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db.models import Count, Model
+from django.db.models import Count, F, Model
 
+from ..core import registry
 from ..core.statuses import Action, DeliveryStatus, InterventionStatus, label
 from ..db import clock
 from ..messaging import tasks
-from ..models import Follower, Intervention, Run
-from ..operations import interventions, replays, subjects, work_queue
+from ..models import Delivery, Follower, Intervention
+from ..operations import interventions, replays, standstill, subjects, work_queue
 from ..operations.deliveries import DeliverySubject
 from ..operations.followers import FollowerSubject
 from ..operations.runs import RunSubject
@@ -64,14 +65,34 @@ def find(kind: type[Subject[Any]], text: str) -> Any:
     return found
 
 
-def find_run(text: str) -> Run:
-    run: Run = find(RunSubject, text)
-    return run
+def reactions_of(text: str) -> list[dict[str, Any]]:
+    """Return the deliveries of a key, or of what people call so, in the order of its events.
+
+    Raises:
+        CommandError: there are none.
+    """
+    owed = Delivery.objects.filter(event__key=registry.key_of(text) or text).order_by("event", "pk")
+    columns = ("id", "subscription", "status", "attempts", "error", "started_at", "finished_at")
+    found = [dict(row) for row in owed.values(*columns, event_type=F("event__type"))]
+    if not found:
+        raise CommandError(f"There is no run {text!r}; `manage.py sagas list` shows some.")
+    return found
 
 
 def waiting(meant: Filter, limit: int) -> list[Summary]:
     """Return what needs a person, the longest waiting first."""
     return subjects.summaries(work_queue.page(meant, limit=limit), now=clock.now())
+
+
+def standing_still() -> Iterator[str]:
+    """Yield what holds up more than one run: queues without a worker, paused subscriptions."""
+    now = clock.now()
+    for each in standstill.unserved(now=now):
+        since = "ever" if each.alive_at is None else f"since {each.alive_at:%Y-%m-%d %H:%M:%S} UTC"
+        yield f"queue {each.queue}: no worker has given a sign of life {since}; keys that wait: {each.waiting}"
+    for paused in standstill.paused(now=now):
+        by = f" by {paused.paused}" if paused.paused else ""
+        yield f"subscription {paused.process}: paused since {paused.since:%Y-%m-%d %H:%M:%S} UTC{by}"
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -147,17 +168,21 @@ def _watch(asked: Intervention, show: Show) -> None:
 
 def _one(command: Command, row: Model, result: Any, say: Say) -> int:
     _refuse_what_does_not_apply(command.action, row)
+    operation = subjects.kind_of(row).operation(command.action)
+    (before,) = subjects.summaries([row], now=clock.now())
+    if operation is not None and (warning := operation.warning(before.unanswered)):
+        say(f"Warning: {warning}")
     batch = _ask(command, [row], result)
     tasks.work_on_interventions(batch)
     asked = Intervention.objects.get(batch=batch)
     row.refresh_from_db()
     (shown,) = subjects.summaries([row], now=clock.now())
-    operation = subjects.KINDS[asked.kind].operation(asked.action)
     names = "" if operation is None else operation.names(shown, asked.applied_to)
     if asked.status == InterventionStatus.PENDING:
         say(f"{command.action} of {names} is written down: a worker is at it at this moment, the sweep does it next.")
     elif asked.status == InterventionStatus.DONE and operation is not None:
-        say(f"Done: {names} {operation.done}. It is {shown.standing} now.")
+        done = f"{names} {operation.done}"
+        say(f"Done: {done}." if shown.standing in done else f"Done: {done}. It is {shown.standing} now.")
     else:
         say(f"Refused: {asked.outcome}")
     return int(asked.status == InterventionStatus.REFUSED)

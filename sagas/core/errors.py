@@ -12,6 +12,7 @@ class FailureKind(StrEnum):
     UNKNOWN = "unknown"  #: the call left and no answer came: probe before anything else
     UNEXPECTED = "unexpected"  #: a bug or an outage: as retryable inside, as unknown outside
     CANCELLED = "cancelled"  #: a person called it off
+    UNDONE = "undone"  #: a person had it undone
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome, not a bug

@@ -1,4 +1,4 @@
-"""Writing many rows in one statement, for who writes hundreds at a time.
+"""Writing many rows in one statement, where hundreds are written at a time.
 
 Django's `bulk_update` builds a CASE per row and column, its `bulk_create` passes each value through its field, and
 psycopg writes arrays element by element: each costs more processor time than the steps themselves. Here a column is one

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from django.conf import settings
-
+from ..conf import conf
 from ..core.retry import Retry
 from ..core.saga import Step
 from ..core.subscription import Subscription
@@ -28,7 +27,7 @@ def resend_after(resends: int) -> timedelta:
 
     So a queue without a worker does not fill with copies.
     """
-    return timedelta(seconds=min(600.0, settings.SAGAS_RESEND_AFTER_SECONDS * 2 ** min(resends, MAX_RESENDS)))
+    return timedelta(seconds=min(600.0, conf.RESEND_AFTER_SECONDS * 2 ** min(resends, MAX_RESENDS)))
 
 
 def note_resend(row: Run | Delivery, now: datetime) -> None:
@@ -51,17 +50,17 @@ def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
 
 def lease_of(work: Step | Subscription) -> timedelta:
     """Return how long one try outside may take before another worker takes the work over."""
-    return timedelta(seconds=settings.SAGAS_LEASE_SECONDS) if work.lease is None else work.lease
+    return timedelta(seconds=conf.LEASE_SECONDS) if work.lease is None else work.lease
 
 
 def limit_of(work: Step | Subscription, policy: Retry) -> float:
     """Return how many seconds one try may take; outside, never longer than its lease."""
-    limit = settings.SAGAS_TRY_SECONDS if policy.try_seconds is None else policy.try_seconds
+    limit = conf.TRY_SECONDS if policy.try_seconds is None else policy.try_seconds
     return min(limit, lease_of(work).total_seconds()) if work.outside else float(limit)
 
 
 def portions(ids: Sequence[T], *, single: bool = False) -> Iterator[Sequence[T]]:
     """Yield `ids` in portions that share a message: `SAGAS_BATCH_SIZE` at most, or one each."""
-    size = 1 if single else settings.SAGAS_BATCH_SIZE
+    size = 1 if single else conf.BATCH_SIZE
     for start in range(0, len(ids), size):
         yield ids[start : start + size]

@@ -12,13 +12,19 @@ from ..models import Event, Run, StepRun
 from .limits import resend_after
 
 
-def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[StepRun]]:
+def plan(
+    saga: Saga[Any], event: Event, *, now: datetime, left_out: Sequence[bool] | None = None
+) -> tuple[Run, list[StepRun]]:
     """Return the rows of a new run, not yet saved.
+
+    Args:
+        left_out: what `skipped` says of the event's data; read from it if not given.
 
     Raises:
         pydantic.ValidationError: the event's data is not readable.
     """
-    order = saga.input.read(event.data, version=event.version)
+    if left_out is None:
+        left_out = skipped(saga, saga.input.read(event.data, version=event.version))
     run = Run(
         saga=saga.name,
         definition_hash=saga.definition_hash,
@@ -35,7 +41,7 @@ def plan(saga: Saga[Any], event: Event, *, now: datetime) -> tuple[Run, list[Ste
         started_at=now,
     )
     rows = [_row(run, place, step) for place, step in enumerate(saga.steps)]
-    for row, is_skipped in zip(rows, skipped(saga, order), strict=True):
+    for row, is_skipped in zip(rows, left_out, strict=True):
         if is_skipped:
             row.status = StepStatus.SKIPPED
     path = [row for row in rows if row.status == StepStatus.PENDING]

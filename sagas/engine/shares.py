@@ -9,16 +9,12 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from itertools import takewhile
 
-from django.conf import settings
-from django.db import connection
-
+from ..conf import conf
 from ..core.statuses import DeliveryStatus
 from ..core.subscription import Subscription
+from ..db import locks
 from ..models import Delivery
 from .delivery_rows import ready
-
-#: Names the locks of Note [Share] ("room" in ASCII).
-_LOCK = 0x726F6F6D
 
 
 def is_full(subscription: Subscription, now: datetime) -> bool:
@@ -28,8 +24,7 @@ def is_full(subscription: Subscription, now: datetime) -> bool:
     """
     if subscription.at_once is None:
         return False
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", [_LOCK, subscription.name])
+    locks.take(f"share of {subscription.name}")
     under_way = Delivery.objects.filter(subscription=subscription.name, status=DeliveryStatus.RUNNING, due_at__gt=now)
     # The deliveries of one message share their lease token.
     return under_way.values("lease_token").distinct().count() >= subscription.at_once
@@ -47,7 +42,7 @@ def next_of(
     found: list[Delivery] = []
     for subscription in tried:
         if subscription.at_once is not None:
-            limit = settings.SAGAS_BATCH_SIZE if subscription.name in succeeded else 1
+            limit = conf.BATCH_SIZE if subscription.name in succeeded else 1
             due = ready(Delivery.objects.filter(subscription=subscription.name), now).exclude(pk__in=left_out)
             waiting = list(due.order_by("due_at")[:limit])
             # A try that is not the first is made alone.

@@ -46,6 +46,14 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="Heartbeat",
+            fields=[
+                ("queue", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                ("asked_at", models.DateTimeField(blank=True, null=True)),
+                ("alive_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="AuditRecord",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -203,6 +211,9 @@ class Migration(migrations.Migration):
             options={
                 "indexes": [
                     models.Index(condition=models.Q(("status", "open")), fields=["id"], name="sagas_finding_open"),
+                    models.Index(
+                        condition=models.Q(("status", "open")), fields=["key"], name="sagas_finding_open_of_key"
+                    ),
                     models.Index(condition=models.Q(("cleared_at", None)), fields=["id"], name="sagas_finding_stands"),
                 ],
                 "constraints": [
@@ -387,9 +398,17 @@ class Migration(migrations.Migration):
                         name="sagas_run_deadline",
                     ),
                     models.Index(
-                        condition=models.Q(("status", sagas.core.statuses.RunStatus["NEEDS_ATTENTION"])),
+                        condition=models.Q(
+                            (
+                                "status__in",
+                                (
+                                    sagas.core.statuses.RunStatus["PAUSED"],
+                                    sagas.core.statuses.RunStatus["NEEDS_ATTENTION"],
+                                ),
+                            )
+                        ),
                         fields=["started_at"],
-                        name="sagas_run_needs_attention",
+                        name="sagas_run_stopped",
                     ),
                     models.Index(fields=["key"], name="sagas_run_of_key"),
                 ],

@@ -13,7 +13,8 @@ from ..core.registry import KeyLabel
 from ..core.statuses import Action, DeliveryStatus, RunStatus
 from ..engine.deliveries import send_again, skip_deliveries
 from ..models import Attempt, Delivery, Intervention
-from .subject import Filter, Messages, Operation, Subject, Summary
+from . import queries
+from .subject import STOPPED, Filter, Messages, Operation, Subject, Summary, doubt
 
 
 class DeliverySubject(Subject[Delivery]):
@@ -26,9 +27,9 @@ class DeliverySubject(Subject[Delivery]):
     tag = "parked"
     option = "--delivery"
 
-    def __init__(self, row: Delivery, failed: Attempt | None = None) -> None:
+    def __init__(self, row: Delivery, failed: Attempt | None = None, unanswered: int = 0) -> None:
         super().__init__(row)
-        self.failed = failed
+        self.failed, self.unanswered = failed, unanswered
 
     @property
     def status(self) -> str:
@@ -58,6 +59,7 @@ class DeliverySubject(Subject[Delivery]):
             error_kind="" if failed is None else failed.kind,
             message=message if failed is None else failed.message,
             tries=delivery.attempts,
+            unanswered=self.unanswered,
             since=delivery.started_at or delivery.event.occurred_at if failed is None else failed.failed_at,
             key=delivery.key,
             named=named,
@@ -70,12 +72,13 @@ class DeliverySubject(Subject[Delivery]):
         tries = Attempt.objects.filter(delivery__in=rows).defer("traceback")
         last = {attempt.delivery_id: attempt for attempt in tries.order_by("delivery", "-pk").distinct("delivery")}
         prefetch_related_objects([row for row in rows if row.started_at is None and row.pk not in last], "event")
-        return [cls(row, last.get(row.pk)) for row in rows]
+        unanswered = queries.unanswered((), rows)
+        return [cls(row, last.get(row.pk), unanswered.get(row.pk, 0)) for row in rows]
 
     @classmethod
     def meant(cls, meant: Filter) -> QuerySet[Delivery]:
         """Return the parked deliveries that are meant; the others go on by themselves."""
-        is_of_runs = meant.step or meant.status not in ("", RunStatus.NEEDS_ATTENTION, DeliveryStatus.PARKED)
+        is_of_runs = meant.step or meant.status not in ("", STOPPED, RunStatus.NEEDS_ATTENTION, DeliveryStatus.PARKED)
         if meant.kind not in ("", cls.kind) or is_of_runs:
             return Delivery.objects.none()
         found = Delivery.objects.filter(status=DeliveryStatus.PARKED)
@@ -131,6 +134,9 @@ class Skip(_OfParked):
     description = "Leave it out: this reaction is not made. The deliveries behind it follow."
     done = "is left out"
     becomes = DeliveryStatus.SKIPPED
+
+    def warning(self, unanswered: int) -> str:
+        return doubt(unanswered)
 
 
 DeliverySubject.operations = (Retry(), Skip())

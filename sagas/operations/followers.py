@@ -10,6 +10,7 @@ from ..core import registry
 from ..core.registry import KeyLabel
 from ..core.statuses import Action
 from ..core.subscription import Start, Subscription
+from ..db import locks
 from ..log import followers
 from ..models import Follower, Intervention
 from .subject import Messages, Operation, Subject, Summary
@@ -63,7 +64,7 @@ class FollowerSubject(Subject[Follower]):
     def lock(cls, asked: Sequence[Intervention]) -> list[Self]:
         if any(row.action == Action.SKIP for row in asked):
             # Before the rows, in the order of the relay, which moves them.
-            followers.lock_the_log(wait=True)
+            locks.take(locks.Lock.LOG)
         return [cls(row) for row in Follower.objects.claimed().filter(pk__in=[row.subject_id for row in asked])]
 
     @classmethod

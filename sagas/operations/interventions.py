@@ -11,11 +11,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Count, Model, Q, QuerySet
 
 from ..core.ids import new_id
 from ..core.statuses import Action, InterventionStatus
+from ..db import locks
 from ..db.rows import update_all
 from ..db.storable import storable_result
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp
@@ -118,8 +119,7 @@ def _token(subject: Subject[Any], tokens: str | Mapping[tuple[str, str], str]) -
 
 def _was_asked(batch: UUID) -> bool:
     """Say whether a batch is written down; a second request for it waits here for the first one's transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [str(batch)])
+    locks.take(f"batch {batch}")
     return Intervention.objects.filter(batch=batch).exists()
 
 

@@ -12,10 +12,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F, Max, Min, QuerySet
 
+from ..conf import conf
 from ..core import registry
 from ..core.statuses import Action, DeliveryStatus, InterventionStatus
 from ..core.subscription import Subscription
@@ -139,7 +139,7 @@ def work(*, now: datetime, batch: UUID | None = None) -> Replayed:
         pending = Intervention.objects.claimed().filter(status=InterventionStatus.PENDING, action=Action.REPLAY)
         for asked in pending.filter(batch=batch) if batch else pending:
             subscription = registry.subscription(asked.subject_id)
-            if subscription is not None and not is_busy(subscription.name, settings.SAGAS_RELAY_LIMIT):
+            if subscription is not None and not is_busy(subscription.name, conf.RELAY_LIMIT):
                 return _portion(asked, subscription, now)
     return Replayed()
 

@@ -11,7 +11,7 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
 from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
-from .subject import Operation
+from .subject import Operation, doubt
 
 if TYPE_CHECKING:
     from .runs import RunSubject
@@ -58,6 +58,9 @@ class Skip(_OfRun):
     of_step = True
     wants_result = True
 
+    def warning(self, unanswered: int) -> str:
+        return doubt(unanswered)
+
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         if _is_about_to_turn_back(run):
             return False
@@ -93,9 +96,9 @@ class _TurnBack(_OfRun):
 
 class Undo(_TurnBack):
     action = Action.UNDO
-    description = "Undo what was done so far, as after a fault of our own."
+    description = "Undo what was done so far."
     done = "is being undone"
-    failure_kind = FailureKind.UNEXPECTED
+    failure_kind = FailureKind.UNDONE
     error = "Undone"
 
 

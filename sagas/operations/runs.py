@@ -15,8 +15,9 @@ from ..db.rows import update_all
 from ..engine.undo import undo_runs
 from ..engine.wake_ups import wake_ups_of
 from ..models import Attempt, Intervention, Run, StepRun
+from . import queries
 from .run_operations import OPERATIONS
-from .subject import Filter, Messages, Subject, Summary
+from .subject import STOPPED, Filter, Messages, Subject, Summary
 
 _STEP_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
 _RUN_FIELDS = (
@@ -54,9 +55,11 @@ class RunSubject(Subject[Run]):
     option = ""
     listing = "list"
 
-    def __init__(self, row: Run, step: StepRun | None = None, failed: Attempt | None = None) -> None:
+    def __init__(
+        self, row: Run, step: StepRun | None = None, failed: Attempt | None = None, unanswered: int = 0
+    ) -> None:
         super().__init__(row)
-        self.step, self.failed = step, failed
+        self.step, self.failed, self.unanswered = step, failed, unanswered
         self.turns_back = self.is_undone = False
 
     # One ----------------------------------------------------------------------------------------------------------
@@ -104,6 +107,7 @@ class RunSubject(Subject[Run]):
             error_kind=why.get("kind", ""),
             message=why.get("message", ""),
             tries=0 if self.step is None else self.step.attempts,
+            unanswered=self.unanswered,
             since=run.stopped_at or run.started_at,
             key=run.key,
             named=named,
@@ -136,9 +140,11 @@ class RunSubject(Subject[Run]):
         here = {row.run_id: row for row in StepRun.objects.filter(run__in=rows, place=F("run__place"))}
         tries = Attempt.objects.filter(step__in=here.values()).defer("traceback")
         last = {attempt.step_id: attempt for attempt in tries.order_by("step", "-pk").distinct("step")}
+        unanswered = queries.unanswered(list(here.values()), ())
         steps = [here.get(row.pk) for row in rows]
         return [
-            cls(row, step, None if step is None else last.get(step.pk)) for row, step in zip(rows, steps, strict=True)
+            cls(row, step, None if step is None else last.get(step.pk), unanswered.get(row.pk, 0))
+            for row, step in zip(rows, steps, strict=True)
         ]
 
     @classmethod
@@ -146,8 +152,8 @@ class RunSubject(Subject[Run]):
         """Return the open runs that are meant: nothing can be done about a run that is over."""
         if meant.kind not in ("", cls.kind):
             return Run.objects.none()
-        found = Run.objects.filter(status=meant.status) if meant.status else Run.objects.all()
-        found = found.filter(status__in=OPEN_RUNS)
+        found = Run.objects.filter(status__in=STOPPED_RUNS if meant.status == STOPPED else OPEN_RUNS)
+        found = found.filter(status=meant.status) if meant.status not in ("", STOPPED) else found
         here = StepRun.objects.filter(run=OuterRef("pk"), place=OuterRef("place"))
         if meant.step:
             found = found.filter(Q(attention__step=meant.step) | Exists(here.filter(name=meant.step)))

@@ -24,6 +24,10 @@ Row = TypeVar("Row", bound=Model)
 S = TypeVar("S", bound="Subject[Any]")
 
 
+#: As `Filter.status`: all that waits for a person; of runs, those that are paused as well.
+STOPPED = "stopped"
+
+
 class NotNow(Rejected):
     """The action does not apply, or its subject moved on since the person looked: nothing was changed."""
 
@@ -37,7 +41,7 @@ class Filter:
         process: name of a saga or a subscription.
         step: name of the step a run stands at.
         error: name of the last exception.
-        status: "needs_attention" means all that need a person, of every kind.
+        status: of runs; `STOPPED` means all that waits for a person, of every kind.
     """
 
     kind: str = ""
@@ -69,6 +73,8 @@ class Summary:
         named: the label of its key, if the project gave one.
         version_token: where it stands; an intervention is refused if that has changed (optimistic lock).
         actions: what may be done now.
+        unanswered: tries of its step that had no answer: each may have taken effect.
+        paused: who paused it and why; empty unless it is paused.
     """
 
     kind: str
@@ -85,6 +91,8 @@ class Summary:
     named: KeyLabel | None = None
     version_token: str
     actions: tuple[Action, ...]
+    unanswered: int = 0
+    paused: str = ""
 
     @property
     def pick(self) -> str:
@@ -106,6 +114,17 @@ class Messages:
 
     wake_ups: list[WakeUp] = field(default_factory=list)
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
+
+
+def doubt(unanswered: int) -> str:
+    """Return the warning before a step is skipped of which tries had no answer; empty if all were answered."""
+    if not unanswered:
+        return ""
+    tries = "1 try" if unanswered == 1 else f"{unanswered} tries"
+    return (
+        f"{tries} had no answer and may have taken effect at the other system. Look there first: what is skipped is"
+        " not asked about again."
+    )
 
 
 class Operation(ABC, Generic[S]):
@@ -137,6 +156,10 @@ class Operation(ABC, Generic[S]):
     @abstractmethod
     def apply(self, subject: S, asked: Intervention, *, now: datetime) -> None:
         """Change the locked subject in memory; its kind's `save` writes it."""
+
+    def warning(self, unanswered: int) -> str:  # noqa: ARG002 - most actions need none
+        """Return what a person should know first, for subjects with so many tries without an answer."""
+        return ""
 
     def names(self, shown: Summary, step: str = "") -> str:
         """Return what it is about, inside a sentence: “second-step” of order 7; order 7.

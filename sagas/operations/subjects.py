@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.db.models import Model
 
 from ..core import registry
 from ..core.statuses import Action
+from . import queries
 from .deliveries import DeliverySubject
 from .followers import FollowerSubject
 from .runs import RunSubject
@@ -59,7 +61,11 @@ def summaries(rows: Sequence[Model], *, now: datetime) -> list[Summary]:
     """Return what is known of each: as many statements for many as for one, and what the labels of their keys need."""
     loaded = load(rows)
     named = registry.named({each.key for each in loaded if each.key})
-    return [each.summary(named.get(each.key), now=now) for each in loaded]
+    pauses = queries.pauses([(each.kind, str(each.row.pk)) for each in loaded if each.status == "paused"])
+    return [
+        replace(each.summary(named.get(each.key), now=now), paused=pauses.get((each.kind, str(each.row.pk)), ""))
+        for each in loaded
+    ]
 
 
 def possible(row: Model, *, now: datetime) -> list[Action]:

@@ -11,12 +11,11 @@ from typing import Any
 from django.db.models import Count, Model, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 
-from ..core.statuses import RunStatus
 from . import subjects
-from .subject import Filter, Subject
+from .subject import STOPPED, Filter, Subject
 
 #: All that needs a person.
-WAITING = Filter(status=RunStatus.NEEDS_ATTENTION)
+WAITING = Filter(status=STOPPED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ Nothing is sent anywhere. A test decides which message is given out next, and wh
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.utils import timezone
 
+from ..conf import conf
 from ..engine import deliveries, steps, undo
 from ..engine.sweep import sweep_runs
 from ..engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp
@@ -140,11 +140,6 @@ class Broker:
         """Repeat a message, as a broker that restores what was acknowledged too late."""
         return self.publish(message.body)
 
-    def hold_back(self, message: Message) -> None:
-        """Let a message wait behind all others."""
-        self.messages.remove(message)
-        self.messages.append(message)
-
     def work_off(self) -> None:
         """Give out what waits, oldest first, until nothing does."""
         while waiting := self.waiting:
@@ -188,13 +183,13 @@ class Broker:
 
     def relay_turn(self) -> Relayed:
         """As `relay`; return all there is to say of it."""
-        relayed = relay_events(now=self.clock(), limit=settings.SAGAS_RELAY_LIMIT)
+        relayed = relay_events(now=self.clock(), limit=conf.RELAY_LIMIT)
         self.send(relayed.wake_ups, relayed.deliveries)
         return relayed
 
     def sweep(self) -> None:
         """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
-        now, limit = self.clock(), settings.SAGAS_RELAY_LIMIT
+        now, limit = self.clock(), conf.RELAY_LIMIT
         self.send(sweep_runs(now=now, limit=limit))
         self.send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
         worked = interventions.work(now=now)

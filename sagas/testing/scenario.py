@@ -54,7 +54,7 @@ class Scenario:
 
     Example:
         Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
-            "undone", did=["reserve-stock", "capture-payment", "release-stock", "reject-order", "tell-customer"]
+            "undone", did=["reserve-stock", "capture-payment", "release-stock", "close-order", "tell-customer"]
         )
     """
 

@@ -20,7 +20,6 @@ from sagas.db import clock
 from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
 from shop.readmodels import feed, order_list
-from shop.timeline import story
 
 from . import health as shop_health
 from .problems import MEDIA_TYPE, Refused, StrictJson, handle_errors, problem
@@ -34,6 +33,7 @@ from .schemas import (
     OrderStoryOut,
     ProductOut,
 )
+from .story import story_of
 
 logger = structlog.get_logger(__name__)
 
@@ -191,7 +191,7 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
     order = catalogue.order(order_id)
     if order is None:
         raise Refused(404, "There is no such order.")
-    standing, timeline = story(order_id)
+    standing, timeline = story_of(order_id)
     run = {
         "id": standing.run_id,
         "status": standing.run_status,
@@ -268,7 +268,8 @@ def list_products(
 def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
     """Answer within two seconds.
 
-    `degraded`: events wait too long for the relay, nobody reconciles the books, or something needs a person.
+    `degraded`: events wait too long for the relay, the books are not looked at, no worker serves a queue
+    (`silent_queues`, each with its seconds of silence), orders need a person, or findings are open.
     With the broker down orders are still taken; they are carried on once it is back.
     """
     found = shop_health.health()
@@ -277,6 +278,8 @@ def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
         "broker": found.broker,
         "outbox_lag_seconds": found.outbox_lag_seconds,
         "needing_attention": found.needing_attention,
+        "open_findings": found.open_findings,
+        "silent_queues": found.silent_queues,
         "reconciled_seconds_ago": found.reconciled_seconds_ago,
     }
     if found.status == "down":

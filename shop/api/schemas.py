@@ -128,7 +128,11 @@ class RunOut(BaseModel):
 
 
 class EntryOut(_Told):
-    """One thing that happened; further kinds may come, and further values of `data`."""
+    """One thing that happened; further kinds may come, and further values of `data`.
+
+    A failed try (`attempt`) has the kind of its failure as `status`: `rejected`, `retryable`, `unexpected`, or
+    `unknown`: no answer came.
+    """
 
     at: datetime
     kind: str = Field(examples=["event", "step", "attempt", "payment", "notification", "delivery", "intervention"])
@@ -160,7 +164,7 @@ class CustomerOrderOut(_Told):
     contents: str
     placed_at: datetime
     decided_at: datetime | None
-    paid: bool
+    paid: bool = Field(description="A card was charged and not refunded; an order by invoice is not paid yet.")
     tracking_number: str
     told_at: datetime | None
 
@@ -181,4 +185,6 @@ class HealthOut(BaseModel):
     broker: bool
     outbox_lag_seconds: float | None
     needing_attention: int | None
+    open_findings: int | None
+    silent_queues: dict[str, float] | None
     reconciled_seconds_ago: float | None

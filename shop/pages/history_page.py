@@ -17,8 +17,9 @@ from orders.history import OrderState
 from payments import selectors as payments
 from payments.history import MoneyState
 from sagas.core.errors import UnreadableEventError
-from shop.entries import Entry, event_entry, words
-from shop.history import History, Moment, Whole, history
+from shop.story.entries import Entry, event_entry
+from shop.story.history import History, Moment, Whole, history
+from shop.story.words import words
 
 from .order_page import span, tone
 

@@ -116,7 +116,7 @@ def notify_customer(calls: OrderCalls) -> Outcomes:
     return _outcomes(calls, queued, _queued)
 
 
-def reject_order(call: OrderCall) -> Result:
+def close_order(call: OrderCall) -> Result:
     reason = reason_of(call.failure)
     decide = orders.cancel if _was_called_off(call) else orders.reject
     decide(order_id=call.input.order_id, reason=reason, now=call.now)
@@ -195,9 +195,14 @@ def _was_called_off(call: OrderCall) -> bool:
 
 
 def reason_of(failure: Failure | None) -> str:
-    """Say why, as the customer reads it: the words of the business or a person, never those of a broken machine."""
+    """Say why, as the customer reads it: the words of the business, or of the person who called it off.
+
+    Never those of a broken machine, nor the reason for which a person had it undone, which is for colleagues.
+    """
     if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
         return failure.message
+    if failure is not None and failure.kind == Failed.UNDONE:
+        return "We could not carry out your order."
     return "Something on our side did not work; please try again later."
 
 
@@ -247,7 +252,7 @@ fulfil_order = Saga(
         Step("notify-customer", queue="notifications", run_many=notify_customer, retry=PATIENT),
     ),
     after_undo=(
-        Step("reject-order", queue="orders", run=reject_order, retry=PATIENT),
+        Step("close-order", queue="orders", run=close_order, retry=PATIENT),
         Step("tell-customer", queue="notifications", run=tell_customer, retry=PATIENT),
     ),
 )

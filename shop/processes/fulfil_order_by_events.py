@@ -212,7 +212,7 @@ fulfil_order_by_events = Choreography(
         # payments.payment_released →
         undo_reaction(step("reserve-stock"), on=PaymentReleased),
         # inventory.stock_released, inventory.stock_refused →
-        reaction(step("reject-order"), on=(StockRefused, StockReleased), why=reason_published),
+        reaction(step("close-order"), on=(StockRefused, StockReleased), why=reason_published),
         # orders.order_rejected →
         reaction(step("tell-customer"), on=OrderRejected, why=reason_published),
     ),

@@ -9,7 +9,7 @@ from backoffice.customers import identity
 from inventory.events import ShipmentBooked
 from notifications.events import NotificationSent
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
-from payments.events import CreditHeld, CreditReleased, PaymentCaptured, PaymentRefunded
+from payments.events import PaymentCaptured, PaymentRefunded
 from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import insert_all, update_all
 
@@ -79,15 +79,13 @@ def _(event: OrderCancelled, row: CustomerOrder, recorded: Recorded) -> None:
     row.status, row.reason, row.decided_at = "cancelled", event.reason, recorded.occurred_at
 
 
-@_change.register(PaymentCaptured)
-@_change.register(CreditHeld)
-def _(_: Any, row: CustomerOrder, __: Recorded) -> None:
+@_change.register
+def _(_: PaymentCaptured, row: CustomerOrder, __: Recorded) -> None:
     row.paid = True
 
 
-@_change.register(PaymentRefunded)
-@_change.register(CreditReleased)
-def _(_: Any, row: CustomerOrder, __: Recorded) -> None:
+@_change.register
+def _(_: PaymentRefunded, row: CustomerOrder, __: Recorded) -> None:
     row.paid = False
 
 
@@ -110,8 +108,6 @@ order_list = ReadModel(
         OrderCancelled,
         PaymentCaptured,
         PaymentRefunded,
-        CreditHeld,
-        CreditReleased,
         ShipmentBooked,
         NotificationSent,
     ),

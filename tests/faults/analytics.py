@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from celery import shared_task
 from django.db import connection
 
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from sagas.core import registry
 from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.db.rows import array
-from sagas.messaging import tasks
 
 
 def note_many(received: Sequence[Received[Any]]) -> dict[UUID, object]:
@@ -38,4 +36,3 @@ ANALYTICS = Subscription(
 )
 
 registry.register([ANALYTICS])
-shared_task(name=ANALYTICS.task)(tasks._deliver)

@@ -207,16 +207,16 @@ _WHAT_CELERY_HEARS = """
 import django
 django.setup()
 from sagas.log import outbox
-from sagas.messaging import tasks
+from sagas.messaging.waker import waker
 from shop.celery import app
-print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
+print(sorted(app.conf.beat_schedule), outbox._wake_relay == waker.wake)
 """
 
 
 def test_celery_hears_nothing_where_a_process_of_its_own_relays(processes: Processes) -> None:
     for relays, told in (
-        ("celery", b"['celery.backend_cleanup', 'follow', 'reconcile', 'relay', 'sweep'] True"),
-        ("process", b"['celery.backend_cleanup', 'follow', 'reconcile'] False"),
+        ("celery", b"['ask-workers', 'celery.backend_cleanup', 'follow', 'reconcile', 'relay', 'sweep'] True"),
+        ("process", b"['ask-workers', 'celery.backend_cleanup', 'follow', 'reconcile'] False"),
     ):
         asked = processes.run([sys.executable, "-c", _WHAT_CELERY_HEARS], SAGAS_RELAY=relays)
         assert asked.wait(60) == 0

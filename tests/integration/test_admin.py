@@ -236,11 +236,13 @@ def test_the_list_marks_and_filters_what_needs_a_person(staff: Client, place: Pl
     Order.objects.filter(id=forgotten.id).update(
         status="pending", decided_at=None, placed_at=timezone.now() - timedelta(minutes=6)
     )
-    marked = {order.number: order.attention for order in staff.get(LIST).context["cl"].result_list}
+    forgotten.refresh_from_db()
+    rows = staff.get(LIST).context["cl"].result_list
+    marked = {order.number: order.marked.text if order.marked else "" for order in rows}
     assert marked == {
-        stuck.number: "fulfil-order stopped",
-        parked.number: "send-notification gave up",
-        forgotten.number: "Still pending: do the workers run?",
+        stuck.number: "It is stuck at “Notify customer” and needs a person.",
+        parked.number: "“Send notification” gave up after 1 try and needs a person.",
+        forgotten.number: f"It is still pending, since {forgotten.placed_at:%Y-%m-%d %H:%M:%S} UTC.",
         fine.number: "",
     }
     assert set(listed(staff, attention="yes")) == {stuck.number, parked.number, forgotten.number}
@@ -350,7 +352,7 @@ def test_the_page_of_an_order_shows_its_story(staff: Client, place: Place) -> No
     html = staff.get(page(order)).content.decode()
     for words in ("Rejected", "Ada Lovelace", "£20.00", "Release stock", "Your card was declined.", "Traceback"):
         assert words in html
-    assert 'data-poll-ms="0"' in html
+    assert 'data-poll-ms="5000"' in html, "the books are looked at once all is over"
     story = staff.get(f"/admin/orders/order/{order.id}/story/").content.decode()
     assert "<html" not in story
     assert "Release stock" in story
@@ -370,7 +372,7 @@ def test_the_page_of_an_order_costs_the_same_for_any_order(staff: Client, place:
 
     small, large = place(), place("tok_chargeDeclined", lines=(("MUG", 1), ("TRAY", 2), ("LAMP", 3)))
     drive()
-    assert count(small) == count(large) == 22
+    assert count(small) == count(large) == 29
 
 
 def test_an_order_that_is_not_there_is_not_found(staff: Client) -> None:

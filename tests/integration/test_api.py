@@ -343,7 +343,7 @@ def test_the_story_costs_the_same_however_long_it_is(
 ) -> None:
     order = place(lines=(("MUG", 1), ("TRAY", 1), ("LAMP", 1)))
     drive()
-    with django_assert_max_num_queries(19):
+    with django_assert_max_num_queries(25):
         get(f"/api/orders/{order.id}")
 
 
@@ -416,6 +416,8 @@ def test_a_shop_that_is_well_says_so_without_a_token(transactional_db: None) -> 
         "broker": True,
         "outbox_lag_seconds": 0.0,
         "needing_attention": 0,
+        "open_findings": 0,
+        "silent_queues": {},
         "reconciled_seconds_ago": None,
     }
 
@@ -491,6 +493,8 @@ def test_health_answers_in_two_seconds_while_every_server_is_down(silent_server:
         "broker": False,
         "outbox_lag_seconds": None,
         "needing_attention": None,
+        "open_findings": None,
+        "silent_queues": None,
         "reconciled_seconds_ago": None,
     }
 

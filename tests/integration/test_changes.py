@@ -16,9 +16,10 @@ from inventory.models import StockItem
 from orders import services as orders
 from orders.models import Order, Product
 from payments.services import open_credit
-from sagas.cdc import audit, slots, watched
+from sagas.cdc import audit, slots
 from sagas.cdc.audit import Watcher
 from sagas.cdc.capture import Capture
+from sagas.core import registry
 from sagas.models import AuditRecord
 from sagas.testing import drive
 from shop.catalogue import CATALOGUE, page
@@ -208,7 +209,7 @@ def test_the_admin_shows_the_trail_and_finds_a_row_by_its_name(watcher: Watcher)
 def test_every_audited_table_has_its_whole_rows_in_the_log(transactional_db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relreplident = 'f'")
-        assert {name for (name,) in cursor.fetchall()} == set(watched.audited())
+        assert {name for (name,) in cursor.fetchall()} == set(registry.audited())
 
 
 # The cache -----------------------------------------------------------------------------------------------------------
@@ -284,7 +285,7 @@ def test_what_could_not_be_forgotten_is_forgotten_later(watcher: Watcher, monkey
         called.set()
         raise ConnectionError
 
-    monkeypatch.setitem(watched._on_change, "orders_product", away)
+    monkeypatch.setitem(registry.current().on_change, "orders_product", away)
     assert prices()["MUG"] == 1000
     execute("UPDATE orders_product SET price_minor = 1234 WHERE sku = 'MUG'")
     trail(watcher, 1)

@@ -85,7 +85,7 @@ def test_a_batch_costs_as_many_statements_for_a_hundred_orders_as_for_two(place:
 
 
 def test_a_choreographed_order_costs_so_many_statements(place: Place) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         place()
         cost()
         place()

@@ -108,7 +108,7 @@ def test_a_terminal_shows_them_and_pauses_one(place: Place) -> None:
     assert [line for line in shown if line[0] in NAMES] == [[name, "following", "nothing", "waits"] for name in NAMES]
     assert {line[0] for line in shown} - set(NAMES) == {model.name for model in registry.read_models()}
     said = sagas("pause", "--subscription", "send-notification", "--reason", "the mail server moves", "--by", "ada")
-    assert said == "Done: “send-notification” is paused. It is paused now.\n"
+    assert said == "Done: “send-notification” is paused.\n"
     told = {each["name"]: each for each in json.loads(sagas("followers", "--json"))}
     assert told["send-notification"]["paused_at"] is not None
     with pytest.raises(CommandError, match=r"the follower is paused\. What does: resume"):

@@ -363,7 +363,8 @@ _numbers = count(1)
 
 
 def _reservation(**more: object) -> Reservation:
-    fields: dict[str, object] = {"order_id": ORDER, "sku": "B", "quantity": 1, "reserved_at": NOW}
+    key = f"key {next(_numbers)}"
+    fields: dict[str, object] = {"order_id": ORDER, "key": key, "sku": "B", "quantity": 1, "reserved_at": NOW}
     return Reservation.objects.create(**fields | more)
 
 

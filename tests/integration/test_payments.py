@@ -484,7 +484,7 @@ VIOLATIONS: dict[str, Callable[[CreditAccount], object]] = {
         customer_email="ada@example.com", currency="EUR", limit_minor=1
     ),
     "payments_one_live_hold_per_order": lambda account: CreditHold.objects.create(
-        order_id=ORDER, account=account, amount_minor=1, held_at=NOW
+        order_id=ORDER, key="other", account=account, amount_minor=1, held_at=NOW
     ),
     "payments_one_hold_per_key": lambda account: [
         CreditHold.objects.create(

@@ -18,9 +18,10 @@ from sagas.core.books import Scope
 from sagas.engine import shares
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
+from sagas.log import followers
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Intervention, Run
-from sagas.operations import interventions, queries, replays
+from sagas.models import Delivery, Event, Follower, Intervention, Run
+from sagas.operations import attention, interventions, queries, replays
 from shop.pages.order_search import searched
 from tests.plans import explained
 
@@ -108,8 +109,19 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
     "how late is the relay?": (lambda: queries.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
     "who needs a person?": (
-        queries.keys_needing_attention,
-        {"sagas_run_needs_attention", "sagas_delivery_parked"},
+        lambda: attention.keys(now=timezone.now()),
+        {
+            "sagas_run_stopped",
+            "sagas_delivery_parked",
+            "sagas_finding_open",
+            # What no worker takes: open work, and what belongs to it.
+            "sagas_run_due",
+            "sagas_delivery_due",
+            "sagas_event_to_number",
+            "sagas_event_pkey",
+            "sagas_one_step_per_place",
+            "sagas_delivery_line",
+        },
     ),
     "how many are parked?": (queries.parked, {"sagas_delivery_parked"}),
 }
@@ -136,6 +148,20 @@ def test_the_relay_of_a_burst_beside_orders_by_hand_reads_no_whole_table() -> No
     with explained() as plans:
         assert relay_events(now=timezone.now(), limit=500).events
     assert any("GROUP BY key" in sql for sql, _ in plans.explained)
+    assert plans.read_whole == []
+
+
+def test_what_a_paused_subscription_holds_back_is_found_without_reading_a_whole_table() -> None:
+    Follower.objects.filter(name="send-notification").update(paused_at=timezone.now(), position=followers.head() - 500)
+    with explained() as plans:
+        assert attention.keys(now=timezone.now())
+    assert plans.read_whole == []
+
+
+def test_a_page_of_a_list_asks_of_its_own_orders_only() -> None:
+    keys = [str(key) for key in Run.objects.order_by("-pk").values_list("key", flat=True)[:50]]
+    with explained() as plans:
+        assert attention.of(keys, now=timezone.now())
     assert plans.read_whole == []
 
 

@@ -19,7 +19,7 @@ from redis import Redis
 from orders.models import Order, OrderLine
 from sagas.core import registry
 from sagas.core.read_model import ReadModel
-from sagas.log import followers, read_models
+from sagas.log import followers, rebuild
 from sagas.log.read_models import follow
 from sagas.log.relay import relay_events
 from sagas.models import Event, Follower
@@ -183,7 +183,7 @@ def test_a_paused_read_model_stands_still(history: list[Order]) -> None:
 # Rebuilding ----------------------------------------------------------------------------------------------------------
 
 
-def rebuild(name: str, *options: str) -> str:
+def rebuilt(name: str, *options: str) -> str:
     call_command("readmodels", "rebuild", name, *options, stdout=(out := StringIO()))
     return out.getvalue()
 
@@ -203,19 +203,19 @@ def test_a_rebuild_finds_what_is_wrong_and_puts_it_right(history: list[Order]) -
     take_in()
     before = definitions(SalesOfDay)
     SalesOfDay.objects.filter(sku="LAMP").update(quantity=99)
-    said = rebuild("sales-by-day")
+    said = rebuilt("sales-by-day")
     assert "shop_salesofday: 1 only in the old copy, 1 only in the new one" in said
     assert said.endswith(f"rebuilt from {Event.objects.count():,} events, has taken the place of the old one.\n")
     assert sold() == truly_sold()
     assert definitions(SalesOfDay) == before
-    assert "shop_salesofday: the same" in rebuild("sales-by-day")
+    assert "shop_salesofday: the same" in rebuilt("sales-by-day")
     assert not Follower.objects.filter(name__contains="rebuild").exists()
 
 
 def test_a_comparison_changes_nothing(history: list[Order]) -> None:
     take_in()
     CustomerOrder.objects.update(status="gilded")
-    said = rebuild("order-list", "--compare")
+    said = rebuilt("order-list", "--compare")
     assert f"shop_customerorder: {len(history)} only in the old copy, {len(history)} only in the new one" in said
     assert set(CustomerOrder.objects.values_list("status", flat=True)) == {"gilded"}
 
@@ -225,19 +225,19 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
 ) -> None:
     take_in()
     sales = model("sales-by-day")
-    read_models.begin_rebuild(sales, now=timezone.now())
-    assert read_models.rebuild(sales, now=timezone.now(), limit=10) == 10
+    rebuild.begin(sales, now=timezone.now())
+    assert rebuild.go_on(sales, now=timezone.now(), limit=10) == 10
     assert sold() == truly_sold()
     place()
     drive()
     take_in()
     assert sold() == truly_sold(), "the old one follows"
-    while read_models.rebuild(sales, now=timezone.now(), limit=10) is not None:
+    while rebuild.go_on(sales, now=timezone.now(), limit=10) is not None:
         pass
     place()
     drive()
     take_in()
-    found = read_models.finish_rebuild(sales, now=timezone.now())
+    found = rebuild.finish(sales, now=timezone.now())
     assert found.differences == {"shop_salesofday": (0, 0)}
     place()
     drive()
@@ -248,14 +248,14 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
 def test_a_rebuild_that_was_stopped_goes_on_where_it_was(history: list[Order]) -> None:
     take_in()
     sales = model("sales-by-day")
-    read_models.begin_rebuild(sales, now=timezone.now())
-    read_models.rebuild(sales, now=timezone.now(), limit=15)
+    rebuild.begin(sales, now=timezone.now())
+    rebuild.go_on(sales, now=timezone.now(), limit=15)
     lags = {lag.name: lag for lag in queries.followers(now=timezone.now())}
     assert (lags["sales-by-day:rebuild"].status, lags["sales-by-day:rebuild"].events) == (
         "catching up",
         Event.objects.count() - 15,
     )
-    said = rebuild("sales-by-day", "--portion", "7")
+    said = rebuilt("sales-by-day", "--portion", "7")
     assert said.startswith("Going on at 15, where the last rebuild stopped.")
     assert "the same" in said
     assert sold() == truly_sold()
@@ -268,17 +268,17 @@ def test_a_rebuild_that_cannot_read_an_event_says_so_and_the_old_copy_stays(hist
     data = bad.data
     Event.objects.filter(pk=bad.pk).update(data={})
     with pytest.raises(CommandError, match=f"sales-by-day stopped at {bad.log_position}: ValidationError"):
-        rebuild("sales-by-day")
+        rebuilt("sales-by-day")
     assert sold() == truly_sold()
     Event.objects.filter(pk=bad.pk).update(data=data)
-    assert rebuild("sales-by-day").startswith(f"Going on at {bad.log_position - 1}")
-    assert "the same" in rebuild("sales-by-day", "--anew")
+    assert rebuilt("sales-by-day").startswith(f"Going on at {bad.log_position - 1}")
+    assert "the same" in rebuilt("sales-by-day", "--anew")
 
 
 def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> None:
     take_in()
-    read_models.begin_rebuild(model("sales-by-day"), now=timezone.now())
-    assert rebuild("sales-by-day", "--forget").startswith("Nothing is left of a rebuild of sales-by-day")
+    rebuild.begin(model("sales-by-day"), now=timezone.now())
+    assert rebuilt("sales-by-day", "--forget").startswith("Nothing is left of a rebuild of sales-by-day")
     assert not Follower.objects.filter(name__contains="rebuild").exists()
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'rebuild_%'")
@@ -287,7 +287,7 @@ def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> Non
 
 
 def test_who_reads_for_long_is_not_waited_for(history: list[Order], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_models, "_MAX_SECONDS_FOR_READERS", 1)
+    monkeypatch.setattr(rebuild, "_MAX_SECONDS_FOR_READERS", 1)
     take_in()
     reader = connection.copy()
     try:
@@ -295,12 +295,12 @@ def test_who_reads_for_long_is_not_waited_for(history: list[Order], monkeypatch:
             cursor.execute("BEGIN")
             cursor.execute("SELECT count(*) FROM shop_salesofday")
             with pytest.raises(CommandError, match=r"lock timeout.*the same command goes on"):
-                rebuild("sales-by-day")
+                rebuilt("sales-by-day")
             cursor.execute("ROLLBACK")
     finally:
         reader.close()
     assert sold() == truly_sold()
-    assert rebuild("sales-by-day").startswith("Going on at")
+    assert rebuilt("sales-by-day").startswith("Going on at")
 
 
 def test_read_models_are_listed_with_their_lag(history: list[Order]) -> None:
@@ -377,12 +377,12 @@ def test_the_feed_is_rebuilt_beside_the_one_that_serves(history: list[Order], re
     before = told(100)
     key = next(iter(redis.scan_iter("feed:1:*")))
     redis.zremrangebyrank(key, 0, 0)
-    said = rebuild("customer-feed")
+    said = rebuilt("customer-feed")
     assert "customer-feed: 0 only in the old copy, 1 only in the new one" in said
     assert told(100) == before
     assert redis.get("feed") == b"2"
     assert not list(redis.scan_iter("feed:1*"))
-    assert "the same" in rebuild("customer-feed")
+    assert "the same" in rebuilt("customer-feed")
 
 
 def keys_of(redis: "Redis") -> set[str]:
@@ -404,7 +404,7 @@ def test_a_store_that_is_back_is_no_longer_said_to_be_away(place: Place, setting
 
 def test_a_feed_that_was_only_compared_leaves_nothing_behind(history: list[Order], redis: "Redis") -> None:
     take_in()
-    assert "the old one stays" in rebuild("customer-feed", "--compare")
+    assert "the old one stays" in rebuilt("customer-feed", "--compare")
     assert keys_of(redis) == {"1"}
 
 
@@ -426,11 +426,11 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
 
         killed.setattr(feed.FeedStore, "begin", begin_and_be_killed_later)
         with pytest.raises(KeyboardInterrupt):
-            rebuild("customer-feed")
+            rebuilt("customer-feed")
     assert told(100) == before
     assert left in keys_of(redis)
     redis.zadd(f"feed:{left}:ada@example.com", {'{"order_id": "x"}': 1})
-    assert "the same" in rebuild("customer-feed")
+    assert "the same" in rebuilt("customer-feed")
     assert told(100) == before
     assert len(keys_of(redis)) == 1
 
@@ -438,20 +438,20 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
 def test_a_new_copy_that_was_lost_with_redis_is_said_to_be(history: list[Order], redis: "Redis") -> None:
     take_in()
     model_ = model("customer-feed")
-    read_models.begin_rebuild(model_, now=timezone.now())
-    read_models.rebuild(model_, now=timezone.now(), limit=5)
+    rebuild.begin(model_, now=timezone.now())
+    rebuild.go_on(model_, now=timezone.now(), limit=5)
     redis.flushdb()
     take_in()
     with pytest.raises(CommandError, match="the new copy was lost with its Redis; rebuild it with --anew"):
-        rebuild("customer-feed")
-    assert "the same" in rebuild("customer-feed", "--anew")
+        rebuilt("customer-feed")
+    assert "the same" in rebuilt("customer-feed", "--anew")
 
 
 def test_a_rebuild_without_its_store_says_so(history: list[Order], settings: Settings) -> None:
     take_in()
     settings.FEED_REDIS_URL = "redis://127.0.0.1:1/0"
     with pytest.raises(CommandError, match="The store of customer-feed is away"):
-        rebuild("customer-feed")
+        rebuilt("customer-feed")
     assert not Follower.objects.filter(name__contains="rebuild").exists()
 
 

@@ -29,7 +29,7 @@ from sagas.core.statuses import LIVE_RUNS, Action
 from sagas.models import Run
 from sagas.operations import interventions, queries
 from sagas.testing import Broker, MovableClock, drive
-from shop.history import History, Whole, folded, history
+from shop.story.history import History, Whole, folded, history
 from tests.rows import rows_of
 
 HISTORIES = int(os.environ.get("HISTORIES", "30"))

@@ -9,9 +9,9 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.events import DomainEvent
+from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Pivot, Result, Saga, SetFunction, Step
 from sagas.core.statuses import OPEN_RUNS, Action, DeliveryStatus, RunStatus, StepStatus
@@ -91,7 +91,7 @@ class World:
         self.nested = False
         self.touched = True
         self._stack = ExitStack()
-        self._stack.enter_context(registry.only([starts(self._saga())]))
+        self._stack.enter_context(Registry([starts(self._saga())]).active())
         self._stack.enter_context(commits_watched(lambda: self.watch))
 
     def close(self) -> None:

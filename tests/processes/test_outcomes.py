@@ -19,7 +19,8 @@ from sagas.core.errors import Rejected, Retryable
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
-from shop.timeline import standing, timeline
+from shop.story.standing import standing
+from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
 
 Place = Callable[..., Order]
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("longest_pauses")
 
 @pytest.fixture(params=["saga", "choreography"])
 def coordination(request: pytest.FixtureRequest) -> Iterator[str]:
-    with registry.only(wiring(request.param), sagas=SAGAS):
+    with registry.current().rewired(wiring(request.param), sagas=SAGAS).active():
         yield request.param
 
 
@@ -197,7 +198,7 @@ def test_a_batch_of_orders_comes_out_as_they_would_alone(
 
 @pytest.fixture
 def choreography() -> Iterator[None]:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         yield
 
 
@@ -225,11 +226,11 @@ def test_nobody_conducts(place: Place, choreography: None) -> None:
 def test_orders_of_the_saga_are_left_alone_when_the_setting_changes_under_them(
     place: Place, clock: MovableClock
 ) -> None:
-    with registry.only(wiring("saga"), sagas=SAGAS):
+    with registry.current().rewired(wiring("saga"), sagas=SAGAS).active():
         conducted = place("tok_flaky", now=clock())
         drive(now=clock)
         assert Run.objects.get().status == "running"
-    with registry.only(wiring("choreography", "saga"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography", "saga"), sagas=SAGAS).active():
         among_themselves = place(now=clock())
         for _ in range(10):
             drive(now=clock)
@@ -242,10 +243,10 @@ def test_orders_of_the_saga_are_left_alone_when_the_setting_changes_under_them(
 def test_orders_of_the_choreography_are_finished_when_the_setting_changes_back(
     place: Place, clock: MovableClock
 ) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         first = place("tok_flaky", now=clock())
         drive(now=clock)
-    with registry.only(wiring("saga", "choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("saga", "choreography"), sagas=SAGAS).active():
         second = place(now=clock())
         for _ in range(10):
             drive(now=clock)
@@ -260,24 +261,24 @@ def test_the_page_of_a_choreographed_order_says_where_it_stands_and_why(
 ) -> None:
     said = []
     order = place("tok_flaky", now=clock())
-    said.append(standing(order.id).sentence)
+    said.append(standing(order.id, now=clock()).sentence)
     relay_events(now=clock(), limit=500)
-    said.append(standing(order.id).sentence)
+    said.append(standing(order.id, now=clock()).sentence)
     clock.move(minutes=1)
     drive(now=clock)
-    said.append(standing(order.id).sentence)
-    assert standing(order.id).live
+    said.append(standing(order.id, now=clock()).sentence)
+    assert standing(order.id, now=clock()).live
     for _ in range(5):
         clock.move(minutes=1)
         drive(now=clock)
-    said.append(standing(order.id).sentence)
-    assert not standing(order.id).live
+    said.append(standing(order.id, now=clock()).sentence)
+    assert not standing(order.id, now=clock()).live
     declined = place("tok_chargeDeclined", now=clock())
     drive(now=clock)
-    said.append(standing(declined.id).sentence)
+    said.append(standing(declined.id, now=clock()).sentence)
     assert said == [
         "The order is saved; its process starts in a moment.",
-        "“Start fulfil order” is next.",
+        "“Reserve stock” is next.",
         "“Capture payment” did not work once: The payment provider is busy (503). It will be tried again.",
         "Everything is done.",
         "It could not be fulfilled: Your card was declined. All that had been done for it is undone.",

@@ -16,6 +16,7 @@ from ...db import clock
 from ...models import Run
 from ...operations import queries, subjects
 from ...operations.deliveries import DeliverySubject
+from ...operations.runs import RunSubject
 from ...operations.stranded_runs import faults_in_flight, how_many
 from ...operations.subject import Summary
 from ...operations.system_checks import check_definitions
@@ -133,18 +134,24 @@ class Command(BaseCommand):
             found = [{"kind": "finding"} | finding for finding in findings]
             self._write_json([*found, *(operate.as_json(summary) for summary in waiting)])
             return
+        still = list(operate.standing_still())
+        for said in still:
+            self.stdout.write(said)
         for finding in findings:
             self._write_finding(finding)
         for summary in waiting:
             self._write_waiting(summary)
-        if not waiting and not findings:
+        if not waiting and not findings and not still:
             self.stdout.write("Nothing needs a person.")
 
     def _write_waiting(self, waits: Summary) -> None:
         at = f" at {waits.step}" if waits.step else ""
         what = waits.pk if waits.kind == "run" else f"{waits.kind} {waits.pk}"
         self.stdout.write(f"{waits.title}: {waits.process}{at} ({what})")
-        self.stdout.write(f"    {waits.error}: {waits.message}")
+        if waits.paused:
+            self.stdout.write(f"    paused by {waits.paused}")
+        if waits.error:
+            self.stdout.write(f"    {waits.error}: {waits.message}")
         tries = "1 try" if waits.tries == 1 else f"{waits.tries} tries"
         self.stdout.write(
             f"    {waits.error_kind or 'error'}, {tries}, since {_moment(waits.since)}; {', '.join(waits.actions)}"
@@ -174,8 +181,14 @@ class Command(BaseCommand):
             self.stdout.write("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
 
     def _show(self, run: str, json: bool, **_: Any) -> None:  # noqa: FBT001
-        found = operate.find_run(run)
-        shown = _of_runs([found])[0] | {"steps": [_of_step(found, row) for row in found.steps.order_by("place")]}
+        found = RunSubject.find(run)
+        if found is None:
+            self._show_reactions(run, json=json)
+            return
+        queries.load_interventions([found])
+        skips = {asked.applied_to: asked for asked in queries.skips(found)}
+        rows = found.steps.order_by("place")
+        shown = _of_runs([found])[0] | {"steps": [_of_step(found, row, skips.get(row.name)) for row in rows]}
         if json:
             self._write_json(shown)
             return
@@ -184,8 +197,21 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"  {step['place']:>2}  {step['status']:<8}  {step['name']}  {step['result'] or ''}".rstrip()
             )
+            if step["skipped_by"]:
+                self.stdout.write(f"        taken as done by {step['skipped_by']}: {step['skipped_because']}")
             for failed in step["failed_tries"]:
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
+
+    def _show_reactions(self, text: str, *, json: bool) -> None:
+        """Show what reacted to the events of a key that no run conducts."""
+        found = operate.reactions_of(text)
+        if json:
+            self._write_json(found)
+            return
+        self.stdout.write(f"No run conducts {text}; what reacted to its events:")
+        for each in found:
+            why = f"  {each['error']}" if each["error"] else ""
+            self.stdout.write(f"  {each['status']:<8}  {each['subscription']}  on {each['event_type']}{why}")
 
     def _check(self, json: bool, in_flight: bool, **_: Any) -> None:  # noqa: FBT001
         wrong = [message.msg for message in check_definitions()]
@@ -232,7 +258,7 @@ class Command(BaseCommand):
             self._write_json([asdict(lag) for lag in found])
             return
         for lag in found:
-            self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.told}")
         if not found:
             self.stdout.write("Nobody follows the log yet; `manage.py migrate` has the subscriptions begin.")
 
@@ -267,7 +293,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _known(subscription: str) -> str:
-    if subscription not in registry.subscription_names():
+    if subscription not in registry.subscription_names() and not registry.is_switched_off(subscription):
         known = ", ".join(registry.subscription_names())
         raise CommandError(f"No subscription is called {subscription!r}; known: {known}.")
     return subscription
@@ -293,12 +319,14 @@ def _of_run(run: Run, called: str) -> dict[str, Any]:
     }
 
 
-def _of_step(run: Run, row: Any) -> dict[str, Any]:
-    tries = row.tries.order_by("number").values("number", "kind", "error", "message", "failed_at", "retry_at")
+def _of_step(run: Run, row: Any, skip: Any) -> dict[str, Any]:
+    tries = row.tries.order_by("pk").values("number", "kind", "error", "message", "failed_at", "retry_at")
     return {
         "place": row.place,
         "name": row.name,
-        "status": row.status,
+        "status": row.status if skip is None else "by hand",
+        "skipped_by": "" if skip is None else skip.by,
+        "skipped_because": "" if skip is None else skip.reason,
         "attempts": row.attempts,
         "started_at": row.started_at,
         "finished_at": row.finished_at,

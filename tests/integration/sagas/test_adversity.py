@@ -1,6 +1,7 @@
 """What an adversary would try: poison, hanging and killed work, other code's rows, late answers, fences left out."""
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,7 +25,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.testing import MovableClock, drive, run_delivery
 
-from .conftest import Asked, Script, ids, intervene, replace, standing
+from .conftest import Asked, Script, deploy, ids, intervene, replace, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -40,13 +41,6 @@ def drive_on(clock: MovableClock, *, turns: int = 30) -> None:
         with contextlib.suppress(Killed):
             drive(now=clock)
         clock.move(minutes=11)
-
-
-def deploy(monkeypatch: pytest.MonkeyPatch, saga: Saga[Asked], *steps: Step) -> None:
-    """Put other code in the place of the saga's."""
-    other = Saga(saga.name, input=saga.input, deadline=saga.deadline, after_undo=saga.after_undo, steps=steps)
-    assert list(other.faults()) == []
-    monkeypatch.setattr(registry, "_sagas", {saga.name: other})
 
 
 # Work that kills or hangs ----------------------------------------------------------------------------------------
@@ -263,7 +257,6 @@ def test_a_run_behind_its_own_pivot_never_goes_back_whatever_was_deployed(
     saga: Saga[Asked],
     script: Script,
     clock: MovableClock,
-    monkeypatch: pytest.MonkeyPatch,
     says: list[Exception],
     status: str,
 ) -> None:
@@ -274,7 +267,9 @@ def test_a_run_behind_its_own_pivot_never_goes_back_whatever_was_deployed(
         Step(name, queue="sagas", run=script.step(name), undo=script.step(f"un{name}"))
         for name in ("check-a", "check-b")
     ]
-    deploy(monkeypatch, saga, *more, *saga.steps)
+    longer = dataclasses.replace(saga, steps=(*more, *saga.steps))
+    assert list(longer.faults()) == []
+    deploy(longer)
     clock.move(hours=2)
     drive(now=clock)
     assert standing()[0] == status

@@ -4,7 +4,7 @@ import inspect
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +16,7 @@ from django.db import transaction
 from sagas.core import registry
 from sagas.core.errors import Rejected
 from sagas.core.ids import new_id
+from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
 from sagas.engine import rules, step_claim, steps, tries, undo
@@ -93,10 +94,9 @@ def saga_of(bank: Bank, *, give_back: Callable[[Call[Asked]], Result]) -> Saga[A
 
 
 @pytest.fixture
-def saga(bank: Bank, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Saga[Asked]:
-    monkeypatch.setattr(registry, "_sagas", {})
-    monkeypatch.setattr(registry, "_subscriptions", {})
-    return saga_of(bank, give_back=bank.give_back)
+def saga(bank: Bank, transactional_db: None) -> Iterator[Saga[Asked]]:
+    with Registry().active():
+        yield saga_of(bank, give_back=bank.give_back)
 
 
 def ask(now: datetime) -> None:

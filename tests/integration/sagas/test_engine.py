@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core.registry import Registry
 from sagas.core.saga import Saga
 from sagas.core.subscription import starts
 from sagas.engine import steps, undo
@@ -47,7 +48,7 @@ def test_a_run_that_has_nothing_to_undo_is_over_at_once(
     saga: Saga[Asked], ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     script.says["first"] = [Rejected("no")]
-    with registry.only([starts(replace(saga, after_undo=()))]):
+    with Registry([starts(replace(saga, after_undo=()))]).active():
         ask()
         drive(now=clock)
     assert script.did == ["first k"]
@@ -426,7 +427,7 @@ def test_a_run_that_is_refused_in_a_batch_is_undone_and_its_neighbours_do_not_no
 
 
 def test_a_run_that_fails_in_a_batch_is_tried_again_later(
-    batches: None, ask: Ask, script: Script, clock: MovableClock
+    batches: None, ask: Ask, script: Script, clock: MovableClock, longest_pauses: None
 ) -> None:
     for key in "abc":
         ask(key)
@@ -493,16 +494,12 @@ def test_a_redelivered_message_of_a_failed_step_raises_again(ask: Ask, script: S
     assert script.did == ["first k"]
 
 
-def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(
-    ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
     relay_events(now=clock(), limit=10)
     clock.move(minutes=1)
-    known = dict(registry._sagas)
-    monkeypatch.setattr(registry, "_sagas", {})
-    assert sweep_runs(now=clock(), limit=10) == []
-    monkeypatch.setattr(registry, "_sagas", known)
+    with Registry().active():
+        assert sweep_runs(now=clock(), limit=10) == []
     clock.move(minutes=10)
     drive(now=clock)
     assert standing()[0] == "completed"

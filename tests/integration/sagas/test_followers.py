@@ -66,7 +66,7 @@ def position(name: str = "analytics") -> int:
 def code_without(name: str) -> Iterator[None]:
     """Be a process of older code, which does not have this subscription yet."""
     known = [one for one in registry.subscriptions() if one.name != name]
-    with registry.only(known):
+    with registry.current().rewired(known).active():
         yield
 
 

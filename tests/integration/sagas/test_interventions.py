@@ -99,7 +99,7 @@ def test_undo_now_undoes_what_was_done(ask: Ask, script: Script, clock: MovableC
     assert standing()[0] == "undone"
     assert script.did[-2:] == ["undo-first k", "say-sorry k"]
     failure = run_of().failure or {}
-    assert (failure["kind"], failure["error"], failure["message"]) == ("unexpected", "Undone", "somebody must")
+    assert (failure["kind"], failure["error"], failure["message"]) == ("undone", "Undone", "somebody must")
 
 
 def test_cancel_undoes_and_says_who_called_it_off(ask: Ask, script: Script, clock: MovableClock) -> None:

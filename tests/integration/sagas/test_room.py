@@ -11,7 +11,7 @@ import pytest
 from sagas.core import registry
 from sagas.core.errors import Retryable
 from sagas.core.saga import Saga
-from sagas.core.subscription import Received
+from sagas.core.subscription import Received, starts
 from sagas.engine.deliveries import deliver, sweep_deliveries
 from sagas.engine.wake_ups import DeliveryWakeUp
 from sagas.log.relay import relay_events
@@ -31,7 +31,8 @@ def far(saga: Saga[Asked], script: Script) -> Callable[..., None]:
     def far(room: int | None, react: Callable[[Received[Any]], None] | None = script.react, **more: Any) -> None:
         inside = registry.subscription("inside")
         assert inside is not None
-        registry._subscriptions["inside"] = replace(inside, outside=True, at_once=room, react=react, **more)
+        outside = replace(inside, outside=True, at_once=room, react=react, **more)
+        registry.activate(registry.current().rewired([starts(saga), outside]))
 
     return far
 

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from backoffice.money import formatted
 from sagas.operations.queries import Event
 
+from .words import words
+
 EntryKind = Literal[
     "event", "step", "undo", "attempt", "run", "payment", "reservation", "notification", "delivery", "intervention"
 ]
@@ -32,15 +34,6 @@ class Entry:
     duration_seconds: float | None = None
     data: dict[str, Any] = field(default_factory=dict)
     next_try_at: datetime | None = None
-
-
-def words(name: str) -> str:
-    """Return `Capture payment` for `capture-payment`."""
-    return name.replace("-", " ").replace("_", " ").capitalize()
-
-
-def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
-    return None if start is None or end is None else (end - start).total_seconds()
 
 
 def event_entry(event: Event) -> Entry:

@@ -10,7 +10,8 @@ from inventory import selectors as inventory
 from notifications import selectors as notifications
 from payments import selectors as payments
 
-from .entries import Entry, seconds_between, words
+from .entries import Entry
+from .words import seconds_between, words
 
 
 def effects(order_id: UUID) -> Iterator[Entry]:
