@@ -16,7 +16,7 @@ from sagas.operations import replays
 from shop import wiring
 from shop.outward.receivers import webhooks
 from tests.conftest import Processes, broker, wait_for
-from tests.integration.outward.conftest import LocalReceiver, verify
+from tests.integration.shop.outward.conftest import LocalReceiver, verify
 
 Place = Callable[..., Order]
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef01234567').decode()}"

@@ -16,7 +16,7 @@ from sagas.log.catalogue import Contract
 from shop import wiring
 from shop.outward import receivers
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def events(action: str) -> str:

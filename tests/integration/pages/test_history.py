@@ -28,7 +28,7 @@ from sagas.models import Event
 from sagas.testing import drive
 from shop.history import Whole, history
 from shop.wiring import SAGAS, wiring
-from tests.integration.test_admin import allowed
+from tests.integration.pages.test_admin import allowed
 from tests.rows import rows_of
 
 Place = Callable[..., Order]

@@ -17,7 +17,7 @@ from shop.outward import receivers
 
 from .conftest import SECRET, Inside, Tell, follow
 
-PAGE = Path(__file__).resolve().parents[3] / "docs" / "outward.md"
+PAGE = Path(__file__).resolve().parents[4] / "docs" / "outward.md"
 OTHER = f"whsec_{'QUFB' * 12}"
 
 

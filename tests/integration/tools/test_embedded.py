@@ -18,7 +18,7 @@ import redis
 from shop import embedded
 from shop.platform import secret_key
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 ENSURE = "from shop import embedded; embedded.ensure()"
 #: A user of the servers: says where they are, then stays until its standard input is closed.
 USER = f"""
