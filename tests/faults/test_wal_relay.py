@@ -18,11 +18,11 @@ from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
 from shop import embedded
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
 
 from .conftest import all_are, all_completed, assert_all_done_once, state
 from .test_servers import kill_and_wait
 
-Place = Callable[..., Order]
 Start = Callable[[], Any]
 SLOT = "tests_relay"
 FOLLOW = ("relay", "--follow-wal", f"--slot={SLOT}")

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 
 import psutil
 from django.db import transaction
@@ -12,8 +11,10 @@ from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
 from sagas.models import Delivery, Event, Run, StepRun
+from tests.asking import stock
 from tests.concurrency import at_once
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
 
 from .conftest import (
     all_are,
@@ -23,10 +24,7 @@ from .conftest import (
     message_ids,
     somebody_waits_for_us,
     state,
-    stock,
 )
-
-Place = Callable[..., Order]
 
 
 def kill_child(worker: subprocess.Popen[bytes]) -> int:

@@ -1,7 +1,6 @@
 """An order comes right whatever dies, and wherever: every boundary of every path of `fulfil-order`."""
 
 import os
-from collections.abc import Callable
 from datetime import datetime
 
 import pytest
@@ -16,8 +15,7 @@ from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
 from sagas.testing import Variant, crash_matrix
 from shop.processes.fulfil_order import fulfil_order
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 #: By card in every run of the tests; `make matrix` walks both ways to pay.
 METHODS = ["tok_visa", "invoice"] if os.environ.get("CRASH_MATRIX") == "all" else ["tok_visa"]

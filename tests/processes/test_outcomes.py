@@ -20,8 +20,7 @@ from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from shop.timeline import standing, timeline
 from shop.wiring import SAGAS, wiring
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 

@@ -18,6 +18,7 @@ from inventory import services as inventory
 from inventory.errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
 from inventory.models import Parcel, Reservation, StockItem
 from sagas.models import Event
+from tests.asking import emitted, shelf
 from tests.concurrency import at_once
 from tests.constraints import named
 
@@ -46,16 +47,8 @@ def reserve(order_id: UUID = ORDER, **quantities: int) -> list[Reservation]:
     )
 
 
-def shelf() -> dict[str, tuple[int, int]]:
-    return {item.sku: (item.on_hand, item.reserved) for item in StockItem.objects.all()}
-
-
 def held() -> dict[str, tuple[int, str]]:
     return {row.sku: (row.quantity, row.status) for row in Reservation.objects.all()}
-
-
-def told() -> list[str]:
-    return [event.type.removeprefix("inventory.") for event in Event.objects.order_by("position")]
 
 
 # reserve ---------------------------------------------------------------------------------------------------------
@@ -92,7 +85,7 @@ def test_a_repeat_returns_what_is_held(stock: None) -> None:
     first = reserve(A=3)
     again = inventory.reserve(order_id=ORDER, quantities=[("A", 9)], key=key_of(ORDER), now=LATER)
     assert again == first
-    assert (held(), shelf()["A"], told()) == ({"A": (3, "held")}, (10, 3), ["stock_reserved"])
+    assert (held(), shelf()["A"], emitted("inventory")) == ({"A": (3, "held")}, (10, 3), ["stock_reserved"])
 
 
 def test_an_undo_gives_back_only_what_its_own_run_held(stock: None) -> None:
@@ -122,7 +115,7 @@ def test_a_reserve_that_comes_after_the_release_takes_nothing(stock: None) -> No
     inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
     with pytest.raises(ReservationEnded):
         reserve(A=3)
-    assert (shelf()["A"], told()) == ((10, 0), ["stock_reserved", "stock_released"])
+    assert (shelf()["A"], emitted("inventory")) == ((10, 0), ["stock_reserved", "stock_released"])
 
 
 @pytest.mark.parametrize(
@@ -139,7 +132,7 @@ def test_too_little_of_one_sku_holds_nothing_of_any(
         inventory.reserve(order_id=ORDER, quantities=quantities.items(), key=key_of(ORDER), now=NOW)
     assert str(refused.value) == message
     assert (refused.value.sku, refused.value.wanted, refused.value.available) == facts
-    assert (held(), shelf(), told()) == ({}, {"A": (10, 0), "B": (10, 0)}, [])
+    assert (held(), shelf(), emitted("inventory")) == ({}, {"A": (10, 0), "B": (10, 0)}, [])
 
 
 def test_what_is_held_for_others_is_not_available(stock: None) -> None:
@@ -178,7 +171,7 @@ def test_what_was_held_is_free_again(stock: None) -> None:
         inventory.release(order_id=ORDER, key=key_of(ORDER), now=now)
     assert shelf() == {"A": (10, 0), "B": (10, 0)}
     assert set(Reservation.objects.values_list("status", "ended_at")) == {("released", NOW)}
-    assert told() == ["stock_reserved", "stock_released"]
+    assert emitted("inventory") == ["stock_reserved", "stock_released"]
     assert Event.objects.latest("position").data["lines"] == [
         {"sku": "A", "quantity": 3},
         {"sku": "B", "quantity": 1},
@@ -187,7 +180,7 @@ def test_what_was_held_is_free_again(stock: None) -> None:
 
 def test_releasing_where_nothing_is_held_does_nothing(stock: None) -> None:
     assert inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW) == []
-    assert (shelf(), told()) == ({"A": (10, 0), "B": (10, 0)}, [])
+    assert (shelf(), emitted("inventory")) == ({"A": (10, 0), "B": (10, 0)}, [])
 
 
 def test_what_left_cannot_be_released(stock: None) -> None:
@@ -209,7 +202,7 @@ def test_a_parcel_takes_what_was_held(stock: None) -> None:
     assert parcel.tracking_number == f"PX{parcel.id.hex[-14:].upper()}"
     assert shelf() == {"A": (7, 2), "B": (9, 0)}
     assert set(Reservation.objects.filter(order_id=ORDER).values_list("status", "ended_at")) == {("shipped", NOW)}
-    assert told() == ["stock_reserved", "stock_reserved", "shipment_booked"]
+    assert emitted("inventory") == ["stock_reserved", "stock_reserved", "shipment_booked"]
     assert Event.objects.latest("position").data["tracking_number"] == parcel.tracking_number
 
 
@@ -218,12 +211,12 @@ def test_nothing_is_sent_where_nothing_is_held(stock: None, released: bool) -> N
     if released:
         reserve(A=3)
         inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
-    before = told()
+    before = emitted("inventory")
     with pytest.raises(NothingReserved) as refused:
         inventory.book_shipment(order_id=ORDER, now=NOW)
     assert str(refused.value) == f"No stock is held for order {ORDER}."
     assert refused.value.order_id == ORDER
-    assert (shelf()["A"], told(), Parcel.objects.count()) == ((10, 0), before, 0)
+    assert (shelf()["A"], emitted("inventory"), Parcel.objects.count()) == ((10, 0), before, 0)
 
 
 # receive and the selectors ---------------------------------------------------------------------------------------
@@ -262,7 +255,7 @@ def test_the_last_piece_goes_to_one_of_two(committed_stock: None) -> None:
     assert sorted(type(answer).__name__ for answer in answers) == ["OutOfStock", "list"]
     assert shelf()["A"] == (10, 10)
     assert Reservation.objects.filter(sku="A", quantity=1).count() == 1
-    assert told() == ["stock_reserved", "stock_reserved"]
+    assert emitted("inventory") == ["stock_reserved", "stock_reserved"]
 
 
 def test_orders_with_their_skus_in_opposite_order_do_not_wait_for_each_other_for_ever(transactional_db: None) -> None:
@@ -294,21 +287,21 @@ def test_one_order_reserved_by_many_at_once_is_held_once(committed_stock: None, 
     assert [[row.quantity for row in answer] if isinstance(answer, list) else answer for answer in answers] == [
         [wanted]
     ] * 4
-    assert (shelf()["A"], told()) == ((10, wanted), ["stock_reserved"])
+    assert (shelf()["A"], emitted("inventory")) == ((10, wanted), ["stock_reserved"])
 
 
 def test_one_order_shipped_by_many_at_once_is_one_parcel(committed_stock: None) -> None:
     reserve(A=3)
     answers = at_once(*[lambda: inventory.book_shipment(order_id=ORDER, now=NOW)] * 4)
     assert answers == [Parcel.objects.get()] * 4
-    assert (shelf()["A"], told()) == ((7, 0), ["stock_reserved", "shipment_booked"])
+    assert (shelf()["A"], emitted("inventory")) == ((7, 0), ["stock_reserved", "shipment_booked"])
 
 
 def test_one_order_released_by_many_at_once_is_released_once(committed_stock: None) -> None:
     reserve(A=3)
     answers = at_once(*[lambda: inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)] * 4)
     assert sorted(len(answer) if isinstance(answer, list) else -1 for answer in answers) == [0, 0, 0, 1]
-    assert (shelf()["A"], told()) == ((10, 0), ["stock_reserved", "stock_released"])
+    assert (shelf()["A"], emitted("inventory")) == ((10, 0), ["stock_reserved", "stock_released"])
 
 
 def test_of_release_and_shipment_at_once_one_happens(committed_stock: None) -> None:
@@ -319,7 +312,7 @@ def test_of_release_and_shipment_at_once_one_happens(committed_stock: None) -> N
     )
     sent = Parcel.objects.count()
     assert shelf()["A"] == ((7, 0) if sent else (10, 0))
-    assert told() == ["stock_reserved", "shipment_booked" if sent else "stock_released"]
+    assert emitted("inventory") == ["stock_reserved", "shipment_booked" if sent else "stock_released"]
 
 
 # Whatever happens, it adds up ------------------------------------------------------------------------------------

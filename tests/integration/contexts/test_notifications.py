@@ -16,6 +16,7 @@ from notifications.errors import ChannelDown
 from notifications.events import NotificationKind
 from notifications.models import Notification
 from sagas.models import Event
+from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
 
@@ -35,10 +36,6 @@ def queue(
 ) -> Notification:
     asked: dict[str, Any] = {"recipient": "ada@example.com", "context": CONTEXT, "now": NOW}
     return notifications.queue(order_id=order_id, kind=kind, **asked | more)
-
-
-def told() -> list[str]:
-    return [event.type.removeprefix("notifications.") for event in Event.objects.order_by("position")]
 
 
 @pytest.fixture
@@ -80,7 +77,7 @@ def test_a_repeat_returns_the_message_that_stands(db: None) -> None:
     first = queue()
     again = queue(recipient="eve@example.com", context={}, now=LATER)
     assert (again, again.recipient, again.context) == (first, "ada@example.com", CONTEXT)
-    assert told() == ["notification_queued"]
+    assert emitted("notifications") == ["notification_queued"]
 
 
 def test_each_kind_and_each_order_has_its_message(db: None) -> None:
@@ -91,12 +88,12 @@ def test_a_message_is_forgotten_with_the_transaction_that_queued_it(transactiona
     with transaction.atomic():
         queue()
         transaction.set_rollback(True)
-    assert (Notification.objects.count(), told()) == (0, [])
+    assert (Notification.objects.count(), emitted("notifications")) == (0, [])
 
 
 def test_one_message_queued_by_many_at_once_is_one(transactional_db: None) -> None:
     assert at_once(*[queue] * 5) == [Notification.objects.get()] * 5
-    assert told() == ["notification_queued"]
+    assert emitted("notifications") == ["notification_queued"]
 
 
 # send ------------------------------------------------------------------------------------------------------------
@@ -110,7 +107,7 @@ def test_a_message_leaves_once(db: None) -> None:
     assert [(message.to, message.subject) for message in mail.outbox] == [
         (["ada@example.com"], "Your order S1 is on its way")
     ]
-    assert told() == ["notification_queued", "notification_sent"]
+    assert emitted("notifications") == ["notification_queued", "notification_sent"]
     assert Event.objects.latest("position").data["notification_id"] == str(queued.id)
 
 
@@ -121,7 +118,12 @@ def test_a_message_that_did_not_leave_stays_queued_and_leaves_later(db: None, br
     assert str(raised.value) == "ConnectionRefusedError: [Errno 111] Connection refused"
     assert raised.value.retry_after_seconds is None
     queued.refresh_from_db()
-    assert (queued.status, queued.sent_at, told(), mail.outbox) == ("queued", None, ["notification_queued"], [])
+    assert (queued.status, queued.sent_at, emitted("notifications"), mail.outbox) == (
+        "queued",
+        None,
+        ["notification_queued"],
+        [],
+    )
 
 
 def test_a_message_that_left_and_was_not_noted_leaves_again_under_the_same_id(db: None) -> None:
@@ -131,21 +133,21 @@ def test_a_message_that_left_and_was_not_noted_leaves_again_under_the_same_id(db
     Event.objects.filter(type="notifications.notification_sent").delete()
     notifications.send(notification_id=queued.id, now=LATER)
     assert [message.extra_headers["Message-ID"] for message in mail.outbox] == [f"<{queued.id}@shop>"] * 2
-    assert told() == ["notification_queued", "notification_sent"]
+    assert emitted("notifications") == ["notification_queued", "notification_sent"]
 
 
 def test_one_message_sent_by_many_at_once_is_noted_once(transactional_db: None) -> None:
     queued = queue()
     at_once(*[lambda: notifications.send(notification_id=queued.id, now=NOW)] * 4)
     assert Notification.objects.get().status == "sent"
-    assert told() == ["notification_queued", "notification_sent"]
+    assert emitted("notifications") == ["notification_queued", "notification_sent"]
     assert {message.extra_headers["Message-ID"] for message in mail.outbox} == {f"<{queued.id}@shop>"}
 
 
 def test_a_message_that_does_not_exist_cannot_be_sent(db: None) -> None:
     with pytest.raises(Notification.DoesNotExist):
         notifications.send(notification_id=uuid4(), now=NOW)
-    assert (mail.outbox, told()) == ([], [])
+    assert (mail.outbox, emitted("notifications")) == ([], [])
 
 
 def test_the_messages_of_an_order_are_found_in_the_order_they_were_queued(db: None) -> None:

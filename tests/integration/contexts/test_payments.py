@@ -29,6 +29,7 @@ from payments.errors import (
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from sagas.core.errors import TransactionRefusedError
 from sagas.models import Event
+from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
 
@@ -55,10 +56,6 @@ def refund(method: str = "tok_visa", *, key: str = "k") -> Payment | None:
 
 def stored() -> list[tuple[str, str]]:
     return list(Payment.objects.order_by("id").values_list("key", "status"))
-
-
-def told() -> list[str]:
-    return [event.type.removeprefix("payments.") for event in Event.objects.order_by("position")]
 
 
 def books() -> list[tuple[str, int]]:
@@ -105,7 +102,7 @@ def test_a_declined_card_is_noted_once_and_stays_declined(transactional_db: None
         "Your card was declined.",
         "",
     )
-    assert told() == ["payment_declined"]
+    assert emitted("payments") == ["payment_declined"]
     assert Event.objects.get().data["reason"] == "Your card was declined."
 
 
@@ -122,7 +119,7 @@ def test_an_order_that_is_paid_is_not_charged_under_another_key(transactional_db
         capture(key="second")
     assert str(refused.value) == "This order is paid already."
     assert refused.value.order_id == ORDER
-    assert (stored(), told(), books()) == ([("first", "captured")], ["payment_captured"], [("charged", 1)])
+    assert (stored(), emitted("payments"), books()) == ([("first", "captured")], ["payment_captured"], [("charged", 1)])
 
 
 @pytest.mark.parametrize(
@@ -140,12 +137,12 @@ def test_a_payment_that_did_not_come_about_is_not_noted(
     with pytest.raises(error) as raised:
         capture(method)
     assert str(raised.value) == message
-    assert (stored(), told(), books()) == ([], [], in_the_books)
+    assert (stored(), emitted("payments"), books()) == ([], [], in_the_books)
 
 
 def test_many_captures_of_one_key_at_once_are_one_payment(transactional_db: None) -> None:
     assert at_once(*[capture] * 5) == [Payment.objects.get()] * 5
-    assert (told(), books()) == (["payment_captured"], [("charged", 5)])
+    assert (emitted("payments"), books()) == (["payment_captured"], [("charged", 5)])
 
 
 @pytest.mark.parametrize("call", [capture, find, refund])
@@ -153,7 +150,7 @@ def test_the_provider_is_never_called_inside_a_transaction(transactional_db: Non
     with transaction.atomic(), pytest.raises(TransactionRefusedError) as refused:
         call()
     assert str(refused.value) == "a payment provider is never called inside a transaction"
-    assert (stored(), told(), books()) == ([], [], [])
+    assert (stored(), emitted("payments"), books()) == ([], [], [])
 
 
 # find_capture ----------------------------------------------------------------------------------------------------
@@ -166,7 +163,7 @@ def test_a_payment_whose_answer_got_lost_is_found_and_noted_once(transactional_d
     assert found is not None
     assert (found.status, found.amount_minor, found.made_at) == ("captured", 2000, LATER)
     assert find("tok_lostReply") == capture("tok_lostReply") == found
-    assert (told(), stored()) == (["payment_captured"], [("k", "captured")])
+    assert (emitted("payments"), stored()) == (["payment_captured"], [("k", "captured")])
 
 
 def test_where_nothing_was_charged_nothing_is_found(transactional_db: None) -> None:
@@ -174,7 +171,7 @@ def test_where_nothing_was_charged_nothing_is_found(transactional_db: None) -> N
     with pytest.raises(NoAnswer):
         capture("tok_down")
     assert find("tok_down") is None
-    assert (stored(), told()) == ([], [])
+    assert (stored(), emitted("payments")) == ([], [])
 
 
 def test_a_declined_card_is_found_declined(transactional_db: None) -> None:
@@ -182,7 +179,7 @@ def test_a_declined_card_is_found_declined(transactional_db: None) -> None:
         capture("tok_chargeDeclined")
     with pytest.raises(CardDeclined):
         find("tok_chargeDeclined")
-    assert (told(), stored()) == (["payment_declined"], [("k", "declined")])
+    assert (emitted("payments"), stored()) == (["payment_declined"], [("k", "declined")])
 
 
 # refund ----------------------------------------------------------------------------------------------------------
@@ -194,7 +191,7 @@ def test_what_was_charged_is_given_back_once(transactional_db: None) -> None:
         assert refund() == payment
     payment.refresh_from_db()
     assert (payment.status, payment.refunded_at) == ("refunded", LATER)
-    assert told() == ["payment_captured", "payment_refunded"]
+    assert emitted("payments") == ["payment_captured", "payment_refunded"]
     assert Event.objects.latest("position").data == {
         "payment_id": str(payment.id),
         "order_id": str(ORDER),
@@ -208,7 +205,7 @@ def test_a_payment_nobody_heard_of_is_noted_when_it_is_given_back(transactional_
     with pytest.raises(NoAnswer):
         capture("tok_lostReply")
     refund("tok_lostReply")
-    assert (stored(), told()) == ([("k", "refunded")], ["payment_captured", "payment_refunded"])
+    assert (stored(), emitted("payments")) == ([("k", "refunded")], ["payment_captured", "payment_refunded"])
 
 
 @pytest.mark.parametrize("method", ["tok_visa", "tok_down", "tok_flaky"])
@@ -220,7 +217,7 @@ def test_a_refund_that_comes_first_leaves_no_charge_hanging(transactional_db: No
     with pytest.raises(PaymentCancelled) as refused:
         capture(method)
     assert (str(refused.value), refused.value.key) == ("The payment was cancelled.", "k")
-    assert (stored(), told()) == ([], [])
+    assert (stored(), emitted("payments")) == ([], [])
     assert [status for status, _ in books()] == ["cancelled"]
 
 
@@ -228,14 +225,14 @@ def test_a_decline_whose_answer_was_lost_is_noted_when_it_is_found(transactional
     FakeCharge.objects.create(key="k", status="declined", amount_minor=2000, currency="GBP", method="tok_visa", calls=1)
     with pytest.raises(CardDeclined):
         find()
-    assert (told(), stored()) == (["payment_declined"], [("k", "declined")])
+    assert (emitted("payments"), stored()) == (["payment_declined"], [("k", "declined")])
 
 
 def test_a_refund_of_a_declined_card_gives_nothing_back(transactional_db: None) -> None:
     with pytest.raises(CardDeclined):
         capture("tok_chargeDeclined")
     assert refund("tok_chargeDeclined") is None
-    assert (stored(), told()) == ([("k", "declined")], ["payment_declined"])
+    assert (stored(), emitted("payments")) == ([("k", "declined")], ["payment_declined"])
 
 
 def test_a_refunded_order_can_be_paid_again_under_another_key_only(transactional_db: None) -> None:
@@ -250,7 +247,7 @@ def test_a_refunded_order_can_be_paid_again_under_another_key_only(transactional
 def test_many_refunds_at_once_give_back_once(transactional_db: None) -> None:
     capture()
     assert at_once(*[refund] * 5) == [Payment.objects.get()] * 5
-    assert told() == ["payment_captured", "payment_refunded"]
+    assert emitted("payments") == ["payment_captured", "payment_refunded"]
 
 
 def test_of_a_charge_and_its_refund_at_once_nothing_stays_charged(transactional_db: None) -> None:
@@ -305,7 +302,7 @@ def test_credit_is_kept_back_once_for_an_order(account: CreditAccount) -> None:
     assert hold(4000, now=LATER) == first
     row = CreditHold.objects.get()
     assert (row.status, row.amount_minor, row.held_at, row.released_at) == ("held", 2000, NOW, None)
-    assert (kept_back(), told()) == (2000, ["credit_held"])
+    assert (kept_back(), emitted("payments")) == (2000, ["credit_held"])
     assert Event.objects.get().data == {
         "order_id": str(ORDER),
         "customer_email": "ada@example.com",
@@ -320,7 +317,7 @@ def test_credit_may_be_used_to_the_last_penny_and_not_one_further(account: Credi
         hold(2, order_id=OTHER)
     assert str(refused.value) == "The order of 0.02 GBP is over the credit that is left, 0.01 GBP."
     assert (refused.value.wanted_minor, refused.value.available_minor) == (2, 1)
-    assert (kept_back(), CreditHold.objects.count(), told()) == (4999, 1, ["credit_held"])
+    assert (kept_back(), CreditHold.objects.count(), emitted("payments")) == (4999, 1, ["credit_held"])
     hold(1, order_id=OTHER)
     assert kept_back() == 5000
 
@@ -331,7 +328,7 @@ def test_without_an_account_in_this_currency_there_is_no_credit(account: CreditA
         hold(**other)
     assert str(refused.value) == "There is no credit account for this customer; pay by card instead."
     assert refused.value.customer_email == other.get("customer_email", "ADA@example.com")
-    assert (kept_back(), CreditHold.objects.count(), told()) == (0, 0, [])
+    assert (kept_back(), CreditHold.objects.count(), emitted("payments")) == (0, 0, [])
 
 
 def test_released_credit_is_free_again(account: CreditAccount) -> None:
@@ -340,13 +337,13 @@ def test_released_credit_is_free_again(account: CreditAccount) -> None:
     release()
     row = CreditHold.objects.get()
     assert (row.status, row.released_at) == ("released", LATER)
-    assert (kept_back(), told()) == (0, ["credit_held", "credit_released"])
+    assert (kept_back(), emitted("payments")) == (0, ["credit_held", "credit_released"])
     assert Event.objects.latest("position").data["amount_minor"] == 2000
 
 
 def test_releasing_where_nothing_is_held_does_nothing(account: CreditAccount) -> None:
     release()
-    assert (kept_back(), told()) == (0, [])
+    assert (kept_back(), emitted("payments")) == (0, [])
 
 
 def test_a_hold_that_comes_after_the_release_keeps_nothing_back(account: CreditAccount) -> None:
@@ -379,21 +376,21 @@ def test_credit_kept_back_before_there_were_keys_is_freed(account: CreditAccount
 def test_holds_at_once_never_pass_the_limit(committed_account: CreditAccount) -> None:
     answers = at_once(*[lambda: hold(1500, order_id=uuid4())] * 8)
     assert sorted(type(answer).__name__ for answer in answers) == ["CreditHold"] * 3 + ["CreditLimitExceeded"] * 5
-    assert (kept_back(), CreditHold.objects.count(), told()) == (4500, 3, ["credit_held"] * 3)
+    assert (kept_back(), CreditHold.objects.count(), emitted("payments")) == (4500, 3, ["credit_held"] * 3)
 
 
 @pytest.mark.parametrize("amount_minor", [1500, 5000])
 def test_many_holds_for_one_order_at_once_are_one(committed_account: CreditAccount, amount_minor: int) -> None:
     answers = at_once(*[lambda: hold(amount_minor)] * 4)
     assert answers == [CreditHold.objects.get()] * 4
-    assert (kept_back(), told()) == (amount_minor, ["credit_held"])
+    assert (kept_back(), emitted("payments")) == (amount_minor, ["credit_held"])
 
 
 def test_many_releases_at_once_release_once(committed_account: CreditAccount) -> None:
     hold(order_id=OTHER, amount_minor=1)
     hold()
     assert at_once(*[release] * 4) == [None] * 4
-    assert (kept_back(), told()) == (1, ["credit_held", "credit_held", "credit_released"])
+    assert (kept_back(), emitted("payments")) == (1, ["credit_held", "credit_held", "credit_released"])
 
 
 def test_holding_and_releasing_at_once_do_not_wait_for_each_other_for_ever(committed_account: CreditAccount) -> None:

@@ -23,8 +23,9 @@ from sagas.log import relay as relay_module
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.testing import MovableClock, drive, run_delivery
+from tests.conftest import Redefine
 
-from .conftest import Asked, Script, ids, intervene, replace, standing
+from .conftest import Asked, Script, ids, intervene, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -74,10 +75,9 @@ def test_a_probe_that_always_kills_its_worker_is_given_up(ask: Ask, script: Scri
 
 @pytest.mark.parametrize("outside", [False, True])
 def test_a_reaction_that_always_kills_its_worker_is_parked(
-    tell: Tell, script: Script, clock: MovableClock, outside: bool
+    tell: Tell, script: Script, clock: MovableClock, redefine: Redefine, outside: bool
 ) -> None:
-    subscription = registry.subscription("inside")
-    object.__setattr__(subscription, "outside", outside)
+    redefine("inside", outside=outside)
     script.says["told k"] = [Killed() for _ in range(100)]
     tell("k", 1)
     drive_on(clock)
@@ -154,7 +154,7 @@ def test_no_answer_of_another_system_makes_a_run_wait_for_ever(
 
 
 def test_a_deferred_constraint_fails_the_step_that_violates_it(
-    ask: Ask, script: Script, clock: MovableClock, settings: Settings
+    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, settings: Settings
 ) -> None:
     settings.SAGAS_BATCH_SIZE = 10
     saga = registry.saga("test")
@@ -165,7 +165,7 @@ def test_a_deferred_constraint_fails_the_step_that_violates_it(
             Delivery.objects.create(event_id=987654, subscription="x", key="x")
         return good(call)
 
-    replace(saga.steps[0], run=dangling)
+    redefine("first", run=dangling)
     for key in ("a", "bad", "b"):
         ask(key)
     drive_on(clock, turns=3)
@@ -183,7 +183,9 @@ def test_unknown_and_then_busy_may_have_taken_effect(ask: Ask, script: Script, c
     assert script.did[-3:] == ["undo-far k", "undo-first k", "say-sorry k"]
 
 
-def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: MovableClock, settings: Settings) -> None:
+def test_no_call_is_made_after_its_undo(
+    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, settings: Settings
+) -> None:
     """A batch's first call is so slow that the deadline passes for the second, which waits behind it."""
     settings.SAGAS_BATCH_SIZE = 10
     for key in "ab":
@@ -199,7 +201,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
             drive(now=clock)
         return quick(call)
 
-    replace(far, run=slow)
+    redefine("far", run=slow)
     for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).singles:
         steps.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
@@ -207,7 +209,7 @@ def test_no_call_is_made_after_its_undo(ask: Ask, script: Script, clock: Movable
 
 
 def test_settling_an_answer_and_turning_back_do_not_block_each_other(
-    ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask()
     (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
@@ -238,7 +240,7 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
         planning.wait(10)
         return {}
 
-    replace(registry.saga("test").steps[1], run=far)
+    redefine("far", run=far)
     steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     sweeper.join()
     assert errors == []
@@ -343,7 +345,9 @@ def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, cloc
     assert Run.objects.get().status == RunStatus.RUNNING
 
 
-def test_an_answer_is_not_settled_in_a_later_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
+def test_an_answer_is_not_settled_in_a_later_epoch(
+    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine
+) -> None:
     ask()
     (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
@@ -352,21 +356,21 @@ def test_an_answer_is_not_settled_in_a_later_epoch(ask: Ask, script: Script, clo
         Run.objects.update(epoch=2)
         return {"by": "the late one"}
 
-    replace(registry.saga("test").steps[1], run=late)
+    redefine("far", run=late)
     assert not steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
     assert StepRun.objects.get(name="far").status == "running"
     assert "far" not in Run.objects.get().results
 
 
-def test_a_delivery_is_not_settled_by_who_lost_the_lease(tell: Tell, script: Script, clock: MovableClock) -> None:
-    subscription = registry.subscription("inside")
+def test_a_delivery_is_not_settled_by_who_lost_the_lease(
+    tell: Tell, script: Script, clock: MovableClock, redefine: Redefine
+) -> None:
     other = UUID(int=7)
 
     def frozen(received: Any) -> None:
         Delivery.objects.update(lease_token=other)
 
-    object.__setattr__(subscription, "outside", True)
-    object.__setattr__(subscription, "react", frozen)
+    redefine("inside", outside=True, react=frozen)
     tell("k", 1)
     (wake_up,) = relay_events(now=clock(), limit=10).deliveries
     run_delivery(wake_up, now=clock)

@@ -18,6 +18,7 @@ from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Attempt, Event, Run, StepRun
 from sagas.testing import MovableClock, drive
+from tests.conftest import Redefine
 
 from .conftest import Asked, Script, ids, standing
 
@@ -186,7 +187,9 @@ def test_an_undo_that_gives_up_needs_a_person(ask: Ask, script: Script, clock: M
     assert script.did[-1] == "undo-far k"
 
 
-def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script, clock: MovableClock) -> None:
+def test_an_inside_step_is_rolled_back_with_its_failure(
+    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine
+) -> None:
     def write_and_fail(call: object) -> None:
         Event.objects.create(type="tests.ghost", aggregate="ghost", subject="g", sequence=1, key="g", data={},
                              correlation_id="00000000-0000-0000-0000-000000000000", occurred_at=clock())  # fmt: skip
@@ -194,8 +197,7 @@ def test_an_inside_step_is_rolled_back_with_its_failure(ask: Ask, script: Script
 
     event = ask()
     relayed = relay_events(now=clock(), limit=10)
-    saga_step = registry.saga("test").steps[0]
-    object.__setattr__(saga_step, "run", write_and_fail)
+    redefine("first", run=write_and_fail)
     outcome = steps.execute(run_ids=relayed.wake_ups[0].run_ids, place=0, epoch=1, clock=clock)
     assert outcome.failed is not None
     assert not Event.objects.exclude(pk=event.pk).exists()
@@ -288,7 +290,7 @@ def test_an_error_callback_for_a_run_that_did_not_fail_does_nothing(
     assert standing()[0] == "completed"
 
 
-def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: MovableClock) -> None:
+def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: MovableClock, redefine: Redefine) -> None:
     """A worker frozen in its call wakes up after another has settled the step by asking."""
     ask()
     wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
@@ -299,8 +301,7 @@ def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: Movabl
         steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
         return {"by": "the frozen one"}
 
-    far = registry.saga("test").steps[1]
-    object.__setattr__(far, "run", frozen)
+    redefine("far", run=frozen)
     outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert Run.objects.get().results["far"] == {"by": "probe"}
     assert StepRun.objects.get(name="far").attempts == 2
@@ -308,7 +309,7 @@ def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: Movabl
 
 
 def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
-    ask: Ask, script: Script, clock: MovableClock
+    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine
 ) -> None:
     """Others may have asked meanwhile, called, failed and turned the run back."""
     ask()
@@ -320,7 +321,7 @@ def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
     def slow(call: object) -> None:
         clock.move(minutes=2)
 
-    object.__setattr__(registry.saga("test").steps[1], "probe", slow)
+    redefine("far", probe=slow)
     clock.move(minutes=2)
     steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert script.did.count("far k") == 1
@@ -331,7 +332,7 @@ def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
     assert script.did.count("far k") == 1
 
 
-def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock) -> None:
+def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock, redefine: Redefine) -> None:
     ask()
     wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
@@ -340,8 +341,7 @@ def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: Movable
     def doubled(call: object) -> None:
         inner.append(steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
 
-    far = registry.saga("test").steps[1]
-    object.__setattr__(far, "run", doubled)
+    redefine("far", run=doubled)
     steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert [outcome.carries_on for outcome in inner] == [False]
     assert script.did == ["first k"]

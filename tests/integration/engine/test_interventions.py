@@ -15,6 +15,7 @@ from sagas.operations import interventions
 from sagas.operations.interventions import NotNow, possible, seen
 from sagas.testing import MovableClock, drive, run_chain, run_delivery
 from tests.concurrency import at_once
+from tests.conftest import Redefine
 
 from .conftest import Asked, Script, intervene, standing
 
@@ -136,7 +137,7 @@ def test_a_paused_run_begins_no_step_and_its_deadline_waits(ask: Ask, script: Sc
 
 
 def test_a_call_under_way_as_its_run_is_paused_is_journalled(
-    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock
+    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock, redefine: Redefine
 ) -> None:
     far = saga.steps[1]
     call = far.run
@@ -146,7 +147,7 @@ def test_a_call_under_way_as_its_run_is_paused_is_journalled(
         intervene(run_of(), "pause", clock)
         return answer
 
-    object.__setattr__(far, "run", pausing)
+    redefine("far", run=pausing)
     ask()
     drive(now=clock)
     assert standing() == ("paused", {"first": "done", "far": "done", "pivot": "pending", "last": "pending"})

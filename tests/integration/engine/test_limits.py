@@ -16,6 +16,7 @@ from sagas.core.saga import Saga
 from sagas.db.time_limit import time_limit
 from sagas.models import Attempt, Delivery, Event, Run
 from sagas.testing import MovableClock, drive
+from tests.conftest import Redefine
 
 from .conftest import Asked, Script, standing
 
@@ -34,7 +35,7 @@ def compute_for_ever() -> None:
         pass
 
 
-def hang(step: Any, how: Callable[[], object]) -> None:
+def hang(redefine: Redefine, step: Any, how: Callable[[], object]) -> None:
     """Have the step hang the first time it is tried, after an effect."""
     act = step.run
 
@@ -44,15 +45,14 @@ def hang(step: Any, how: Callable[[], object]) -> None:
             how()
         return act(call)
 
-    object.__setattr__(step, "run", once)
-    object.__setattr__(step, "retry", HASTY)
+    redefine(step.name, run=once, retry=HASTY)
 
 
 @pytest.mark.parametrize("how", [query_for_ever, compute_for_ever, lambda: time.sleep(60)])
 def test_an_inside_step_that_hangs_is_cut_short_and_tried_again(
-    ask: Ask, saga: Saga[Asked], clock: MovableClock, how: Callable[[], object]
+    ask: Ask, saga: Saga[Asked], clock: MovableClock, redefine: Redefine, how: Callable[[], object]
 ) -> None:
-    hang(saga.steps[0], how)
+    hang(redefine, saga.steps[0], how)
     ask()
     drive(now=clock)
     assert list(Attempt.objects.values_list("kind", "error", "message")) == [
@@ -65,9 +65,9 @@ def test_an_inside_step_that_hangs_is_cut_short_and_tried_again(
 
 
 def test_an_outside_call_that_hangs_is_unknown_and_asked_after(
-    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock
+    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock, redefine: Redefine
 ) -> None:
-    hang(saga.steps[1], lambda: time.sleep(60))
+    hang(redefine, saga.steps[1], lambda: time.sleep(60))
     ask()
     drive(now=clock)
     assert standing()[1]["far"] == "unknown"
@@ -78,19 +78,18 @@ def test_an_outside_call_that_hangs_is_unknown_and_asked_after(
 
 
 def test_a_reaction_that_hangs_is_cut_short(
-    tell: Callable[[str, int], Event], script: Script, clock: MovableClock, settings: Any
+    tell: Callable[[str, int], Event], script: Script, clock: MovableClock, redefine: Redefine, settings: Any
 ) -> None:
     settings.SAGAS_TRY_SECONDS = 0.2
     tell("k", 1)
     react = script.react
-    from sagas.core import registry
 
     def hanging(received: Any) -> None:
         if received.attempt == 1:
             time.sleep(60)
         react(received)
 
-    object.__setattr__(registry.subscription("inside"), "react", hanging)
+    redefine("inside", react=hanging)
     drive(now=clock)
     assert Attempt.objects.get().error == "TryTimedOut"
     clock.move(seconds=11)
@@ -99,10 +98,10 @@ def test_a_reaction_that_hangs_is_cut_short(
 
 
 def test_a_call_may_take_no_longer_than_its_lease(
-    ask: Ask, saga: Saga[Asked], clock: MovableClock, settings: Any
+    ask: Ask, saga: Saga[Asked], clock: MovableClock, redefine: Redefine, settings: Any
 ) -> None:
     settings.SAGAS_LEASE_SECONDS = 0.2
-    object.__setattr__(saga.steps[1], "run", lambda call: compute_for_ever())
+    redefine("far", run=lambda call: compute_for_ever())
     ask()
     drive(now=clock)
     assert Attempt.objects.get().error == "TryTimedOut"
@@ -150,9 +149,10 @@ def test_in_a_thread_there_is_no_limit_and_no_harm() -> None:
     assert answers == ["done"]
 
 
-def test_a_run_whose_step_always_hangs_ends(ask: Ask, saga: Saga[Asked], clock: MovableClock) -> None:
-    object.__setattr__(saga.steps[0], "run", lambda call: query_for_ever())
-    object.__setattr__(saga.steps[0], "retry", HASTY)
+def test_a_run_whose_step_always_hangs_ends(
+    ask: Ask, saga: Saga[Asked], clock: MovableClock, redefine: Redefine
+) -> None:
+    redefine("first", run=lambda call: query_for_ever(), retry=HASTY)
     ask()
     for _ in range(3):
         drive(now=clock)

@@ -1,14 +1,12 @@
 """The admin: placing orders, finding them, and who may do what."""
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,27 +19,15 @@ from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.testing import drive
+from tests.factories.orders import Place
+from tests.factories.people import allowed, browser_of_the_boss
 
-Place = Callable[..., Order]
 ADD, LIST = "/admin/orders/order/add/", "/admin/orders/order/"
-
-
-def allowed(*permissions: str) -> Client:
-    """Return the browser of somebody who may do just this."""
-    user = User.objects.create_user(str(uuid4()), is_staff=True)
-    for permission in permissions:
-        app, _, codename = permission.partition(".")
-        user.user_permissions.add(Permission.objects.get(content_type__app_label=app, codename=codename))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
 def staff(shelves: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
+    return browser_of_the_boss()
 
 
 def typed(*lines: tuple[str, object], **fields: object) -> dict[str, object]:

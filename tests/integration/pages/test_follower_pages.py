@@ -1,23 +1,21 @@
 """Who follows the log is shown, paused and resumed with a reason: in the admin and in a terminal."""
 
 import json
-from collections.abc import Callable
 from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from orders.models import Order
 from sagas.core import registry
 from sagas.log.relay import relay_events
 from sagas.models import Follower, Intervention, Run
 from sagas.testing import drive
+from tests.factories.orders import Place
+from tests.factories.people import allowed, browser_of_the_boss
 
-Place = Callable[..., Order]
 LIST, FORM = "/admin/sagas/follower/", "/admin/sagas/intervention/intervene/"
 NAMES = ["send-notification", "start-fulfil-order"]
 
@@ -29,9 +27,7 @@ def sagas(*arguments: str) -> str:
 
 @pytest.fixture
 def boss(shelves: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
+    return browser_of_the_boss()
 
 
 def page(client: Client, url: str) -> str:
@@ -92,10 +88,7 @@ def test_a_subscription_is_paused_and_resumed_by_buttons(boss: Client, place: Pl
 def test_who_may_only_look_has_no_buttons_and_is_refused(place: Place) -> None:
     place()
     drive()
-    user = User.objects.create_user("looker", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_follower"))
-    client = Client()
-    client.force_login(user)
+    client = allowed("sagas.view_follower")
     assert "Pause…" not in page(client, f"{LIST}send-notification/change/")
     assert client.post(FORM, typed("pause", "send-notification", "following")).status_code == 403
     assert Follower.objects.get(name="send-notification").paused_at is None

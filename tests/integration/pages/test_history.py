@@ -28,10 +28,10 @@ from sagas.models import Event
 from sagas.testing import drive
 from shop.history import Whole, history
 from shop.wiring import SAGAS, wiring
-from tests.integration.pages.test_admin import allowed
+from tests.factories.orders import Place
+from tests.factories.people import allowed
 from tests.rows import rows_of
 
-Place = Callable[..., Order]
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 

@@ -1,23 +1,21 @@
 """A range of time is replayed to one subscription: from its page in the admin, and from a terminal."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
-from orders.models import Order
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
 from sagas.testing import MovableClock, drive
+from tests.factories.orders import Place
+from tests.factories.people import allowed, browser_of_the_boss
 
-Place = Callable[..., Order]
 LIST, FORM = "/admin/sagas/follower/", "/admin/sagas/intervention/intervene/"
 NAME = "send-notification"
 
@@ -29,9 +27,7 @@ def sagas(*arguments: str) -> str:
 
 @pytest.fixture
 def boss(shelves: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
+    return browser_of_the_boss()
 
 
 @pytest.fixture
@@ -120,10 +116,7 @@ def test_a_moment_that_is_none_is_told_beside_its_field(boss: Client, sent: date
 
 
 def test_who_may_only_look_cannot_replay(sent: datetime) -> None:
-    user = User.objects.create_user("looker", is_staff=True)
-    user.user_permissions.add(Permission.objects.get(codename="view_follower"))
-    client = Client()
-    client.force_login(user)
+    client = allowed("sagas.view_follower")
     assert "Replay…" not in page(client, f"{LIST}{NAME}/change/")
     assert client.post(FORM, typed(sent, timezone.now())).status_code == 403
     assert not Intervention.objects.exists()

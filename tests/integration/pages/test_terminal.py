@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
@@ -18,8 +17,7 @@ from orders.models import Order
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.testing import MovableClock, drive
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 
 def sagas(*arguments: str) -> str:

@@ -17,10 +17,9 @@ from sagas.testing import Broker, drive
 from shop import timeline
 from shop.pages.order_page import Shown, span
 from tests.concurrency import at_once
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-Place = Callable[..., Order]
 
 
 class TickingClock:

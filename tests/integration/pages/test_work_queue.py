@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,27 +20,16 @@ from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 from shop import timeline
 from tests.concurrency import at_once
+from tests.factories.orders import Place
+from tests.factories.people import allowed, browser_of_the_boss
 
-Place = Callable[..., Order]
 ADMIN = "/admin/sagas/intervention"
 QUEUE, FORM = f"{ADMIN}/queue/", f"{ADMIN}/intervene/"
 
 
-def allowed(*permissions: str) -> Client:
-    """Return the browser of somebody who may do just this."""
-    user = User.objects.create_user(str(uuid4()), is_staff=True)
-    for codename in permissions:
-        user.user_permissions.add(Permission.objects.get(content_type__app_label="sagas", codename=codename))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def boss(shelves: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
+    return browser_of_the_boss()
 
 
 def stop(run: Run, *, step: str = "confirm-order", error: str = "Broken", minutes: int = 0) -> Run:
@@ -359,7 +347,7 @@ def test_nonsense_does_nothing(boss: Client, query: str) -> None:
 
 def test_who_may_only_look_sees_no_buttons_and_is_refused(stuck: Run) -> None:
     (delivery,) = parked(Order.objects.get(id=stuck.key))
-    viewer = allowed("view_run", "view_delivery")
+    viewer = allowed("sagas.view_run", "sagas.view_delivery")
     page = viewer.get(QUEUE)
     assert len(listed(page)) == 2
     assert FORM not in page.content.decode().replace(f'action="{FORM}"', "")
@@ -375,7 +363,7 @@ def test_who_may_only_look_sees_no_buttons_and_is_refused(stuck: Run) -> None:
 
 def test_who_may_change_runs_may_not_change_deliveries(stuck: Run) -> None:
     (delivery,) = parked(Order.objects.get(id=stuck.key))
-    clerk = allowed("view_run", "change_run")
+    clerk = allowed("sagas.view_run", "sagas.change_run")
     assert listed(clerk.get(QUEUE)) == [stuck.key]
     assert clerk.post(FORM, typed("retry", delivery)).status_code == 403
     assert clerk.post(FORM, typed("retry", stuck, delivery)).status_code == 403
@@ -508,7 +496,7 @@ def test_all_deliveries_that_are_done_are_not_those_that_are_parked(boss: Client
 
 
 def test_who_may_not_change_runs_has_no_actions_in_the_list(stuck: Run) -> None:
-    viewer = allowed("view_run")
+    viewer = allowed("sagas.view_run")
     chosen = {"action": "retry", "_selected_action": [str(stuck.pk)]}
     assert FORM not in viewer.post("/admin/sagas/run/", chosen).headers.get("Location", "")
     assert FORM not in viewer.get(f"/admin/sagas/run/{stuck.pk}/change/").content.decode()

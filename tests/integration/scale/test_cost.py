@@ -1,19 +1,16 @@
 """What an order costs in statements, alone and together with others: who makes it more has to say so here."""
 
 from collections import Counter
-from collections.abc import Callable
 
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from orders.models import Order
 from sagas.core import registry
 from sagas.log.relay import relay_events
 from sagas.testing import Broker
 from shop.wiring import SAGAS, wiring
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 #: By message, from the relay (what starts the run, what is told meanwhile, that the mail is sent) to the last mail;
 #: each with its BEGIN and COMMIT.

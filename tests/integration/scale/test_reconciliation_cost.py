@@ -1,6 +1,5 @@
 """What a turn of the reconciliation costs: no more when more orders moved, or are stored."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +9,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from orders.models import Order
 from payments.services import open_credit
 from sagas.books import reconciliation
 from sagas.books.reconciliation import Reconciled
 from sagas.core import registry
 from sagas.models import Finding, Reconciliation
 from sagas.testing import drive
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 
 def turn() -> Reconciled:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
@@ -14,7 +13,7 @@ from pytest_django import Settings
 
 from inventory.models import StockItem
 from orders import services as orders
-from orders.models import Order, Product
+from orders.models import Product
 from payments.services import open_credit
 from sagas.cdc import audit, slots, watched
 from sagas.cdc.audit import Watcher
@@ -25,8 +24,9 @@ from shop.catalogue import CATALOGUE, page
 from shop.platform import cache as shop_cache
 from shop.platform import environment
 from tests.conftest import wait_for
+from tests.factories.orders import Place
+from tests.factories.people import browser_of_the_boss
 
-Place = Callable[..., Order]
 Watch = Callable[[], Watcher]
 SLOT = "tests_changes"
 PRODUCTS = "/api/products"
@@ -174,8 +174,7 @@ def test_the_admin_shows_the_trail_and_finds_a_row_by_its_name(watcher: Watcher)
     execute("UPDATE orders_product SET price_minor = 1 WHERE sku = 'MUG'")
     StockItem.objects.filter(sku="TRAY").update(on_hand=3)
     price, _ = trail(watcher, 2)
-    boss = Client()
-    boss.force_login(User.objects.create_superuser("boss"))
+    boss = browser_of_the_boss()
     everything = boss.get("/admin/sagas/auditrecord/").content.decode()
     assert "price_minor: 1000 → 1" in everything
     assert "on_hand: 100 → 3" in everything

@@ -28,6 +28,7 @@ from sagas.models import Event, Run
 from sagas.testing import drive
 from shop.importing import placing, waiting
 from shop.importing.reading import COLUMNS, Invoice, InvoiceFile
+from tests.asking import shelf
 from tests.conftest import ROOT, wait_for
 
 GOOD = {
@@ -63,10 +64,6 @@ def run(file: Path, *arguments: str) -> str:
 def rejects(file: Path) -> list[tuple[str, str]]:
     with file.with_name(f"{file.name}.rejects.csv").open(newline="") as read:
         return [(line["line"], line["reason"]) for line in csv.DictReader(read)]
-
-
-def stock() -> dict[str, tuple[int, int]]:
-    return {item.sku: (item.on_hand, item.reserved) for item in StockItem.objects.all()}
 
 
 def many(path: Path, invoices: int) -> Path:
@@ -121,7 +118,7 @@ def test_invoices_become_confirmed_orders_with_products_and_stock(transactional_
     assert (first.status, guest.status) == ("confirmed", "confirmed")
     captured = Payment.objects.filter(status="captured").aggregate(total=Sum("amount_minor"))["total"]
     assert captured == 302_761
-    assert stock() == {"A": (0, 0), "B": (0, 0)}
+    assert shelf() == {"A": (0, 0), "B": (0, 0)}
     assert sorted(Reservation.objects.values_list("sku", "quantity", "status")) == [
         ("A", 3, "shipped"),
         ("A", 11, "shipped"),
@@ -133,7 +130,7 @@ def test_the_stock_that_was_there_before_stays_as_it_was(shelves: None, tmp_path
     run(write(tmp_path / "orders.csv", row(StockCode="MUG", Quantity="500")))
     drive()
     assert Order.objects.get().status == "confirmed"
-    assert stock()["MUG"] == (100, 0)
+    assert shelf()["MUG"] == (100, 0)
     assert Product.objects.get(sku="MUG").price_minor == 1000
 
 
@@ -142,7 +139,7 @@ def test_orders_are_paid_as_asked(transactional_db: None, tmp_path: Path) -> Non
     assert "Orders: 1 pending." in said
     drive()
     assert Order.objects.get().status == "rejected"
-    assert stock() == {"85123A": (6, 0)}
+    assert shelf() == {"85123A": (6, 0)}
     assert "Orders: 1 rejected." in run(tmp_path / "orders.csv", "--payment-method", "tok_chargeDeclined")
 
 
@@ -200,7 +197,7 @@ def test_a_bad_line_is_refused_with_its_reason(
     assert rejects(file) == [("2", reason)]
     assert [order.customer_email for order in Order.objects.all()] == ["customer-17850@example.com"]
     assert Order.objects.get().idempotency_key == "import:536366"
-    assert stock() == {"85123A": (6, 0)}
+    assert shelf() == {"85123A": (6, 0)}
 
 
 @pytest.mark.parametrize(
@@ -218,7 +215,7 @@ def test_the_good_lines_of_an_invoice_are_placed_without_its_bad_ones(transactio
     run(file)
     assert rejects(file) == [("3", "UnitPrice 0 is not positive")]
     assert sorted(OrderLine.objects.values_list("sku", flat=True)) == ["A", "C"]
-    assert sorted(stock()) == ["A", "C"]
+    assert sorted(shelf()) == ["A", "C"]
 
 
 def test_an_invoice_of_two_customers_keeps_the_lines_of_the_first(transactional_db: None, tmp_path: Path) -> None:
@@ -255,7 +252,7 @@ def test_a_refused_invoice_does_not_hold_back_its_batch(transactional_db: None, 
     run(file)
     assert rejects(file) == [("3", why := "invoice 2: There is no product 'GONE'."), ("4", why)]
     assert [order.idempotency_key for order in Order.objects.order_by("id")] == ["import:1", "import:3"]
-    assert stock() == {"A": (6, 0), "C": (6, 0)}
+    assert shelf() == {"A": (6, 0), "C": (6, 0)}
 
 
 def test_a_line_with_too_few_or_too_many_columns_is_refused(transactional_db: None, tmp_path: Path) -> None:
@@ -409,7 +406,7 @@ def test_an_invoice_that_changed_since_is_refused(transactional_db: None, tmp_pa
     assert "1 orders placed" in said
     assert "1 stood already" in said
     assert rejects(file) == [("2", "invoice 1 was imported before, with other contents")]
-    assert stock() == {"85123A": (18, 0)}
+    assert shelf() == {"85123A": (18, 0)}
 
 
 def test_two_imports_at_the_same_moment_place_each_invoice_once(transactional_db: None, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Read models follow the log exactly once, stop in front of what they cannot read, and are rebuilt while they serve."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC
 from io import StringIO
 from typing import Any
@@ -29,8 +29,7 @@ from shop.models import CustomerOrder, SalesOfDay
 from shop.readmodels import feed
 from tests.concurrency import at_once
 from tests.conftest import broker
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 

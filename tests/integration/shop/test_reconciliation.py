@@ -1,14 +1,13 @@
 """Reconciliation: every breach of the books is found with its figures, clears itself, and nothing else is one."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.db import connection, connections
 from django.db.models import F
@@ -32,10 +31,10 @@ from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
 from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
+from tests.factories.people import allowed, browser_of_the_boss
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-Place = Callable[..., Order]
 
 
 def turn(*, after: timedelta = timedelta()) -> Reconciled:
@@ -555,9 +554,7 @@ def test_turns_that_piled_up_are_made_once(place: Place) -> None:
 
 @pytest.fixture
 def boss(transactional_db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
-    return client
+    return browser_of_the_boss()
 
 
 @pytest.fixture
@@ -605,10 +602,7 @@ def test_a_finding_is_dismissed_with_a_reason_by_who_may(broken: Order, boss: Cl
     turn()
     assert found() == {}
     assert "None of these is open any more" in boss.get(address).content.decode()
-    onlooker = User.objects.create_user("onlooker", is_staff=True)
-    onlooker.user_permissions.add(Permission.objects.get(codename="view_finding"))
-    client = Client()
-    client.force_login(onlooker)
+    client = allowed("sagas.view_finding")
     assert "Sent by hand." in client.get(f"{FINDINGS}{pk}/change/").content.decode()
     assert client.post(address, {"reason": "Me too."}).status_code == 403
 
@@ -644,13 +638,8 @@ def test_findings_stand_in_the_work_queue_for_who_may_see_them(
     assert dismissal in page
     assert said not in boss.get(f"{queue}?kind=run").content.decode()
     assert said not in boss.get(f"{queue}?page=2&kind=delivery").content.decode()
-    onlooker = User.objects.create_user("onlooker", is_staff=True)
-    client = Client()
-    client.force_login(onlooker)
-    onlooker.user_permissions.add(Permission.objects.get(codename="view_run"))
-    assert said not in client.get(queue).content.decode()
-    onlooker.user_permissions.add(Permission.objects.get(codename="view_finding"))
-    page = client.get(queue).content.decode()
+    assert said not in allowed("sagas.view_run").get(queue).content.decode()
+    page = allowed("sagas.view_run", "sagas.view_finding").get(queue).content.decode()
     assert said in page
     assert "/dismiss/" not in page
     call_command("sagas", "queue")

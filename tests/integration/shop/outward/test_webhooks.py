@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from cloudevents.core.formats.json import JSONFormat
 
-from sagas.core import registry
 from sagas.core.retry import Retry
 from sagas.engine.deliveries import deliver
 from sagas.log import cloudevents
@@ -20,6 +19,7 @@ from sagas.operations.interventions import Action, ask, work
 from sagas.testing import MovableClock, drive
 from shop import wiring
 from shop.outward import receivers
+from tests.conftest import Redefine
 
 from .conftest import SECRET, Inside, LocalReceiver, Post, Tell, event_ids, follow, verify, webhook
 
@@ -295,9 +295,14 @@ def test_a_receiver_that_is_away_for_an_hour_gets_all_once_in_order_and_nobody_e
 
 
 def test_one_that_is_away_for_long_falls_behind_in_the_log_instead_of_piling_up_deliveries(
-    erp: LocalReceiver, neighbour: Inside, tell: Tell, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    erp: LocalReceiver,
+    neighbour: Inside,
+    tell: Tell,
+    clock: MovableClock,
+    redefine: Redefine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    object.__setattr__(registry.subscription(ERP), "max_open_deliveries", 10)
+    redefine(ERP, max_open_deliveries=10)
     erp.leave()
     for number in range(60):
         tell(f"k{number % 3}", number)
