@@ -138,7 +138,7 @@ _STATEMENTS = (
     """,
     """
     INSERT INTO sagas_steprun
-        (run_id, place, next_place, name, step, action, status, attempts, lost, idempotency_key, started_at,
+        (run_id, place, next_place, name, step, action, status, attempts, lost_tries, idempotency_key, started_at,
         finished_at)
     SELECT run_id, planned.place, planned.next_place, name, name, 'run', planned.status, attempts, 0,
         run_id || ':' || name, CASE attempts WHEN 1 THEN %(now)s END, CASE attempts WHEN 1 THEN %(now)s END

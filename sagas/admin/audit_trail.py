@@ -15,7 +15,7 @@ from backoffice.inspect import InspectAdmin, labelled
 from ..cdc import watched
 from ..models import AuditRecord
 
-_LABELS = {"insert": "success", "update": "info", "delete": "danger", "truncate": "danger", "start_at": "warning"}
+_LABELS = {"insert": "success", "update": "info", "delete": "danger", "truncate": "danger", "begin": "warning"}
 #: Of a value, in a list.
 _SHOWN = 40
 
@@ -75,7 +75,7 @@ class AuditRecordAdmin(InspectAdmin):
 
     @admin.display(description="what")
     def what(self, record: AuditRecord) -> str:
-        if record.action == "start_at":
+        if record.action == "begin":
             return "The trail begins: what was changed before is not in it."
         if record.action != "update":
             return ""

@@ -93,7 +93,7 @@ os.environ["CELERY_BROKER_URL"] = sys.argv[1]  # Celery prefers it to the settin
 from django.db import connection
 from django.utils import timezone
 from orders import services as orders
-from sagas import tasks
+from sagas.messaging import tasks
 from shop.celery import app
 assert app.connection_for_write().as_uri().startswith(sys.argv[1].partition("?")[0])
 

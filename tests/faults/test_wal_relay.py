@@ -217,7 +217,8 @@ def test_without_the_log_it_asks_each_second(place: Place, processes: Processes)
 _WHAT_CELERY_HEARS = """
 import django
 django.setup()
-from sagas import outbox, tasks
+from sagas.log import outbox
+from sagas.messaging import tasks
 from shop.celery import app
 print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
 """

@@ -306,7 +306,7 @@ def test_a_passing_database_error_costs_a_turn_of_the_relay_and_parks_nothing(
         raise OperationalError("deadlock detected")
 
     with monkeypatch.context() as trouble:
-        trouble.setattr(relay_module, "start", fail)
+        trouble.setattr(relay_module, "start_runs", fail)
         with pytest.raises(OperationalError):
             relay_events(now=clock(), limit=10)
     assert not Delivery.objects.exists()

@@ -34,7 +34,7 @@ _TELL = """
 import django
 django.setup()
 from django.utils import timezone
-from sagas import clock
+from sagas.db import clock
 print(clock.now().isoformat(), timezone.now().isoformat())
 """
 

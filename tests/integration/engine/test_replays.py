@@ -54,7 +54,7 @@ def subscribe(far: Far, clock: MovableClock, name: str = "far", start_at: StartA
     registry.register(
         [
             Subscription(
-                name, event=Told, queue="sagas", react=far.react, outside=True, start_at=StartAt.BEGINNING, retry=once
+                name, event=Told, queue="sagas", react=far.react, outside=True, start_at=start_at, retry=once
             )
         ]
     )

@@ -370,7 +370,7 @@ def test_one_that_begins_with_the_log_gets_all_there_ever_was(
 ) -> None:
     tell("k", 1, 2, 3)
     drive(now=clock)
-    follow(wiring.to_webhook(webhook(receiver, begin="beginning")), clock)
+    follow(wiring.to_webhook(webhook(receiver, start_at="beginning")), clock)
     drive_for(clock, minutes=1)
     assert receiver.numbers("k") == [1, 2, 3]
 
