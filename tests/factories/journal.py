@@ -3,11 +3,12 @@
 What relay and workers make in a moment is better made by them: `place()` and `drive()`.
 """
 
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from django.utils import timezone
-from factory.declarations import LazyFunction, SelfAttribute, Sequence, SubFactory
+from factory.declarations import Dict, LazyFunction, SelfAttribute, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
 from sagas.core.statuses import DeliveryStatus, RunStatus, StepStatus
@@ -41,8 +42,18 @@ class RunFactory(DjangoModelFactory[Run]):
     input = LazyFunction(dict[str, Any])
     event_id = LazyFunction(uuid4)
     correlation_id = LazyFunction(uuid4)
-    due_at = LazyFunction(timezone.now)
+    due_at: Any = LazyFunction(timezone.now)
     started_at = LazyFunction(timezone.now)
+
+
+class StoppedRunFactory(RunFactory):
+    """A run that stands in front of a person, each since a second longer than the one made before it."""
+
+    status = RunStatus.NEEDS_ATTENTION
+    resumes_as = RunStatus.RUNNING
+    stopped_at = Sequence(lambda number: timezone.now() - timedelta(seconds=number))
+    due_at = None
+    attention = Dict({"step": "first", "kind": "unexpected", "error": "Broken", "message": "it is broken"})
 
 
 class StepRunFactory(DjangoModelFactory[StepRun]):
@@ -67,7 +78,16 @@ class DeliveryFactory(DjangoModelFactory[Delivery]):
     subscription = "test"
     key = SelfAttribute("event.key")
     status = DeliveryStatus.PENDING
-    due_at = LazyFunction(timezone.now)
+    due_at: Any = LazyFunction(timezone.now)
+
+
+class ParkedDeliveryFactory(DeliveryFactory):
+    """A delivery that was given up and stands in front of a person."""
+
+    status = DeliveryStatus.PARKED
+    attempts = 8
+    due_at = None
+    error = "ChannelDown: no route"
 
 
 class FollowerFactory(DjangoModelFactory[Follower]):

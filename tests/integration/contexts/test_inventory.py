@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from uuid import UUID, uuid4
 
 import pytest
@@ -21,6 +20,7 @@ from sagas.models import Event
 from tests.asking import emitted, shelf
 from tests.concurrency import at_once
 from tests.constraints import named
+from tests.factories.stock import ParcelFactory, ReservationFactory, StockItemFactory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -359,30 +359,18 @@ def _sum(sku: str, status: str) -> int:
 
 # What the database itself refuses --------------------------------------------------------------------------------
 
-_numbers = count(1)
-
-
-def _reservation(**more: object) -> Reservation:
-    fields: dict[str, object] = {"order_id": ORDER, "sku": "B", "quantity": 1, "reserved_at": NOW}
-    return Reservation.objects.create(**fields | more)
-
-
 VIOLATIONS: dict[str, Callable[[], object]] = {
     "inventory_reserved_is_on_hand": lambda: StockItem.objects.update(reserved=F("on_hand") + 1),
     "inventory_stock_not_negative": lambda: StockItem.objects.update(on_hand=-1, reserved=-1),
-    "inventory_one_live_reservation_per_order_and_sku": lambda: _reservation(sku="A"),
-    "inventory_one_reservation_per_key_and_sku": lambda: _reservation(
-        order_id=OTHER, sku="A", key=key_of(ORDER), status="released"
+    "inventory_one_live_reservation_per_order_and_sku": lambda: ReservationFactory.create(order_id=ORDER, sku="A"),
+    "inventory_one_reservation_per_key_and_sku": lambda: ReservationFactory.create(
+        sku="A", key=key_of(ORDER), status="released"
     ),
-    "inventory_reservation_is_positive": lambda: _reservation(quantity=0),
+    "inventory_reservation_is_positive": lambda: ReservationFactory.create(quantity=0),
     "inventory_reservation_status_is_known": lambda: Reservation.objects.update(status="lost"),
-    "inventory_one_parcel_per_order": lambda: [
-        Parcel.objects.create(order_id=ORDER, tracking_number=f"P{next(_numbers)}", booked_at=NOW) for _ in "ab"
-    ],
-    "inventory_one_parcel_per_tracking_number": lambda: [
-        Parcel.objects.create(order_id=uuid4(), tracking_number="P", booked_at=NOW) for _ in "ab"
-    ],
-    "inventory_stockitem_sku": lambda: StockItem.objects.create(sku="A"),
+    "inventory_one_parcel_per_order": lambda: ParcelFactory.create_batch(2, order_id=ORDER),
+    "inventory_one_parcel_per_tracking_number": lambda: ParcelFactory.create_batch(2, tracking_number="P"),
+    "inventory_stockitem_sku": lambda: StockItemFactory.create(sku="A"),
 }
 
 

@@ -19,6 +19,7 @@ from sagas.models import Event
 from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
+from tests.factories.notifications import QueuedNotificationFactory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -34,8 +35,9 @@ CONTEXT = {
 def queue(
     kind: NotificationKind = NotificationKind.ORDER_CONFIRMED, *, order_id: UUID = ORDER, **more: Any
 ) -> Notification:
-    asked: dict[str, Any] = {"recipient": "ada@example.com", "context": CONTEXT, "now": NOW}
-    return notifications.queue(order_id=order_id, kind=kind, **asked | more)
+    return QueuedNotificationFactory.create(
+        **{"order_id": order_id, "kind": kind, "context": CONTEXT, "now": NOW} | more
+    )
 
 
 @pytest.fixture

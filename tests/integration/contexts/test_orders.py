@@ -19,6 +19,8 @@ from orders.services import LineRequest, OrderRequest
 from sagas.models import Event
 from tests.concurrency import at_once
 from tests.constraints import named
+from tests.factories.orders import OrderLineFactory, OrderRequestFactory
+from tests.factories.products import ProductFactory, fill_catalogue
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 PRICES = {"MUG": 1000, "TRAY": 2500, "LAMP": 5000}
@@ -26,26 +28,16 @@ PRICES = {"MUG": 1000, "TRAY": 2500, "LAMP": 5000}
 
 @pytest.fixture
 def catalogue(db: None) -> None:
-    _fill()
+    fill_catalogue()
 
 
 @pytest.fixture
 def committed_catalogue(transactional_db: None) -> None:
-    _fill()
-
-
-def _fill() -> None:
-    orders.add_products([(sku, sku.title(), price) for sku, price in PRICES.items()], currency="GBP")
+    fill_catalogue()
 
 
 def request(*lines: LineRequest, **more: Any) -> OrderRequest:
-    asked: dict[str, Any] = {
-        "customer_email": "ada@example.com",
-        "customer_name": "Ada Lovelace",
-        "payment_method": "tok_visa",
-        "lines": lines or (LineRequest(sku="MUG", quantity=2),),
-    }
-    return OrderRequest(**asked | more)
+    return OrderRequestFactory.build(**({"lines": lines} if lines else {}) | more)
 
 
 def place(*lines: LineRequest, **more: Any) -> Order:
@@ -130,8 +122,8 @@ def test_order_numbers_are_never_given_twice(catalogue: None) -> None:
 def test_what_is_wrong_is_named_and_nothing_is_written(
     catalogue: None, more: dict[str, Any], error: type[OrderRefused], field: str, message: str
 ) -> None:
-    Product.objects.create(sku="OLD", name="Old", price_minor=1, currency="GBP", active=False)
-    Product.objects.create(sku="BALL", name="Ball", price_minor=1, currency="EUR")
+    ProductFactory.create(sku="OLD", active=False)
+    ProductFactory.create(sku="BALL", currency="EUR")
     if "lines" in more:
         more = more | {
             "lines": [
@@ -400,24 +392,16 @@ def test_orders_are_counted_by_status(catalogue: None) -> None:
 
 
 def _line(order: Order, **more: Any) -> None:
-    fields: dict[str, Any] = {
-        "order": order,
-        "product": Product.objects.get(sku="MUG"),
-        "sku": "MUG",
-        "name": "Mug",
-        "quantity": 1,
-        "unit_price_minor": 1,
-    }
-    OrderLine.objects.create(**fields | more)
+    OrderLineFactory.create(order=order, product=Product.objects.get(sku="MUG"), **more)
 
 
 VIOLATIONS: dict[str, Callable[[Order], object]] = {
     "orders_status_is_known": lambda order: Order.objects.update(status="lost", decided_at=NOW),
     "orders_decided_when_not_pending": lambda order: Order.objects.update(status="confirmed"),
-    "orders_line_quantity_is_positive": lambda order: _line(order, quantity=0),
+    "orders_line_quantity_is_positive": lambda order: _line(order, quantity=0, unit_price_minor=1),
     "orders_one_line_per_sku_and_price": lambda order: _line(order, unit_price_minor=1000),
     "orders_product_price_minor_check": lambda order: Product.objects.update(price_minor=-1),
-    "orders_product_sku": lambda order: Product.objects.create(sku="MUG", name="M", price_minor=1, currency="GBP"),
+    "orders_product_sku": lambda order: ProductFactory.create(sku="MUG"),
     "orders_order_number": lambda order: _copy(order, idempotency_key=None),
     "orders_order_idempotency_key": lambda order: _copy(order, number="S1"),
 }

@@ -32,6 +32,8 @@ from sagas.models import Event
 from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
+from tests.factories.credit import CreditHoldFactory
+from tests.factories.payments import FakeChargeFactory, PaymentFactory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -222,7 +224,7 @@ def test_a_refund_that_comes_first_leaves_no_charge_hanging(transactional_db: No
 
 
 def test_a_decline_whose_answer_was_lost_is_noted_when_it_is_found(transactional_db: None) -> None:
-    FakeCharge.objects.create(key="k", status="declined", amount_minor=2000, currency="GBP", method="tok_visa", calls=1)
+    FakeChargeFactory.create(key="k", status="declined")
     with pytest.raises(CardDeclined):
         find()
     assert (emitted("payments"), stored()) == (["payment_declined"], [("k", "declined")])
@@ -463,45 +465,27 @@ def test_questions_about_money_are_answered(committed_account: CreditAccount) ->
 # What the database itself refuses --------------------------------------------------------------------------------
 
 
-def _payment(**more: Any) -> Payment:
-    fields: dict[str, Any] = {
-        "order_id": ORDER,
-        "key": "other",
-        "status": "captured",
-        "amount_minor": 1,
-        "currency": "GBP",
-        "method": "tok_visa",
-        "made_at": NOW,
-    }
-    return Payment.objects.create(**fields | more)
-
-
 VIOLATIONS: dict[str, Callable[[CreditAccount], object]] = {
-    "payments_one_capture_per_order": lambda _: _payment(),
-    "payments_amount_is_positive": lambda _: _payment(order_id=OTHER, amount_minor=0),
-    "payments_status_is_known": lambda _: _payment(order_id=OTHER, status="lost"),
-    "payments_one_payment_per_key": lambda _: _payment(order_id=OTHER, key="k"),
+    "payments_one_capture_per_order": lambda _: PaymentFactory.create(order_id=ORDER),
+    "payments_amount_is_positive": lambda _: PaymentFactory.create(amount_minor=0),
+    "payments_status_is_known": lambda _: PaymentFactory.create(status="lost"),
+    "payments_one_payment_per_key": lambda _: PaymentFactory.create(key="k"),
     "payments_credit_in_limit": lambda _: CreditAccount.objects.update(held_minor=F("limit_minor") + 1),
     "payments_creditaccount_customer_email": lambda _: CreditAccount.objects.create(
         customer_email="ada@example.com", currency="EUR", limit_minor=1
     ),
-    "payments_one_live_hold_per_order": lambda account: CreditHold.objects.create(
-        order_id=ORDER, account=account, amount_minor=1, held_at=NOW
-    ),
+    "payments_one_live_hold_per_order": lambda account: CreditHoldFactory.create(order_id=ORDER, account=account),
     "payments_one_hold_per_key": lambda account: [
-        CreditHold.objects.create(
-            order_id=uuid4(), key="k", account=account, amount_minor=1, status="released", held_at=NOW
-        )
-        for _ in "ab"
+        CreditHoldFactory.create(key="k", account=account, status="released") for _ in "ab"
     ],
     "payments_hold_status_is_known": lambda _: CreditHold.objects.update(status="lost"),
-    "payments_one_charge_per_key": lambda _: [FakeCharge.objects.create(key="k") for _ in "ab"],
+    "payments_one_charge_per_key": lambda _: [FakeChargeFactory.create(key="k") for _ in "ab"],
 }
 
 
 @pytest.mark.parametrize("name", VIOLATIONS)
 def test_the_database_refuses(account: CreditAccount, name: str) -> None:
-    _payment(key="k")
+    PaymentFactory.create(order_id=ORDER, key="k")
     hold()
     with pytest.raises(IntegrityError, match=name), transaction.atomic():
         VIOLATIONS[name](account)

@@ -19,6 +19,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Attempt, Event, Run, StepRun
 from sagas.testing import MovableClock, drive
 from tests.conftest import Redefine
+from tests.factories.journal import EventFactory
 
 from .conftest import Asked, Script, ids, standing
 
@@ -191,8 +192,7 @@ def test_an_inside_step_is_rolled_back_with_its_failure(
     ask: Ask, script: Script, clock: MovableClock, redefine: Redefine
 ) -> None:
     def write_and_fail(call: object) -> None:
-        Event.objects.create(type="tests.ghost", aggregate="ghost", subject="g", sequence=1, key="g", data={},
-                             correlation_id="00000000-0000-0000-0000-000000000000", occurred_at=clock())  # fmt: skip
+        EventFactory.create()
         raise Rejected("after writing")
 
     event = ask()

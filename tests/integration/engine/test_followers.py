@@ -18,6 +18,7 @@ from sagas.models import Delivery, Event, Follower, Intervention, Run
 from sagas.operations import interventions, queries
 from sagas.operations.interventions import NotNow
 from sagas.testing import MovableClock, drive
+from tests.factories.journal import FollowerFactory
 
 from .conftest import Asked, Script, Told, emit, intervene
 
@@ -148,7 +149,7 @@ def test_a_saga_that_begins_with_the_log_starts_a_run_for_each_event(
     with code_without("start-test"):
         drive(now=clock)
     assert not Run.objects.exists()
-    Follower.objects.create(name="start-test", position=0, began_at=clock())
+    FollowerFactory.create(name="start-test")
     drive(now=clock)
     assert set(Run.objects.values_list("key", "status")) == {("a", "completed"), ("b", "completed")}
 
@@ -264,7 +265,7 @@ def test_what_one_is_behind_is_left_out_when_somebody_says_so(
 def test_what_no_code_knows_can_be_left_out_and_what_starts_runs_cannot(ask: Ask, clock: MovableClock) -> None:
     ask()
     turn(clock)
-    gone = Follower.objects.create(name="gone", position=0, began_at=clock())
+    gone = FollowerFactory.create(name="gone")
     assert intervene(gone, "skip", clock).done == 1
     assert position("gone") == 1
     assert intervene(Follower.objects.get(name="start-test"), "skip", clock).refused == 1
@@ -309,7 +310,7 @@ def test_how_far_everybody_is_costs_the_same_for_one_and_for_many(
 def test_a_follower_no_code_knows_is_named_so(tell: Tell, clock: MovableClock) -> None:
     tell("k", 1)
     turn(clock)
-    Follower.objects.create(name="gone", position=0, began_at=clock())
+    FollowerFactory.create(name="gone")
     (lag,) = [lag for lag in queries.followers(now=clock()) if lag.name == "gone"]
     assert (lag.status, lag.events) == ("unknown", 1)
 

@@ -52,11 +52,7 @@ def far(saga: object, clock: MovableClock) -> Far:
 def subscribe(far: Far, clock: MovableClock, name: str = "far", start_at: StartAt = StartAt.NOW) -> None:
     once = Retry(attempts=1)
     registry.register(
-        [
-            Subscription(
-                name, event=Told, queue="sagas", react=far.react, outside=True, start_at=start_at, retry=once
-            )
-        ]
+        [Subscription(name, event=Told, queue="sagas", react=far.react, outside=True, start_at=start_at, retry=once)]
     )
     followers.create_missing(now=clock())
 

@@ -28,6 +28,7 @@ from sagas.models import Event
 from sagas.testing import drive
 from shop.history import Whole, history
 from shop.wiring import SAGAS, wiring
+from tests.factories.journal import EventFactory
 from tests.factories.orders import Place
 from tests.factories.people import allowed
 from tests.rows import rows_of
@@ -148,16 +149,8 @@ def test_an_order_that_nobody_placed_has_no_history() -> None:
 
 def _write(order: Order, event: str, at: datetime, **data: Any) -> None:
     facts = {"order_id": str(order.id), "number": order.number, "payment_id": str(order.id), "currency": "GBP"}
-    Event.objects.create(
-        type=event,
-        aggregate=event,
-        subject=str(order.id),
-        sequence=1,
-        key=str(order.id),
-        data=facts | {"provider_reference": "fake_1"} | data,
-        correlation_id=order.id,
-        occurred_at=at,
-    )
+    data = facts | {"provider_reference": "fake_1"} | data
+    EventFactory.create(type=event, aggregate=event, subject=str(order.id), data=data, occurred_at=at)
 
 
 # The page -------------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from orders.models import Order
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.testing import MovableClock, drive
+from tests.factories.journal import ParkedDeliveryFactory
 from tests.factories.orders import Place
 
 
@@ -66,14 +67,7 @@ def stop(order: Order, step: str = "confirm-order", error: str = "Broken") -> Ru
 
 def park(order: Order) -> Delivery:
     event = Event.objects.filter(key=str(order.id)).earliest("position")
-    return Delivery.objects.create(
-        event=event,
-        subscription="send-notification",
-        key=str(order.id),
-        status="parked",
-        attempts=8,
-        error="ChannelDown: no route",
-    )
+    return ParkedDeliveryFactory.create(event=event, subscription="send-notification")
 
 
 def drive_later() -> None:

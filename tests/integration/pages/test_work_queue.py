@@ -20,6 +20,7 @@ from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 from shop import timeline
 from tests.concurrency import at_once
+from tests.factories.journal import ParkedDeliveryFactory, StepRunFactory, StoppedRunFactory
 from tests.factories.orders import Place
 from tests.factories.people import allowed, browser_of_the_boss
 
@@ -77,10 +78,7 @@ def drive_later() -> None:
 def parked(order: Order, count: int = 1, error: str = "ChannelDown: no route") -> list[Delivery]:
     event = Event.objects.filter(key=str(order.id)).earliest("position")
     names = ["send-notification", *(f"other-{number}" for number in range(count - 1))]
-    return Delivery.objects.bulk_create(
-        Delivery(event=event, subscription=name, key=str(order.id), status="parked", attempts=8, error=error)
-        for name in names
-    )
+    return [ParkedDeliveryFactory.create(event=event, subscription=name, error=error) for name in names]
 
 
 def pick(subject: Run | Delivery) -> str:
@@ -192,20 +190,11 @@ def test_who_waits_longest_comes_first_and_fifty_are_a_page(boss: Client, place:
 def many(order: Order, count: int) -> None:
     """Add runs that stopped, one step before their end."""
     run = Run.objects.get(key=order.id)
-    now = timezone.now()
-    runs = Run.objects.bulk_create(
-        Run(
-            saga=run.saga, definition_hash=run.definition_hash, key=str(uuid4()), status="needs_attention",
-            resumes_as="running", stopped_at=now - timedelta(seconds=number), place=0, input=run.input,
-            attention={"step": "notify-customer", "kind": "unexpected", "error": "Broken", "message": "it burns"},
-            event_id=uuid4(), correlation_id=uuid4(), started_at=now,
-        )
-        for number in range(count)
-    )  # fmt: skip
-    StepRun.objects.bulk_create(
-        StepRun(run=run, place=0, name="notify-customer", step="notify-customer", status="failed", idempotency_key="x")
-        for run in runs
+    runs = StoppedRunFactory.build_batch(
+        count, saga=run.saga, input=run.input, attention__step="notify-customer", attention__message="it burns"
     )
+    Run.objects.bulk_create(runs)
+    StepRun.objects.bulk_create(StepRunFactory.build(run=run, name="notify-customer", status="failed") for run in runs)
 
 
 def test_the_list_costs_the_same_for_one_and_for_five_hundred(boss: Client, place: Place) -> None:

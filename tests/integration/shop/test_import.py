@@ -30,6 +30,7 @@ from shop.importing import placing, waiting
 from shop.importing.reading import COLUMNS, Invoice, InvoiceFile
 from tests.asking import shelf
 from tests.conftest import ROOT, wait_for
+from tests.factories.products import ProductFactory
 
 GOOD = {
     "InvoiceNo": "536365",
@@ -248,7 +249,7 @@ def test_a_refused_invoice_does_not_hold_back_its_batch(transactional_db: None, 
         row(InvoiceNo="2", StockCode="B"),
         row(InvoiceNo="3", StockCode="C"),
     )
-    Product.objects.create(sku="GONE", name="Gone", price_minor=100, currency="GBP", active=False)
+    ProductFactory.create(sku="GONE", active=False)
     run(file)
     assert rejects(file) == [("3", why := "invoice 2: There is no product 'GONE'."), ("4", why)]
     assert [order.idempotency_key for order in Order.objects.order_by("id")] == ["import:1", "import:3"]

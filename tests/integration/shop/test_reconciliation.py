@@ -33,6 +33,7 @@ from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
 from tests.factories.orders import Place
 from tests.factories.people import allowed, browser_of_the_boss
+from tests.factories.stock import ParcelFactory, ReservationFactory
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -168,7 +169,7 @@ def test_a_shelf_that_counts_wrong_is_found(confirmed: Order) -> None:
     assert found() == {("stock", "LAMP"): "The shelf of LAMP says 3 reserved; open reservations hold 0."}
     assert facts("stock", "LAMP") == {"sku": "LAMP", "reserved": 3, "held": 0}
     StockItem.objects.filter(sku="LAMP").update(reserved=0)
-    Reservation.objects.create(order_id=confirmed.id, sku="LAMP", quantity=2, reserved_at=timezone.now())
+    ReservationFactory.create(order_id=confirmed.id, sku="LAMP", quantity=2)
     turn()
     assert set(found()) == {("stock", "LAMP"), ("goods", str(confirmed.id))}
     assert facts("stock", "LAMP") == {"sku": "LAMP", "reserved": 0, "held": 2}
@@ -203,7 +204,7 @@ def test_stock_held_for_an_order_that_is_over_is_found(rejected: Order) -> None:
 
 
 def test_a_parcel_without_payment_is_found(rejected: Order) -> None:
-    parcel = Parcel.objects.create(order_id=rejected.id, tracking_number="PX1", booked_at=timezone.now())
+    parcel = ParcelFactory.create(order_id=rejected.id, tracking_number="PX1")
     turn()
     assert found() == {
         ("goods", str(rejected.id)): f"Order {rejected.number} is rejected, but it has a parcel.",

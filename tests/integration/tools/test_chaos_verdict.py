@@ -11,7 +11,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from inventory import services as inventory
-from inventory.models import Parcel, Reservation, StockItem
+from inventory.models import Reservation, StockItem
 from notifications.models import Notification
 from orders import services as orders
 from orders.models import Order, OrderLine
@@ -21,6 +21,7 @@ from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from tests.chaos import facts, verdict
 from tests.chaos.asking import CREDIT_CUSTOMER, PRICE_MINOR, Answers, Ask
+from tests.factories.stock import ParcelFactory
 
 STOCK = {"MUG": 100, "GONE": 0}
 ASKED = [
@@ -178,7 +179,7 @@ def ship_unpaid(shop: Shop) -> None:
 
 
 def ship_a_rejected_order(shop: Shop) -> None:
-    Parcel.objects.create(order_id=order("declined").id, tracking_number="PX", booked_at=timezone.now())
+    ParcelFactory.create(order_id=order("declined").id)
 
 
 def ship_too_much(shop: Shop) -> None:
