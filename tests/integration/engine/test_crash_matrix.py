@@ -6,7 +6,6 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +20,8 @@ from sagas.core.saga import Call, Pivot, Result, Saga, Step
 from sagas.engine import claim, steps, undo
 from sagas.log import outbox
 from sagas.models import Run
-from sagas.testing import Broker, CrashMatrixFailed, Variant, crash_cases, crash_matrix
+from sagas.testing import Broker, CrashMatrixFailed, Variant, crash_cases, crash_matrix, paths
+from tests.conftest import ROOT
 
 from .conftest import Asked
 
@@ -104,22 +104,36 @@ def ask(now: datetime) -> None:
         outbox.emit(Asked(name=str(new_id())), now=now)
 
 
-def test_every_path_is_run_with_every_variant_and_comes_right(saga: Saga[Asked], bank: Bank) -> None:
-    summary = crash_matrix(saga, bank.is_right, start=ask)
-    assert set(summary.variants) == {
-        "all succeeds",
-        "prepare is rejected",
-        "pay is rejected",
-        "send is rejected",
-        "pay loses its answer",
-        "each step fails once",
-        "each undo fails once",
-    }
-    for path, counts in summary.variants.items():
-        assert set(counts) | {Variant.LEASE} == set(Variant), path
-    assert summary.variants["all succeeds"][Variant.LEASE] == 2
-    assert summary.variants["pay loses its answer"][Variant.LEASE] == 4
+#: How many leases run out on each path there is.
+LEASES = {
+    "all succeeds": 2,
+    "prepare is rejected": 0,
+    "pay is rejected": 2,
+    "send is rejected": 4,
+    "pay loses its answer": 4,
+    "each step fails once": 4,
+    "each undo fails once": 6,
+}
+
+
+@pytest.mark.parametrize("path", LEASES)
+def test_every_path_is_run_with_every_variant_and_comes_right(saga: Saga[Asked], bank: Bank, path: str) -> None:
+    summary = crash_matrix(saga, bank.is_right, start=ask, path=path)
+    ((name, counts),) = summary.variants.items()
+    assert name == path
+    assert set(counts) | {Variant.LEASE} == set(Variant)
+    assert counts[Variant.LEASE] == LEASES[path]
     assert f"{len(summary.cases)} cases in " in str(summary)
+
+
+def test_the_paths_are_one_for_each_thing_that_can_go_wrong(saga: Saga[Asked]) -> None:
+    assert [path.name for path in paths(saga)] == list(LEASES)
+    assert {case.path.name for case in crash_cases(saga, start=ask)} == set(LEASES)
+
+
+def test_a_path_nobody_knows_is_refused(saga: Saga[Asked]) -> None:
+    with pytest.raises(ValueError, match="no case is called 'prepare burns'"):
+        crash_matrix(saga, start=ask, path="prepare burns")
 
 
 def test_nothing_of_the_kit_stays_behind(saga: Saga[Asked], bank: Bank) -> None:
@@ -277,15 +291,25 @@ def test_a_case_nobody_knows_is_refused(saga: Saga[Asked]) -> None:
         crash_matrix(saga, start=ask, only="on a Sunday")
 
 
-def test_the_example_in_the_docs_is_true(saga: Saga[Asked]) -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "testing.md").read_text()
+def the_example_in_the_docs() -> str:
+    page = (ROOT / "docs" / "testing.md").read_text()
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    return str(example)
+
+
+def run_example(example: str) -> None:
     namespace: dict[str, Any] = {"__name__": "docs_example"}
     exec(example, namespace)  # noqa: S102 - our own page
     namespace["test_a_trip_comes_right_whatever_dies"](None)
 
+
+def test_the_example_in_the_docs_is_true(saga: Saga[Asked]) -> None:
+    run_example(the_example_in_the_docs())
+
+
+def test_the_example_in_the_docs_fails_without_its_first_two_lines(saga: Saga[Asked]) -> None:
+    example = the_example_in_the_docs()
     refusal = '    if call.idempotency_key in cancelled:\n        raise Rejected("This booking was cancelled.")\n'
     assert refusal in example
-    exec(example.replace(refusal, "").replace("docs.trip", "docs.careless_trip"), namespace)  # noqa: S102
     with pytest.raises(CrashMatrixFailed, match="the lease runs out"):
-        namespace["test_a_trip_comes_right_whatever_dies"](None)
+        run_example(example.replace(refusal, "").replace("docs.trip", "docs.careless_trip"))
