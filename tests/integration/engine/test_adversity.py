@@ -5,27 +5,24 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
-from django.db import OperationalError, connection, connections
-from django.test.utils import CaptureQueriesContext
+from django.db import OperationalError, connections
 from pytest_django import Settings
 
 from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Saga, Step
-from sagas.core.statuses import RunStatus
 from sagas.engine import plan, steps, undo
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log import relay as relay_module
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Run, StepRun
+from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive, run_delivery
 from tests.conftest import Redefine
 
-from .conftest import Asked, Script, ids, intervene, standing
+from .conftest import Asked, Script, intervene, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -322,85 +319,3 @@ def test_a_count_of_resends_does_not_overflow(ask: Ask, tell: Tell, clock: Movab
         sweep_runs(now=clock(), limit=10)
         sweep_deliveries(now=clock(), limit=10)
     assert Run.objects.get().resends == Delivery.objects.get().resends == 10
-
-
-# Fences: each fails if its check is left out ---------------------------------------------------------------------
-
-
-def test_a_step_is_not_taken_for_a_message_of_an_old_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:
-    ask()
-    relay_events(now=clock(), limit=10)
-    Run.objects.update(epoch=2)
-    assert not steps.execute(run_ids=ids(), place=0, epoch=1, clock=clock).carries_on
-    assert script.did == []
-
-
-def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, clock: MovableClock) -> None:
-    ask()
-    relay_events(now=clock(), limit=10)
-    failure = {"step": "first", "kind": "rejected", "error": "Rejected", "message": "no"}
-    Run.objects.update(epoch=2, failure=failure, attention=failure)
-    assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
-    assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
-    assert Run.objects.get().status == RunStatus.RUNNING
-
-
-def test_an_answer_is_not_settled_in_a_later_epoch(
-    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine
-) -> None:
-    ask()
-    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
-    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-
-    def late(call: Any) -> dict[str, str]:
-        Run.objects.update(epoch=2)
-        return {"by": "the late one"}
-
-    redefine("far", run=late)
-    assert not steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).carries_on
-    assert StepRun.objects.get(name="far").status == "running"
-    assert "far" not in Run.objects.get().results
-
-
-def test_a_delivery_is_not_settled_by_who_lost_the_lease(
-    tell: Tell, script: Script, clock: MovableClock, redefine: Redefine
-) -> None:
-    other = UUID(int=7)
-
-    def frozen(received: Any) -> None:
-        Delivery.objects.update(lease_token=other)
-
-    redefine("inside", outside=True, react=frozen)
-    tell("k", 1)
-    (wake_up,) = relay_events(now=clock(), limit=10).deliveries
-    run_delivery(wake_up, now=clock)
-    assert Delivery.objects.values_list("status", "lease_token").get() == ("running", other)
-
-
-def test_the_deadline_turns_back_a_run_that_waits_at_its_pivot(ask: Ask, script: Script, clock: MovableClock) -> None:
-    script.says["pivot"] = [Retryable("busy", retry_after_seconds=7200)]
-    ask()
-    drive(now=clock)
-    clock.move(seconds=3601)
-    drive(now=clock)
-    assert standing()[0] == "undone"
-    assert script.did == ["first k", "far k", "pivot k", "undo-far k", "undo-first k", "say-sorry k"]
-
-
-@pytest.mark.parametrize("what", ["late", "stuck"])
-def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clock: MovableClock, what: str) -> None:
-    figures = []
-    for keys in (["one"], [f"k{number}" for number in range(9)]):
-        for key in keys:
-            ask(key)
-        relay_events(now=clock(), limit=10)
-        if what == "late":
-            clock.move(hours=2)
-        else:
-            clock.move(minutes=1)
-            Run.objects.filter(key__in=keys).update(resends=plan.MAX_RESENDS)
-        Run.objects.exclude(key__in=keys).delete()
-        with CaptureQueriesContext(connection) as captured:
-            sweep_runs(now=clock(), limit=100)
-        figures.append(len(captured))
-    assert figures[0] == figures[1]
