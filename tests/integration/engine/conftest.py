@@ -150,9 +150,3 @@ def standing(key: str = "k") -> tuple[str, dict[str, str]]:
 
 def ids(*keys: str) -> list[UUID]:
     return list(Run.objects.filter(key__in=keys or ["k"]).order_by("id").values_list("id", flat=True))
-
-
-def replace(step: Step, **parts: Any) -> None:
-    """Change a step where it stands."""
-    for name, part in parts.items():
-        object.__setattr__(step, name, part)

@@ -10,16 +10,18 @@ import pytest
 from django.db import connection
 from pytest_django import Settings
 
+from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.core.saga import Call, Result, Saga, Step
+from sagas.core.saga import Call, Result, Saga
 from sagas.engine import steps
 from sagas.engine.deliveries import deliver, sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
 from sagas.testing import Broker, Killed, MovableClock, drive
+from tests.conftest import Redefine
 
-from .conftest import Asked, Script, Told, emit, ids, replace, standing
+from .conftest import Asked, Script, Told, emit, ids, standing
 
 Ask = Callable[..., Event]
 
@@ -29,23 +31,29 @@ def batches(settings: Settings) -> None:
     settings.SAGAS_BATCH_SIZE = 100
 
 
-def together(step: Step, script: Script, name: str) -> None:
+@pytest.fixture
+def together(script: Script, redefine: Redefine) -> Callable[[str], None]:
     """Give a step a set-based form that answers as its simple one, run by run, and leaves out what that refuses."""
 
-    def many(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
-        script.did.append(f"{name} together: {' '.join(sorted(call.key for call in calls))}")
-        results = {}
-        for call in calls:
-            with suppress(Rejected, Retryable, OutcomeUnknown):
-                results[call.run_id] = step.run(call)
-        return results
+    def together(name: str) -> None:
+        step = registry.saga("test").step(name)
 
-    replace(step, many=many)
+        def many(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
+            script.did.append(f"{name} together: {' '.join(sorted(call.key for call in calls))}")
+            results = {}
+            for call in calls:
+                with suppress(Rejected, Retryable, OutcomeUnknown):
+                    results[call.run_id] = step.run(call)
+            return results
+
+        redefine(name, many=many)
+
+    return together
 
 
-def busy_at_first(ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]) -> None:
+def busy_at_first(ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]) -> None:
     """Take three runs to an outside step that nobody gets through, together or alone; the next try would."""
-    together(saga.steps[1], script, "far")
+    together("far")
     for key in "abc":
         ask(key)
     script.says["far"] = [Retryable("busy")] * 6
@@ -54,10 +62,10 @@ def busy_at_first(ask: Ask, script: Script, clock: MovableClock, saga: Saga[Aske
 
 
 def test_a_set_based_step_takes_a_batch_at_once(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
 ) -> None:
-    for step in saga.steps[:2]:
-        together(step, script, step.name)
+    together("first")
+    together("far")
     for key in "abc":
         ask(key)
     script.says["far"] = [{"paid": 1}, OutcomeUnknown("silence"), {"paid": 3}]
@@ -73,14 +81,14 @@ def test_a_set_based_step_takes_a_batch_at_once(
     assert set(StepRun.objects.filter(name="first").values_list("attempts", flat=True)) == {1}
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("name", ["first", "far"])
 def test_a_set_based_step_that_raises_harms_nobody(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked], place: int
+    batches: None, ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, name: str
 ) -> None:
     def many(calls: object) -> dict[UUID, Result]:
         raise ZeroDivisionError
 
-    replace(saga.steps[place], many=many)
+    redefine(name, many=many)
     for key in "abc":
         ask(key)
     drive(now=clock)
@@ -88,20 +96,20 @@ def test_a_set_based_step_that_raises_harms_nobody(
     assert set(StepRun.objects.exclude(name="pivot").values_list("attempts", flat=True)) == {1}
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("name", ["first", "far"])
 def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked], place: int
-) -> None:
-    step = saga.steps[place]
-    good = step.run
+    batches: None, ask: Ask, script: Script, clock: MovableClock, redefine: Redefine,
+    together: Callable[[str], None], name: str,
+) -> None:  # fmt: skip
+    good = registry.saga("test").step(name).run
 
     def deadly(call: Call[Any]) -> Result:
         if call.key == "b":
             raise Killed
         return good(call)
 
-    replace(step, run=deadly)
-    together(step, script, step.name)
+    redefine(name, run=deadly)
+    together(name)
     script.says["probe"] = ["nothing found"] * 50
     for key in "abc":
         ask(key)
@@ -121,7 +129,7 @@ def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
 
 
 def test_no_batch_is_called_when_its_leases_have_run_out(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
 ) -> None:
     """A worker freezes between the commit of its leases and the calls."""
 
@@ -129,7 +137,7 @@ def test_no_batch_is_called_when_its_leases_have_run_out(
         leased = not connection.in_atomic_block and StepRun.objects.filter(lease_token__isnull=False).exists()
         return clock() + timedelta(minutes=5 if leased else 0)
 
-    together(saga.steps[1], script, "far")
+    together("far")
     for key in "ab":
         ask(key)
     (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
@@ -143,9 +151,9 @@ def test_no_batch_is_called_when_its_leases_have_run_out(
 
 
 def test_only_first_tries_are_made_in_a_batch(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
 ) -> None:
-    busy_at_first(ask, script, clock, saga)
+    busy_at_first(ask, script, clock, together)
     clock.move(seconds=11)
     drive(now=clock)
     assert {standing(key)[0] for key in "abc"} == {"completed"}
@@ -155,10 +163,10 @@ def test_only_first_tries_are_made_in_a_batch(
 
 
 def test_a_batch_that_tries_nothing_counts_no_lost_try(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, saga: Saga[Asked]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
 ) -> None:
     """Second tries are sent in a batch, which sends them alone; those messages are late, or lost."""
-    busy_at_first(ask, script, clock, saga)
+    busy_at_first(ask, script, clock, together)
     for _ in range(3):
         clock.move(minutes=11)
         (wake_up,) = sweep_runs(now=clock(), limit=10)
