@@ -12,10 +12,10 @@ from inventory.models import Parcel, Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
-from payments.services import open_credit
 from sagas.models import StepRun
 from sagas.testing import Variant, crash_matrix, paths
 from shop.processes.fulfil_order import fulfil_order
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 
 #: By card in every run of the tests; `make matrix` walks both ways to pay.
@@ -93,7 +93,7 @@ INVARIANTS = (
 @pytest.mark.parametrize(("method", "path"), WALKS)
 def test_an_order_comes_right_whatever_dies_and_wherever(place: Place, method: str, path: str) -> None:
     inventory.receive({"MUG": PLENTY})
-    open_credit(customer_email="ada@example.com", limit_minor=10**12, currency="GBP")
+    CreditAccountFactory.create(limit_minor=10**12)
 
     def start(now: datetime) -> None:
         place(method, now=now)
@@ -114,7 +114,7 @@ def test_an_order_comes_right_whatever_dies_and_wherever(place: Place, method: s
 @pytest.mark.parametrize("method", METHODS)
 def test_two_orders_in_a_batch_come_right_and_one_does_not_notice_the_other(place: Place, method: str) -> None:
     inventory.receive({"MUG": PLENTY})
-    open_credit(customer_email="ada@example.com", limit_minor=10**12, currency="GBP")
+    CreditAccountFactory.create(limit_minor=10**12)
 
     def start(now: datetime) -> None:
         place(method, now=now)

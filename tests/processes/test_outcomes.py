@@ -12,7 +12,6 @@ from orders import services as orders
 from orders.models import Order
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
-from payments.services import open_credit
 from sagas.core import registry
 from sagas.core.errors import Rejected, Retryable
 from sagas.log.relay import relay_events
@@ -20,6 +19,7 @@ from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from shop.timeline import standing, timeline
 from shop.wiring import SAGAS, wiring
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
@@ -90,7 +90,7 @@ def test_an_order_that_is_paid_by_card_is_shipped_and_charged_once(
 
 
 def test_an_order_by_invoice_keeps_credit_back(place: Place, settle: Callable[[], None], clock: MovableClock) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     order = place("invoice", now=clock())
     settle()
     assert outcome(order) == CONFIRMED | {"payments": [], "charges": [], "credit": ["held"]}
@@ -138,7 +138,7 @@ def test_a_credit_check_that_fails_releases_the_stock(
     place: Place, settle: Callable[[], None], clock: MovableClock, limit_minor: int | None, reason: str
 ) -> None:
     if limit_minor is not None:
-        open_credit(customer_email="ada@example.com", limit_minor=limit_minor, currency="GBP")
+        CreditAccountFactory.create(limit_minor=limit_minor)
     order = place("invoice", now=clock())
     settle()
     assert outcome(order) == REFUSED | {
@@ -158,7 +158,7 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
     monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
 
     def no_van(**_: Any) -> None:
         raise Rejected("There is no van today.")

@@ -32,8 +32,8 @@ from sagas.models import Event
 from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
-from tests.factories.credit import CreditHoldFactory
-from tests.factories.payments import FakeChargeFactory, PaymentFactory
+from tests.factories.credit import CreditAccountFactory, CreditHoldFactory
+from tests.factories.payments import FakeChargeFactory, PaymentFactory, PaymentRequestFactory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -41,7 +41,7 @@ ORDER, OTHER = UUID(int=1), UUID(int=2)
 
 
 def request(method: str, key: str, order_id: UUID = ORDER) -> payments.PaymentRequest:
-    return payments.PaymentRequest(order_id=order_id, amount_minor=2000, currency="GBP", method=method, key=key)
+    return PaymentRequestFactory.build(order_id=order_id, method=method, key=key)
 
 
 def capture(method: str = "tok_visa", *, key: str = "k", order_id: UUID = ORDER, now: datetime = NOW) -> Payment:
@@ -269,7 +269,7 @@ def account(db: None) -> CreditAccount:
 
 @pytest.fixture
 def committed_account(transactional_db: None) -> CreditAccount:
-    return payments.open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    return CreditAccountFactory.create(limit_minor=5000)
 
 
 def key_of(order_id: UUID) -> str:

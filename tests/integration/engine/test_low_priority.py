@@ -23,6 +23,7 @@ from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 from tests.conftest import broker
+from tests.factories.orders import Place
 
 from .conftest import Asked, Told, emit
 
@@ -185,7 +186,7 @@ def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object, monkey
 
 
 def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
-    redis: object, place: Callable[..., Order], monkeypatch: pytest.MonkeyPatch, settings: Settings
+    redis: object, place: Place, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     """Also when they come one by one: otherwise workers that are busy get more chains the more they have to do."""
 

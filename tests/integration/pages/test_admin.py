@@ -19,6 +19,7 @@ from orders.models import Order, OrderLine, Product
 from payments.models import CreditAccount
 from sagas.models import Delivery, Event, Intervention, Run
 from sagas.testing import drive
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 from tests.factories.people import allowed, browser_of_the_boss
 
@@ -230,7 +231,7 @@ def test_a_list_needs_no_query_per_row(staff: Client, place: Place, path: str) -
             place("invoice" if number % 2 else "tok_visa")
         drive()
 
-    CreditAccount.objects.create(customer_email="ada@example.com", currency=settings.CURRENCY, limit_minor=10**9)
+    CreditAccountFactory.create()
     fill(2)
     few = count()
     fill(6)

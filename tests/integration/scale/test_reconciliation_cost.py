@@ -9,12 +9,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from payments.services import open_credit
 from sagas.books import reconciliation
 from sagas.books.reconciliation import Reconciled
 from sagas.core import registry
 from sagas.models import Finding, Reconciliation
 from sagas.testing import drive
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 
 
@@ -24,7 +24,7 @@ def turn() -> Reconciled:
 
 def test_a_turn_costs_as_many_statements_for_a_hundred_orders_as_for_one(place: Place, settings: Settings) -> None:
     settings.SAGAS_BATCH_SIZE = 50
-    open_credit(customer_email="ada@example.com", limit_minor=10**9, currency="GBP")
+    CreditAccountFactory.create(limit_minor=10**9)
     turn()
     counts = []
     for orders in (1, 100):
@@ -46,7 +46,7 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_history(place: Place, mon
     walks = [replace(walk, limit=20) for walk in registry.walks()]
     place()
     drive()
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     with connection.cursor() as cursor:
         for statement in COPIES:
             cursor.execute(statement, [HISTORY])

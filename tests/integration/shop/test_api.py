@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +29,7 @@ from sagas.testing import MovableClock, drive
 from shop.api import health as shop_health
 from shop.reconciliation import LATE_SECONDS
 from tests.conftest import ROOT
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -322,7 +323,7 @@ def test_neither_session_nor_csrf_token_is_looked_at(shelves: None, django_asser
 # Looking ---------------------------------------------------------------------------------------------------------
 
 
-def test_an_order_tells_its_story(place: Callable[..., Order]) -> None:
+def test_an_order_tells_its_story(place: Place) -> None:
     order = place("tok_flaky")
     before = get(f"/api/orders/{order.id}").json()
     assert (before["status"], before["run"]) == ("pending", None)
@@ -337,9 +338,7 @@ def test_an_order_tells_its_story(place: Callable[..., Order]) -> None:
     assert all(entry["at"] and entry["status"] for entry in told["timeline"])
 
 
-def test_the_story_costs_the_same_however_long_it_is(
-    place: Callable[..., Order], django_assert_max_num_queries: Any
-) -> None:
+def test_the_story_costs_the_same_however_long_it_is(place: Place, django_assert_max_num_queries: Any) -> None:
     order = place(lines=(("MUG", 1), ("TRAY", 1), ("LAMP", 1)))
     drive()
     with django_assert_max_num_queries(19):
@@ -426,7 +425,7 @@ def test_books_that_nobody_looks_at_degrade_the_shop(transactional_db: None, lat
     assert answer["reconciled_seconds_ago"] == pytest.approx(LATE_SECONDS + late, abs=29)
 
 
-def test_events_that_wait_too_long_degrade_the_shop(place: Callable[..., Order]) -> None:
+def test_events_that_wait_too_long_degrade_the_shop(place: Place) -> None:
     place(now=datetime.fromisoformat("2026-01-01T00:00:00Z"))
     answer = Client().get("/api/health").json()
     assert answer["status"] == "degraded"

@@ -14,7 +14,6 @@ from pytest_django import Settings
 from inventory.models import StockItem
 from orders import services as orders
 from orders.models import Product
-from payments.services import open_credit
 from sagas.cdc import audit, slots, watched
 from sagas.cdc.audit import Watcher
 from sagas.cdc.capture import Capture
@@ -24,6 +23,7 @@ from shop.catalogue import CATALOGUE, page
 from shop.platform import cache as shop_cache
 from shop.platform import environment
 from tests.conftest import wait_for
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 from tests.factories.people import browser_of_the_boss
 
@@ -84,7 +84,7 @@ def test_a_price_typed_in_sql_is_in_the_trail_with_what_it_was(watcher: Watcher)
 
 
 def test_rows_that_come_and_go_are_kept_whole(watcher: Watcher) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     execute("DELETE FROM payments_creditaccount")
     came, went = trail(watcher, 2)
     assert (came.action, came.before, came.after["limit_minor"]) == ("insert", {}, "5000")

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 
 from benchmarks import document, ground, judging, snapshots, table, targets
 from benchmarks.results import Book, Measured
-from orders.models import Order
 from tests.conftest import ROOT
+from tests.factories.orders import Place
 
 
 def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -91,7 +90,7 @@ def test_the_ways_to_tell_the_relay_are_measured_side_by_side(tmp_path: Path) ->
         assert {"alone: commit to relayed p50 (ms)", "at rest: transactions/s"} <= found[way].keys()
 
 
-def test_a_contender_that_did_nothing_is_refused(place: Callable[..., Order]) -> None:
+def test_a_contender_that_did_nothing_is_refused(place: Place) -> None:
     before = ground.mark()
     order = place(lines=(("MUG", 2), ("TRAY", 1)))
     with pytest.raises(judging.WrongRows) as refused:

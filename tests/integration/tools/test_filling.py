@@ -1,7 +1,5 @@
 """What the benchmarks fill a database with is what the engine would have left there."""
 
-from collections.abc import Callable
-
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -14,6 +12,7 @@ from sagas.core import registry
 from sagas.models import Event, Finding, Reconciliation, Run
 from sagas.testing import drive
 from shop.timeline import standing, timeline
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
 
@@ -63,7 +62,7 @@ def test_every_page_there_is_answers_beside_filled_orders() -> None:
     assert max(asked.values()) < 30
 
 
-def test_orders_are_placed_and_driven_beside_filled_ones(place: Callable[..., Order]) -> None:
+def test_orders_are_placed_and_driven_beside_filled_ones(place: Place) -> None:
     filled(100, 700)
     order = place()
     drive()

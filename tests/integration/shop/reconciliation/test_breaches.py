@@ -12,12 +12,12 @@ from inventory.models import Parcel, Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
-from payments.services import open_credit
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Run
 from sagas.operations import interventions
 from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 from tests.factories.stock import ParcelFactory, ReservationFactory
 
@@ -95,7 +95,7 @@ def test_another_currency_is_found(confirmed: Order) -> None:
 
 
 def test_credit_that_is_not_held_for_an_order_by_invoice_is_found(place: Place) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     order = place("invoice")
     drive()
     turn()

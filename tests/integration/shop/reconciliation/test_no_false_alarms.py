@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from orders.models import Order
 from payments.models import Payment
-from payments.services import open_credit
 from sagas.books.reconciliation import reconcile
 from sagas.core import registry
 from sagas.engine import steps
@@ -19,6 +18,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Delivery, Finding, Follower, Run
 from sagas.testing import MovableClock, drive
 from shop.wiring import SAGAS, wiring
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 
 from .conftest import found, turn
@@ -97,7 +97,7 @@ ORDERS: list[tuple[str, dict[str, Any], str, int]] = [
 def test_no_state_an_order_passes_through_is_a_breach(
     watched: Watched, place: Place, method: str, more: dict[str, Any], ends: str, states: int
 ) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     order = place(method, now=watched.clock(), **more)
     for _ in range(6):
         drive(now=watched.clock)
@@ -113,7 +113,7 @@ def test_no_state_an_order_passes_through_is_a_breach(
 def test_no_state_of_a_choreographed_order_is_a_breach(
     watched: Watched, place: Place, method: str, more: dict[str, Any], ends: str, _: int
 ) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     with registry.only(wiring("choreography"), sagas=SAGAS):
         order = place(method, now=watched.clock(), **more)
         for _minute in range(8):
