@@ -18,6 +18,9 @@ from shop.outward import receivers
 
 ROOT = Path(__file__).resolve().parents[3]
 
+# A contract is written with the date of the database's clock, whose reading another test may have forgotten.
+pytestmark = pytest.mark.django_db
+
 
 def events(action: str) -> str:
     call_command("events", action, stdout=(out := StringIO()), stderr=StringIO())

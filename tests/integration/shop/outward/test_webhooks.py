@@ -229,7 +229,7 @@ def test_who_hangs_is_given_up_after_its_time_and_left_alone_for_a_while(
         tell(f"k{number}", number)
     began = time.monotonic()
     drive(now=clock)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 15.0  # each of the thirty alone would be waited for a second
     assert len(erp.posts) == 1
     errors = Attempt.objects.values_list("message", flat=True)
     assert {error.partition(" ")[2] for error in errors} == {
