@@ -28,9 +28,9 @@ TO_DIVIDE = {
     "benchmarks/filling.py": 479,
     "tests/integration/contexts/test_payments.py": 496,
     "tests/integration/engine/test_engine.py": 525,
-    "tests/integration/pages/test_admin.py": 444,
+    "tests/integration/pages/test_admin.py": 445,
     "tests/integration/pages/test_work_queue.py": 524,
-    "tests/integration/shop/test_api.py": 595,
+    "tests/integration/shop/test_api.py": 594,
     "tests/integration/shop/test_import.py": 492,
 }
 
