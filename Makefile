@@ -30,7 +30,7 @@ help: ## list the targets
 		printf '%-14s %s\n' "$$target" "$$text"; done
 
 run: runtime ## set up and run the shop on PORT=8000: database, broker, demo data, web, worker, relay, beat
-	@exec $(PY) -m shop.run
+	@exec $(PY) -m shop.platform.run
 
 test: setup ## set up and run the tests, on servers of their own; ARGS="-k name -n 0" goes to pytest
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 3 --dist worksteal $(ARGS)

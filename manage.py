@@ -13,7 +13,7 @@ def main() -> None:
     from django.core.management import execute_from_command_line
     from django.db import OperationalError
 
-    from shop import embedded
+    import embedded
 
     if not OFFLINE.intersection(sys.argv[1:2]):
         embedded.ensure()

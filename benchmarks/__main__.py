@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from shop import embedded
+import embedded
 from tests.chaos.folder import hold_folder, own_folder
 
 from . import knobs as turned

@@ -73,14 +73,13 @@ def _fulfil(orders: Orders) -> None:
 
 def _relay_all(_: Orders) -> None:
     """Take events on until there are none, as the relay's task does."""
-    from django.conf import settings
-
+    from sagas.conf import conf
     from sagas.db import clock
     from sagas.log.relay import relay_events
-    from sagas.messaging import tasks
+    from sagas.messaging.publish import send
 
-    while (relayed := relay_events(now=clock.now(), limit=settings.SAGAS_RELAY_LIMIT)).events:
-        tasks.send(relayed.wake_ups, relayed.deliveries)
+    while (relayed := relay_events(now=clock.now(), limit=conf.RELAY_LIMIT)).events:
+        send(relayed.wake_ups, relayed.deliveries)
 
 
 def _place(seed: str) -> dict[str, Any]:

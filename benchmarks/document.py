@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shop import embedded
+import embedded
 
 from . import picture, table
 from .results import Book

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from django.conf import settings
 from django.db import connection
 
-from shop import embedded
+import embedded
+from sagas.conf import conf
 
 from .knobs import Knobs
 
@@ -53,7 +53,7 @@ def collect(knobs: Knobs) -> dict[str, Any]:
         "postgresql": postgres,
         "fsync": fsync,
         **{name: version(name) for name in ("django", "celery", "dbos")},
-        "batch_size": settings.SAGAS_BATCH_SIZE,
+        "batch_size": conf.BATCH_SIZE,
         "orders": knobs.orders,
         "rounds": knobs.rounds,
         "latency_orders": knobs.latency_orders,

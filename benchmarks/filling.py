@@ -28,14 +28,15 @@ from inventory.models import Parcel, Reservation
 from notifications.models import Notification
 from orders import services
 from orders.models import Order, OrderLine, Product
+from payments.events import CreditHeld, credit_account_id
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
 from sagas.core.ids import new_id
+from sagas.core.statuses import Action
 from sagas.db import clock
 from sagas.log import followers
 from sagas.models import Attempt, Delivery, Event, Follower, Intervention, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import drive, run_chain
 
 #: A million orders are a year.
@@ -182,7 +183,7 @@ def _rows(order: Order) -> _Rows:
         StepRun.objects.filter(run=run),
         Delivery.objects.filter(key=str(order.id)),
         Attempt.objects.filter(step__run=run),
-        Intervention.objects.filter(run=run),
+        Intervention.objects.filter(key=run.key),
         Reservation.objects.filter(order_id=order.id),
         Parcel.objects.filter(order_id=order.id),
         FakeCharge.objects.filter(key__startswith=str(run.id)),
@@ -391,6 +392,9 @@ def _words(rows: _Rows) -> dict[str, Composable]:
         **places,
         order.number: SQL("number"),
         _EMAIL: SQL("email"),
+        credit_account_id(customer_email=_EMAIL, currency=order.currency): SQL(
+            "md5('credit account of ' || email || {})"
+        ).format(Literal(f" in {order.currency}")),
         _NAME: SQL("name"),
         **dict(zip(_SKUS, (SQL("sku_a"), SQL("sku_b")), strict=True)),
         **dict(zip(_TITLES, (SQL("title_a"), SQL("title_b")), strict=True)),
@@ -422,7 +426,12 @@ def _insert(
     columns = table._meta.concrete_fields
     patterns = [
         SQL("({})").format(
-            SQL(", ").join(_pattern(column, getattr(row, column.attname), ids, words) for column in columns)
+            SQL(", ").join(
+                _counted_on(row)
+                if _is_sequence_of_account(row, column)
+                else _pattern(column, getattr(row, column.attname), ids, words)
+                for column in columns
+            )
         )
         for row in rows
     ]
@@ -431,6 +440,15 @@ def _insert(
         SQL(", ").join([Identifier(str(column.column)) for column in columns]),
         SQL(", ").join(patterns),
     )
+
+
+def _is_sequence_of_account(row: Model, column: Any) -> bool:
+    return isinstance(row, Event) and row.aggregate == CreditHeld.aggregate and column.name == "sequence"
+
+
+def _counted_on(event: Any) -> Composable:
+    """Return the place of an event among those of its account: an order has two at most."""
+    return SQL("2 * n::int + {}").format(Literal(1 if event.type == CreditHeld.type else 2))
 
 
 def _pattern(

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import transaction
 
+from backoffice.money import formatted
 from inventory.events import Held, ShipmentBooked, StockReserved
 from inventory.models import Parcel, Reservation, StockItem
 from notifications.events import NotificationKind, NotificationQueued, NotificationSent
@@ -25,7 +26,6 @@ from sagas.core.events import DomainEvent
 from sagas.db import clock
 from sagas.log import followers
 from sagas.models import Delivery, Event, Run, StepRun
-from shop.money import formatted
 from shop.processes.fulfil_order import fulfil_order
 
 #: Orders of one transaction.

@@ -6,6 +6,7 @@ They call the services that the saga calls, with the same values, so the same ro
 from collections.abc import Callable
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import services as inventory
 from notifications import services as notifications
 from notifications.events import NotificationKind
@@ -13,7 +14,6 @@ from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
 from sagas.db import clock
-from shop.money import formatted
 
 
 def reserve(order: OrderPlaced, key: str) -> None:
@@ -99,7 +99,6 @@ def _tell(order: OrderPlaced, kind: NotificationKind, **more: str) -> UUID:
         ],
         **more,
     }
-    queued = notifications.queue(
-        order_id=order.order_id, kind=kind, recipient=order.customer_email, context=context, now=clock.now()
-    )
+    message = notifications.Message(order_id=order.order_id, kind=kind, recipient=order.customer_email, context=context)
+    queued = notifications.queue(message, now=clock.now())
     return queued.id

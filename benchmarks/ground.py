@@ -11,13 +11,13 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from redis import Redis
 
+import embedded
 from inventory import services as inventory
 from orders import services as orders
 from orders.events import Line, OrderPlaced
 from orders.models import Order
 from sagas.db import clock
 from sagas.models import Event
-from shop import embedded
 
 from .processes import cpu_seconds
 

@@ -223,7 +223,7 @@ def _sortable(shown: Any) -> Iterator[tuple[int, str]]:
 
 def _terms(model: Any, shown: Any) -> Iterator[tuple[str, list[Any]]]:
     for field in shown.search_fields:
-        column = field.removesuffix("__istartswith").removesuffix("__icontains")
+        column = field.partition("__")[0] if field.endswith(("startswith", "__icontains")) else field
         if terms := [term for term in _some(model, column) if term]:
             yield field, terms
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from shop import embedded
+import embedded
 
 #: A process that says nothing for so long hangs.
 _PATIENCE_SECONDS = 600.0

@@ -1,4 +1,4 @@
-"""How the relay comes to know of an order: it asks each second, is woken by the commit, or is told by the log.
+"""How the relay comes to know of an order: it is woken by the commit, or told by the log.
 
 For each: how long from the commit until the order is relayed and until its first step begins, and what it costs, at
 rest and with some orders a second.
@@ -27,16 +27,12 @@ _LOAD = f"{_ORDERS_A_SECOND} orders/s"
 _SLOT = "bench_relay"
 #: What starts up has done so by then.
 _WARM_UP, _REST_SECONDS = 20, 2.0
-_PYTHON = "exec nice -n 10 python manage.py relay"
-
 #: Name → the command that relays, and who relays as the settings know it.
 WAYS = {
-    "poll": (_PYTHON, "process"),
     "wake": ("", "celery"),
-    "wal": (f"{_PYTHON} --follow-wal --slot={_SLOT}", "process"),
+    "wal": (f"exec nice -n 10 python manage.py relay --slot={_SLOT}", "process"),
 }
 TITLES = {
-    "poll": "relay asks each second",
     "wake": "relay is woken by each commit (usual)",
     "wal": "relay follows the write-ahead log",
 }
@@ -108,7 +104,7 @@ def _flow(running: list[Process], *, orders: int, seed: str) -> list[Placed]:
 
 
 def _one_by_one(running: list[Process], *, orders: int, seed: str) -> list[Placed]:
-    """Place each order when the one before is told of, at some moment of a relay's second."""
+    """Place each order when the one before is told of, at some moment of a second."""
     dice, placed = random.Random(seed), list[Placed]()  # noqa: S311 - no secret
     for request in ground.requests(orders, seed=seed):
         time.sleep(dice.uniform(0.1, 1.1))

@@ -4,18 +4,25 @@ from sagas.core.errors import Rejected
 
 
 class OutOfStock(Rejected):
-    """There is less of a SKU than was asked for."""
+    """There is less of a SKU than was asked for; the message is fit for the customer."""
 
-    def __init__(self, sku: str, *, wanted: int, available: int) -> None:
-        super().__init__(f"{sku} is out of stock: {wanted} wanted, {available} available.")
+    def __init__(self, sku: str, *, wanted: int, available: int, name: str = "") -> None:
+        product = f"{name} ({sku})" if name else sku
+        are = "is" if available == 1 else "are"
+        left = f"Only {available:,} of {product} {are} left, and you asked for {wanted:,}."
+        super().__init__(left if available else f"{product} is sold out.")
         self.sku, self.wanted, self.available = sku, wanted, available
+
+    def called(self, name: str) -> "OutOfStock":
+        """Return the same with the product's name, which the warehouse does not know."""
+        return OutOfStock(self.sku, wanted=self.wanted, available=self.available, name=name)
 
 
 class ReservedAlready(Rejected):
     """Something else holds, or has sent, stock for this order."""
 
     def __init__(self, order_id: object) -> None:
-        super().__init__("Stock is held for this order already.")
+        super().__init__("The goods for this order are set aside already.")
         self.order_id = order_id
 
 
@@ -23,7 +30,7 @@ class ReservationEnded(Rejected):
     """What was held under this key has been given back; the key is spent."""
 
     def __init__(self, order_id: object) -> None:
-        super().__init__("The stock held for this order was given back.")
+        super().__init__("The goods for this order are no longer set aside.")
         self.order_id = order_id
 
 
@@ -31,5 +38,5 @@ class NothingReserved(Rejected):
     """There is no stock held for this order, so nothing can be shipped."""
 
     def __init__(self, order_id: object) -> None:
-        super().__init__(f"No stock is held for order {order_id}.")
+        super().__init__("The goods for this order are no longer set aside.")
         self.order_id = order_id

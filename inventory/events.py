@@ -49,7 +49,10 @@ class StockReleased(_StockEvent):
 
 class _Refused(IntegrationEvent):
     aggregate: ClassVar[str] = "reservation"
-    example: ClassVar[Data] = {"order_id": _STOCK["order_id"], "reason": "LAMP is out of stock: 2 wanted, 1 available."}
+    example: ClassVar[Data] = {
+        "order_id": _STOCK["order_id"],
+        "reason": "Only 1 of Lamp (LAMP) is left, and you asked for 2.",
+    }
 
     order_id: UUID
     reason: str

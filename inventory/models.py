@@ -38,8 +38,8 @@ class Reservation(models.Model):
         SHIPPED = "shipped"
 
     order_id = models.UUIDField()
-    #: Of the step that holds it: its undo gives back what it held, and nothing else. Empty in rows older than keys.
-    key = models.CharField(max_length=150, blank=True, default="", db_default="")
+    #: Of the step that holds it: its undo gives back what it held, and nothing else.
+    key = models.CharField(max_length=150)
     sku = models.CharField("SKU", max_length=40)
     quantity = models.PositiveIntegerField()
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.HELD)
@@ -53,9 +53,7 @@ class Reservation(models.Model):
                 condition=Q(status__in=["held", "shipped"]),
                 name="inventory_one_live_reservation_per_order_and_sku",
             ),
-            models.UniqueConstraint(
-                fields=["key", "sku"], condition=~Q(key=""), name="inventory_one_reservation_per_key_and_sku"
-            ),
+            models.UniqueConstraint(fields=["key", "sku"], name="inventory_one_reservation_per_key_and_sku"),
             models.CheckConstraint(condition=Q(quantity__gt=0), name="inventory_reservation_is_positive"),
             models.CheckConstraint(
                 condition=Q(status__in=["held", "released", "shipped"]), name="inventory_reservation_status_is_known"

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from sagas.core.errors import Rejected
+from sagas.core.outcomes import only
 from sagas.db.rows import array, insert_all
 from sagas.log import outbox
 
@@ -35,77 +37,72 @@ class StockRequest:
 
 
 def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, now: datetime) -> list[Reservation]:
-    """Hold stock for an order: all of it or nothing.
-
-    Transaction: opens one.
-    Idempotent: by `key` + SKU; a repeat returns what is held.
+    """As `reserve_many`, for one order.
 
     Args:
         quantities: SKU and how many; a SKU may stand twice.
 
     Raises:
-        OutOfStock: Rejected; nothing is held.
-        ReservedAlready: Rejected; the order has stock under another key.
-        ReservationEnded: Rejected; `release` came first, under this key.
+        OutOfStock, ReservedAlready, ReservationEnded: Rejected; nothing is held.
     """
-    wanted = StockRequest.of(order_id=order_id, quantities=quantities, key=key).wanted
-    with transaction.atomic():
-        # First the locks, then the look: a second try at the same moment waits here and finds what the first one did.
-        stock = _locked(wanted)
-        held = [
-            reservation
-            for reservation in Reservation.objects.filter(order_id=order_id)
-            if reservation.key == key or reservation.status != Reservation.Status.RELEASED
-        ]
-        if held:
-            return _repeat(order_id, held, key)
-        for sku, quantity in wanted.items():
-            available = stock[sku].available if sku in stock else 0
-            if available < quantity:
-                raise OutOfStock(sku, wanted=quantity, available=available)
-        _move(wanted, on_hand=0, reserved=1)
-        reservations = Reservation.objects.bulk_create(
-            Reservation(order_id=order_id, key=key, sku=sku, quantity=quantity, reserved_at=now)
-            for sku, quantity in wanted.items()
-        )
-        outbox.emit(StockReserved(order_id=order_id, lines=_lines(reservations)), now=now)
-    return reservations
+    return only(reserve_many([StockRequest.of(order_id=order_id, quantities=quantities, key=key)], now=now))
 
 
-def reserve_many(requests: Sequence[StockRequest], *, now: datetime) -> dict[UUID, list[Reservation]]:
-    """Hold stock for many orders; return what is held, by order. An order that cannot have all of it is left out.
+def reserve_many(requests: Sequence[StockRequest], *, now: datetime) -> dict[UUID, list[Reservation] | Rejected]:
+    """Hold stock for orders: for each all of it or nothing. Return what is held, or the refusal, by order.
+
+    Refusals: `OutOfStock`; `ReservedAlready`, the order has stock under another key; `ReservationEnded`, `release` came
+    first, under this key.
 
     Transaction: opens one.
-    Idempotent: by order; one that has or had stock already is left out.
+    Idempotent: by `key` + SKU; a repeat returns what is held.
     """
     with transaction.atomic():
+        # Locks first, reads second: a second try at the same moment waits here, and then finds the rows of the first.
         stock = _locked(sku for request in requests for sku in request.wanted)
-        known = set(
-            Reservation.objects.filter(order_id__in=[request.order_id for request in requests]).values_list(
-                "order_id", flat=True
-            )
-        )
+        earlier: dict[UUID, list[Reservation]] = defaultdict(list)
+        for reservation in Reservation.objects.filter(order_id__in=[request.order_id for request in requests]):
+            earlier[reservation.order_id].append(reservation)
         taken: dict[str, int] = defaultdict(int)
-        reservations: dict[UUID, list[Reservation]] = {}
+        new: dict[UUID, list[Reservation]] = {}
+        outcomes: dict[UUID, list[Reservation] | Rejected] = {}
         for request in requests:
-            fits = all(
-                sku in stock and stock[sku].available - taken[sku] >= quantity
-                for sku, quantity in request.wanted.items()
-            )
-            if request.order_id in known or not fits:
-                continue
-            for sku, quantity in request.wanted.items():
-                taken[sku] += quantity
-            reservations[request.order_id] = [
-                Reservation(order_id=request.order_id, key=request.key, sku=sku, quantity=quantity, reserved_at=now)
-                for sku, quantity in request.wanted.items()
-            ]
+            outcome = _earlier(request, earlier[request.order_id]) or _refusal(request, stock, taken)
+            if outcome is None:
+                for sku, quantity in request.wanted.items():
+                    taken[sku] += quantity
+                outcome = new[request.order_id] = [
+                    Reservation(order_id=request.order_id, key=request.key, sku=sku, quantity=quantity, reserved_at=now)
+                    for sku, quantity in request.wanted.items()
+                ]
+            outcomes[request.order_id] = outcome
         _move(taken, on_hand=0, reserved=1)
-        insert_all([row for rows in reservations.values() for row in rows])
-        outbox.emit(
-            *(StockReserved(order_id=order_id, lines=_lines(rows)) for order_id, rows in reservations.items()), now=now
-        )
-    return reservations
+        insert_all([row for rows in new.values() for row in rows])
+        outbox.emit(*(StockReserved(order_id=order_id, lines=_lines(rows)) for order_id, rows in new.items()), now=now)
+    return outcomes
+
+
+def _earlier(request: StockRequest, reservations: Sequence[Reservation]) -> list[Reservation] | Rejected | None:
+    """Return the outcome of an earlier try, if there was one."""
+    held = [
+        reservation
+        for reservation in reservations
+        if reservation.key == request.key or reservation.status != Reservation.Status.RELEASED
+    ]
+    if any(reservation.key != request.key for reservation in held):
+        return ReservedAlready(request.order_id)
+    if any(reservation.status == Reservation.Status.RELEASED for reservation in held):
+        return ReservationEnded(request.order_id)
+    return held or None
+
+
+def _refusal(request: StockRequest, stock: Mapping[str, StockItem], taken: Mapping[str, int]) -> OutOfStock | None:
+    """Return why an order cannot have all it wants, if it cannot."""
+    for sku, quantity in request.wanted.items():
+        available = stock[sku].available - taken[sku] if sku in stock else 0
+        if available < quantity:
+            return OutOfStock(sku, wanted=quantity, available=available)
+    return None
 
 
 def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
@@ -115,71 +112,47 @@ def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
     Idempotent: by `key` + SKU.
     """
     with transaction.atomic():
-        held = [reservation for reservation in _held(order_id) if reservation.key in (key, "")]
+        held = [reservation for reservation in _held([order_id])[order_id] if reservation.key == key]
         if held:
             quantities = {reservation.sku: reservation.quantity for reservation in held}
             _locked(quantities)
             _move(quantities, on_hand=0, reserved=-1)
-            _end(order_id, Reservation.Status.RELEASED, now)
+            _end(held, Reservation.Status.RELEASED, now)
             outbox.emit(StockReleased(order_id=order_id, lines=_lines(held)), now=now)
     return held
 
 
 def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
-    """Send what is held for an order on its way.
-
-    Transaction: opens one.
-    Idempotent: by `order_id`; a repeat returns the parcel.
+    """As `book_shipments`, for one order.
 
     Raises:
         NothingReserved: Rejected; there is nothing to send.
     """
-    with transaction.atomic():
-        held = _held(order_id)  # waits for a second try at the same moment, as in `reserve`
-        parcel = Parcel.objects.filter(order_id=order_id).first()
-        if parcel is not None:
-            return parcel
-        if not held:
-            raise NothingReserved(order_id)
-        quantities = {reservation.sku: reservation.quantity for reservation in held}
-        _locked(quantities)
-        _move(quantities, on_hand=-1, reserved=-1)
-        _end(order_id, Reservation.Status.SHIPPED, now)
-        parcel = _parcel(order_id, now)
-        parcel.save(force_insert=True)
-        outbox.emit(_booked(parcel, held), now=now)
-    return parcel
+    return only(book_shipments([order_id], now=now))
 
 
-def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Parcel]:
-    """Send what is held for many orders on its way; return the new parcels, by order.
+def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Parcel | Rejected]:
+    """Send what is held for orders on its way. Return the parcel, or the refusal `NothingReserved`, by order.
 
     Transaction: opens one.
-    Idempotent: by order; one that has a parcel, or nothing held, is left out.
+    Idempotent: by order; a repeat returns the parcel.
     """
     with transaction.atomic():
-        held: dict[UUID, list[Reservation]] = defaultdict(list)
-        for reservation in (
-            Reservation.objects.filter(order_id__in=order_ids, status=Reservation.Status.HELD)
-            .order_by("order_id", "sku")
-            .select_for_update()
-        ):
-            held[reservation.order_id].append(reservation)
-        for order_id in Parcel.objects.filter(order_id__in=order_ids).values_list("order_id", flat=True):
-            held.pop(order_id, None)
+        held = _held(order_ids)  # a second try at the same moment waits here, as in `reserve_many`
+        parcels = {parcel.order_id: parcel for parcel in Parcel.objects.filter(order_id__in=order_ids)}
+        sent = {order_id: rows for order_id, rows in held.items() if order_id not in parcels}
         quantities: dict[str, int] = defaultdict(int)
-        for rows in held.values():
+        for rows in sent.values():
             for reservation in rows:
                 quantities[reservation.sku] += reservation.quantity
         _locked(quantities)
         _move(quantities, on_hand=-1, reserved=-1)
-        Reservation.objects.filter(pk__in=[row.pk for rows in held.values() for row in rows]).update(
-            status=Reservation.Status.SHIPPED, ended_at=now
-        )
-        parcels = {order_id: _parcel(order_id, now) for order_id in held}
-        insert_all(list(parcels.values()))
-        outbox.emit(*(_booked(parcel, held[order_id]) for order_id, parcel in parcels.items()), now=now)
-    return parcels
+        _end([row for rows in sent.values() for row in rows], Reservation.Status.SHIPPED, now)
+        new = {order_id: _parcel(order_id, now) for order_id in sent}
+        insert_all(list(new.values()))
+        outbox.emit(*(_booked(parcel, held[order_id]) for order_id, parcel in new.items()), now=now)
+    parcels |= new
+    return {order_id: parcels.get(order_id) or NothingReserved(order_id) for order_id in order_ids}
 
 
 def refuse(*, order_id: UUID, reason: str, now: datetime) -> None:
@@ -221,20 +194,16 @@ def _locked(skus: Iterable[str]) -> dict[str, StockItem]:
     return {item.sku: item for item in StockItem.objects.filter(sku__in=set(skus)).order_by("sku").select_for_update()}
 
 
-def _repeat(order_id: UUID, held: list[Reservation], key: str) -> list[Reservation]:
-    if any(reservation.key not in (key, "") for reservation in held):
-        raise ReservedAlready(order_id)
-    if any(reservation.status == Reservation.Status.RELEASED for reservation in held):
-        raise ReservationEnded(order_id)
-    return held
-
-
-def _held(order_id: UUID) -> list[Reservation]:
-    return list(
-        Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD)
-        .order_by("sku")
+def _held(order_ids: Collection[UUID]) -> dict[UUID, list[Reservation]]:
+    """Lock what is held for orders."""
+    held: dict[UUID, list[Reservation]] = defaultdict(list)
+    for reservation in (
+        Reservation.objects.filter(order_id__in=order_ids, status=Reservation.Status.HELD)
+        .order_by("order_id", "sku")
         .select_for_update()
-    )
+    ):
+        held[reservation.order_id].append(reservation)
+    return held
 
 
 def _move(quantities: Mapping[str, int], *, on_hand: int, reserved: int) -> None:
@@ -251,8 +220,8 @@ def _move(quantities: Mapping[str, int], *, on_hand: int, reserved: int) -> None
         )
 
 
-def _end(order_id: UUID, status: Reservation.Status, now: datetime) -> None:
-    Reservation.objects.filter(order_id=order_id, status=Reservation.Status.HELD).update(status=status, ended_at=now)
+def _end(held: Sequence[Reservation], status: Reservation.Status, now: datetime) -> None:
+    Reservation.objects.filter(pk__in=[row.pk for row in held]).update(status=status, ended_at=now)
 
 
 def _parcel(order_id: UUID, now: datetime) -> Parcel:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from django.db import transaction
 
-from sagas.db.rows import insert_all
+from sagas.core.outcomes import only
+from sagas.db.rows import insert_missing
 from sagas.log import outbox
 
 from .channel import Channel
@@ -19,32 +20,9 @@ from .models import Notification
 _CHANNELS: dict[str, Channel] = {Notification.Channel.EMAIL: EmailChannel()}
 
 
-def queue(
-    *, order_id: UUID, kind: NotificationKind, recipient: str, context: Mapping[str, Any], now: datetime
-) -> Notification:
-    """Decide that a person is told something; a reaction to `NotificationQueued` sends it.
-
-    Transaction: opens one.
-    Idempotent: by `order_id` + `kind` + channel.
-
-    Args:
-        context: JSON values the templates are filled with.
-    """
-    with transaction.atomic():
-        notification, new = Notification.objects.get_or_create(
-            order_id=order_id,
-            kind=kind,
-            channel=Notification.Channel.EMAIL,
-            defaults={"recipient": recipient, "context": dict(context), "queued_at": now},
-        )
-        if new:
-            outbox.emit(_event(NotificationQueued, notification), now=now)
-    return notification
-
-
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What `queue` is asked for: tell this person of that, with these values for the templates."""
+    """What a person is to be told: `context` holds the JSON values that the templates are filled with."""
 
     order_id: UUID
     kind: NotificationKind
@@ -52,77 +30,70 @@ class Message:
     context: Mapping[str, Any]
 
 
+def queue(message: Message, *, now: datetime) -> Notification:
+    """As `queue_many`, for one message."""
+    return queue_many([message], now=now)[message.order_id]
+
+
 def queue_many(messages: Sequence[Message], *, now: datetime) -> dict[UUID, Notification]:
-    """Decide that people are told something; return what is new, by order.
+    """Decide that people are told something, one message an order; return the notifications, by order.
+
+    A reaction to `NotificationQueued` sends them.
 
     Transaction: opens one.
-    Idempotent: by order + kind + channel; what was decided before is left out.
+    Idempotent: by order + kind + channel; a repeat returns the stored notification.
     """
-    with transaction.atomic():
-        stored = set(
-            Notification.objects.filter(order_id__in=[message.order_id for message in messages]).values_list(
-                "order_id", "kind"
-            )
+    rows = {
+        message.order_id: Notification(
+            order_id=message.order_id,
+            kind=message.kind,
+            recipient=message.recipient,
+            context=dict(message.context),
+            queued_at=now,
         )
-        notifications = {
-            message.order_id: Notification(
-                order_id=message.order_id,
-                kind=message.kind,
-                recipient=message.recipient,
-                context=dict(message.context),
-                queued_at=now,
-            )
-            for message in messages
-            if (message.order_id, message.kind) not in stored
-        }
-        insert_all(list(notifications.values()))
-        outbox.emit(*(_event(NotificationQueued, row) for row in notifications.values()), now=now)
-    return notifications
+        for message in messages
+    }
+    with transaction.atomic():
+        new = insert_missing(list(rows.values()), unique=["order_id", "kind", "channel"])
+        outbox.emit(*(_event(NotificationQueued, row) for row in rows.values() if row.pk in new), now=now)
+        if len(new) < len(rows):
+            for row in Notification.objects.filter(order_id__in=rows, channel=Notification.Channel.EMAIL):
+                if row.kind == rows[row.order_id].kind:
+                    rows[row.order_id] = row
+    return rows
 
 
 def send(*, notification_id: UUID, now: datetime) -> Notification:
-    """Send a queued message.
-
-    Transaction: opens its own, after the message left.
-    Idempotent: by `notification_id`; a crash between sending and noting it sends the same message id twice.
+    """As `send_many`, for one message.
 
     Raises:
         ChannelDown: Retryable; it did not leave.
     """
-    notification = Notification.objects.get(id=notification_id)
-    if notification.status == Notification.Status.SENT:
-        return notification
-    _CHANNELS[notification.channel].send(notification)
-    with transaction.atomic():
-        noted = Notification.objects.filter(id=notification_id, status=Notification.Status.QUEUED).update(
-            status=Notification.Status.SENT, sent_at=now
-        )
-        if noted:
-            outbox.emit(_event(NotificationSent, notification), now=now)
-    notification.status, notification.sent_at = Notification.Status.SENT, notification.sent_at or now
-    return notification
+    outcomes = send_many([notification_id], now=now)
+    if not outcomes:
+        raise Notification.DoesNotExist(f"there is no message {notification_id}")
+    return only(outcomes)
 
 
-def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> set[UUID]:
-    """Send queued messages over one connection a channel; return the ids of those that left or had left before.
+def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, Notification | Exception]:
+    """Send queued messages. Return the notification, or why it did not leave, by id.
 
-    What is missing there did not leave, or there was no time for it.
+    A message that is missing was not tried: there was no time for it.
 
     Transaction: opens one, after the messages left.
     Idempotent: by `notification_id`; a crash between sending and noting it sends the same message ids twice.
     """
+    outcomes: dict[UUID, Notification | Exception] = {}
     queued = []
-    sent = set()
     for notification in Notification.objects.filter(id__in=notification_ids):
         if notification.status == Notification.Status.SENT:
-            sent.add(notification.id)
+            outcomes[notification.id] = notification
         else:
             queued.append(notification)
-    left = [
-        notification
-        for name, channel in _CHANNELS.items()
-        for notification in channel.send_many([row for row in queued if row.channel == name])
-    ]
+    failed: dict[UUID, Exception | None] = {}
+    for name, channel in _CHANNELS.items():
+        failed |= channel.send([row for row in queued if row.channel == name])
+    left = [row for row in queued if row.id in failed and failed[row.id] is None]
     with transaction.atomic():
         noted = {
             row.id
@@ -132,7 +103,10 @@ def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> set[UUID]:
         }
         Notification.objects.filter(id__in=noted).update(status=Notification.Status.SENT, sent_at=now)
         outbox.emit(*(_event(NotificationSent, row) for row in left if row.id in noted), now=now)
-    return sent | {row.id for row in left}
+    for row in left:
+        row.status, row.sent_at = Notification.Status.SENT, now
+        outcomes[row.id] = row
+    return outcomes | {pk: error for pk, error in failed.items() if error is not None}
 
 
 def _event(

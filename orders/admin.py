@@ -9,7 +9,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from backoffice.inspect import EditAdmin, amount
+from backoffice.edit import EditAdmin
+from backoffice.money import formatted
 
 from .models import Product
 
@@ -27,11 +28,17 @@ class ProductAdmin(EditAdmin):
 
     @admin.display(description="price", ordering="price_minor")
     def price(self, product: Product) -> str:
-        return amount(product.price_minor, product.currency)
+        return formatted(product.price_minor, product.currency)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> tuple[str, ...]:
         # The warehouse and old orders know a product by its SKU.
         return () if obj is None else ("sku", "currency")
+
+    def has_view_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
+        """Let who may place orders choose from the products; their own pages need the right to view them."""
+        match = request.resolver_match
+        chooses = match is not None and match.view_name == "admin:autocomplete"
+        return super().has_view_permission(request, obj) or (chooses and request.user.has_perm("orders.add_order"))
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"currency": settings.CURRENCY}

@@ -1,5 +1,6 @@
 """How orders refuse."""
 
+from backoffice.money import formatted
 from sagas.core.errors import Rejected
 
 
@@ -21,6 +22,17 @@ class UnknownProduct(OrderRefused):
     def __init__(self, field: str, sku: str) -> None:
         super().__init__(field, f"There is no product {sku!r}.")
         self.sku = sku
+
+
+class TotalChanged(OrderRefused):
+    """A price was changed after the customer was shown the total."""
+
+    def __init__(self, *, expected_minor: int, total_minor: int, currency: str) -> None:
+        super().__init__(
+            "expected_total_minor",
+            f"The total is {formatted(total_minor, currency)} now, not {formatted(expected_minor, currency)}.",
+        )
+        self.expected_minor, self.total_minor, self.currency = expected_minor, total_minor, currency
 
 
 class KeyUsedForAnotherOrder(OrderRefused):

@@ -4,25 +4,31 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import BooleanField, Count, Exists, Func, OuterRef, Q, QuerySet, Value
 
-from .models import Order, Product
+from backoffice.customers import identity
+
+from .models import Order, OrderLine, Product, words_of_customer
 
 __all__ = [
     "Order",
     "Product",
     "by_id",
+    "by_key",
     "count_by_status",
     "for_sale",
     "ids_after",
+    "named_like",
     "numbered",
     "numbers",
     "of_customer",
+    "of_product",
     "order",
     "orders",
     "pending",
     "pending_after",
     "placed_by_status",
+    "placed_under",
     "products",
 ]
 
@@ -44,9 +50,33 @@ def numbered(number: str) -> UUID | None:
     return Order.objects.filter(number=number).values_list("id", flat=True).first()
 
 
+def of_product(sku: str) -> Exists | None:
+    """Return the condition that an order has a product; None if none has it."""
+    lines = OrderLine.objects.filter(sku__in={sku, sku.upper()})
+    return Exists(lines.filter(order=OuterRef("pk"))) if lines.exists() else None
+
+
+def placed_under(key: str) -> list[UUID]:
+    """Return the orders placed under an idempotency key, and under keys made of it, a space and more."""
+    of_key = Q(idempotency_key=key) | Q(idempotency_key__startswith=f"{key} ")
+    return list(Order.objects.filter(of_key).values_list("id", flat=True)[:100])
+
+
+def named_like(words: Iterable[str]) -> Func:
+    """Return the condition that name or e-mail address of a customer hold words that begin with each of these.
+
+    Args:
+        words: of letters and digits only.
+    """
+    query = Func(
+        Value(" & ".join(f"'{word}':*" for word in words)), template="to_tsquery('simple'::regconfig, %(expressions)s)"
+    )
+    return Func(words_of_customer(), query, template="%(expressions)s", arg_joiner=" @@ ", output_field=BooleanField())
+
+
 def of_customer(email: str, *, since: datetime | None = None, limit: int) -> list[Order]:
     """Return the newest orders of a customer, without their lines."""
-    mine = Order.objects.filter(customer_email__in={email, email.lower()})
+    mine = Order.objects.filter(customer_email=identity(email))
     mine = mine if since is None else mine.filter(placed_at__gt=since)
     return list(mine.order_by("-id")[:limit])
 
@@ -80,6 +110,11 @@ def placed_by_status(*, since: datetime) -> dict[str, int]:
 def by_id(order_ids: Collection[UUID]) -> dict[UUID, Order]:
     """Return orders with their lines; two statements, however many."""
     return {order.id: order for order in orders().filter(id__in=order_ids)}
+
+
+def by_key(keys: Iterable[str]) -> dict[str, Order]:
+    """Return orders with their lines, by idempotency key; two statements, however many."""
+    return {order.idempotency_key or "": order for order in orders().filter(idempotency_key__in=list(keys))}
 
 
 def ids_after(order_id: UUID | None, *, limit: int) -> list[UUID]:

@@ -1,49 +1,53 @@
 """Placing orders and deciding them."""
 
-import hashlib
-import json
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
+from backoffice.customers import identity
+from backoffice.money import MAX_MINOR, currency_code
+from sagas.core.errors import Rejected
 from sagas.core.ids import new_id
+from sagas.core.outcomes import only
 from sagas.log import outbox
 
 from . import selectors
-from .errors import KeyUsedForAnotherOrder, OrderDecidedAlready, OrderRefused, UnknownProduct
+from .errors import KeyUsedForAnotherOrder, OrderDecidedAlready, OrderRefused
 from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from .models import Order, OrderLine, Product
+from .rules import (
+    MAX_LINES,
+    MAX_QUANTITY,
+    LineRequest,
+    OrderRequest,
+    check_customer,
+    check_lines,
+    check_total,
+    checked_name,
+    merged,
+    request_hash,
+)
 
-#: The most that fits any payment provider's amount field; a larger order is a typing error.
-MAX_MINOR = 10**12
-MAX_QUANTITY = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class LineRequest:
-    """What a customer wants of one product; `unit_price_minor` only where it differs from the catalogue's."""
-
-    sku: str
-    quantity: int
-    unit_price_minor: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrderRequest:
-    """What one customer asks for; lines of one SKU at one price are merged."""
-
-    customer_email: str
-    customer_name: str
-    payment_method: str
-    lines: Sequence[LineRequest]
-    #: The caller's own key: asked again with the same contents, it is the same order.
-    idempotency_key: str | None = None
+__all__ = [
+    "MAX_LINES",
+    "MAX_MINOR",
+    "MAX_QUANTITY",
+    "LineRequest",
+    "OrderRequest",
+    "Placed",
+    "add_products",
+    "cancel",
+    "checked_name",
+    "confirm",
+    "confirm_many",
+    "place",
+    "place_many",
+    "reject",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,7 @@ def place(
     lines: Sequence[LineRequest],
     now: datetime,
     idempotency_key: str | None = None,
+    expected_total_minor: int | None = None,
 ) -> Order:
     """Save an order with its lines and the event `OrderPlaced`: `place_many` for one."""
     request = OrderRequest(
@@ -70,6 +75,7 @@ def place(
         payment_method=payment_method,
         lines=lines,
         idempotency_key=idempotency_key,
+        expected_total_minor=expected_total_minor,
     )
     (placed,) = place_many([request], now=now)
     return placed.order
@@ -84,6 +90,7 @@ def place_many(requests: Sequence[OrderRequest], *, now: datetime) -> list[Place
     Raises:
         UnknownProduct: a SKU is not in the catalogue, or not for sale.
         KeyUsedForAnotherOrder: a key stands for other contents.
+        TotalChanged: it costs something else than was expected.
         OrderRefused: anything else that is wrong, naming the field.
     """
     try:
@@ -107,22 +114,13 @@ def confirm(*, order_id: UUID, now: datetime) -> Order:
     return _decide(order_id, Order.Status.CONFIRMED, reason="", now=now)
 
 
-def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> set[UUID]:
-    """Tell that customers get their orders; return the orders that were pending and are confirmed now.
+def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Order | Rejected]:
+    """Tell that customers get their orders. Return the order, or the refusal `OrderDecidedAlready`, by order.
 
     Transaction: opens one.
-    Idempotent: by order; what was decided before is left out.
+    Idempotent: by order; a repeat returns the order.
     """
-    with transaction.atomic():
-        pending = list(
-            Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).order_by("id").select_for_update()
-        )
-        for order in pending:
-            order.status, order.decided_at = Order.Status.CONFIRMED, now
-        confirmed = {order.id for order in pending}
-        Order.objects.filter(id__in=confirmed).update(status=Order.Status.CONFIRMED, decided_at=now)
-        outbox.emit(*map(_decided, pending), now=now)
-    return confirmed
+    return _decide_many(order_ids, Order.Status.CONFIRMED, reason="", now=now)
 
 
 def reject(*, order_id: UUID, reason: str, now: datetime) -> Order:
@@ -154,9 +152,15 @@ def add_products(products: Iterable[tuple[str, str, int]], *, currency: str) -> 
 
     Transaction: a single statement.
     Idempotent: by SKU; what stands is left as it is.
+
+    Raises:
+        UnknownCurrency: ISO 4217 does not list it.
+        OrderRefused: a name cannot be one.
     """
+    code = currency_code(currency)
     rows = [
-        Product(sku=sku, name=name, price_minor=price_minor, currency=currency) for sku, name, price_minor in products
+        Product(sku=sku, name=checked_name(f"{sku}.name", name), price_minor=price_minor, currency=code)
+        for sku, name, price_minor in products
     ]
     missing = {row.sku for row in rows} - set(
         Product.objects.filter(sku__in=[row.sku for row in rows]).values_list("sku", flat=True)
@@ -166,16 +170,28 @@ def add_products(products: Iterable[tuple[str, str, int]], *, currency: str) -> 
 
 
 def _decide(order_id: UUID, status: Order.Status, *, reason: str, now: datetime) -> Order:
+    outcomes = _decide_many([order_id], status, reason=reason, now=now)
+    if not outcomes:
+        raise Order.DoesNotExist(f"there is no order {order_id}")
+    return only(outcomes)
+
+
+def _decide_many(
+    order_ids: Collection[UUID], status: Order.Status, *, reason: str, now: datetime
+) -> dict[UUID, Order | Rejected]:
+    outcomes: dict[UUID, Order | Rejected] = {}
+    decided = []
     with transaction.atomic():
-        order = Order.objects.select_for_update().get(id=order_id)
-        if order.status == status:
-            return order
-        if order.status != Order.Status.PENDING:
-            raise OrderDecidedAlready(order.number, order.status)
-        order.status, order.reason, order.decided_at = status, reason, now
-        order.save(update_fields=["status", "reason", "decided_at"])
-        outbox.emit(_decided(order), now=now)
-    return order
+        for order in Order.objects.filter(id__in=order_ids).order_by("id").select_for_update():
+            if order.status == Order.Status.PENDING:
+                order.status, order.reason, order.decided_at = status, reason, now
+                decided.append(order)
+            outcomes[order.id] = order if order.status == status else OrderDecidedAlready(order.number, order.status)
+        Order.objects.filter(id__in=[order.id for order in decided]).update(
+            status=status, reason=reason, decided_at=now
+        )
+        outbox.emit(*map(_decided, decided), now=now)
+    return outcomes
 
 
 def _decided(order: Order) -> OrderConfirmed | OrderRejected | OrderCancelled:
@@ -206,7 +222,7 @@ def _stored(requests: Sequence[OrderRequest]) -> dict[str | None, Order]:
     asked: dict[str, str] = {}
     for request in requests:
         if request.idempotency_key is not None:
-            asked_hash = _hash(request)
+            asked_hash = request_hash(request)
             if asked.setdefault(request.idempotency_key, asked_hash) != asked_hash:
                 raise KeyUsedForAnotherOrder(request.idempotency_key)
     if not asked:
@@ -217,26 +233,29 @@ def _stored(requests: Sequence[OrderRequest]) -> dict[str | None, Order]:
         if order.request_hash != asked[key]:
             raise KeyUsedForAnotherOrder(key)
         stored[key] = order
+    for request in requests:
+        if (placed := stored.get(request.idempotency_key)) is not None:
+            check_total(request, placed.total_minor, placed.currency)
     return stored
 
 
 def _save(requests: Sequence[OrderRequest], now: datetime) -> list[Order]:
     for request in requests:
-        _check_customer(request.customer_email, request.customer_name)
+        check_customer(request.customer_email, request.customer_name)
     catalogue = selectors.products(line.sku for request in requests for line in request.lines)
-    merged = []
+    bought = []
     for request in requests:
-        _check_lines(request.lines, catalogue)
-        merged.append(_merged(request.lines, catalogue))
+        check_lines(request, catalogue)
+        bought.append(merged(request.lines, catalogue))
     with transaction.atomic():
-        orders = [_order(request, lines, catalogue, now) for request, lines in zip(requests, merged, strict=True)]
+        orders = [_order(request, lines, catalogue, now) for request, lines in zip(requests, bought, strict=True)]
         Order.objects.bulk_create(orders)
         OrderLine.objects.bulk_create(
             OrderLine(order=order, product=catalogue[line.sku], **line.model_dump())
-            for order, lines in zip(orders, merged, strict=True)
+            for order, lines in zip(orders, bought, strict=True)
             for line in lines
         )
-        outbox.emit(*(_placed(order, lines) for order, lines in zip(orders, merged, strict=True)), now=now)
+        outbox.emit(*(_placed(order, lines) for order, lines in zip(orders, bought, strict=True)), now=now)
     return orders
 
 
@@ -244,58 +263,19 @@ def _order(request: OrderRequest, lines: list[Line], catalogue: dict[str, Produc
     total_minor = sum(line.quantity * line.unit_price_minor for line in lines)
     if total_minor > MAX_MINOR:
         raise OrderRefused("lines", "The total is too large.")
+    currency = catalogue[lines[0].sku].currency
+    check_total(request, total_minor, currency)
     return Order(
         id=new_id(),
-        customer_email=request.customer_email,
-        customer_name=request.customer_name,
+        customer_email=identity(request.customer_email),
+        customer_name=request.customer_name.strip(),
         payment_method=request.payment_method,
-        currency=catalogue[lines[0].sku].currency,
+        currency=currency,
         total_minor=total_minor,
         idempotency_key=request.idempotency_key,
-        request_hash=_hash(request) if request.idempotency_key else "",
+        request_hash=request_hash(request) if request.idempotency_key else "",
         placed_at=now,
     )
-
-
-def _check_customer(email: str, name: str) -> None:
-    try:
-        validate_email(email)
-    except ValidationError:
-        raise OrderRefused("customer.email", "This is not an e-mail address.") from None
-    if len(email) > 254:
-        raise OrderRefused("customer.email", "At most 254 characters.")
-    if not name.strip():
-        raise OrderRefused("customer.name", "A name is needed.")
-    if len(name) > 200:
-        raise OrderRefused("customer.name", "At most 200 characters.")
-    if "\x00" in name:
-        raise OrderRefused("customer.name", "Null characters are not allowed.")
-
-
-def _check_lines(lines: Sequence[LineRequest], catalogue: dict[str, Product]) -> None:
-    if not lines:
-        raise OrderRefused("lines", "An order needs at least one line.")
-    for place, line in enumerate(lines):
-        if line.sku not in catalogue:
-            raise UnknownProduct(f"lines.{place}.sku", line.sku)
-        if not 0 < line.quantity <= MAX_QUANTITY:
-            raise OrderRefused(f"lines.{place}.quantity", f"From 1 to {MAX_QUANTITY}.")
-        if line.unit_price_minor is not None and line.unit_price_minor <= 0:
-            raise OrderRefused(f"lines.{place}.unit_price", "A price is more than nothing.")
-    currencies = {catalogue[line.sku].currency for line in lines}
-    if len(currencies) > 1:
-        raise OrderRefused("lines", f"All lines need one currency, not {', '.join(sorted(currencies))}.")
-
-
-def _merged(lines: Sequence[LineRequest], catalogue: dict[str, Product]) -> list[Line]:
-    quantities: dict[tuple[str, int], int] = {}
-    for line in lines:
-        price = catalogue[line.sku].price_minor if line.unit_price_minor is None else line.unit_price_minor
-        quantities[line.sku, price] = quantities.get((line.sku, price), 0) + line.quantity
-    return [
-        Line(sku=sku, name=catalogue[sku].name, quantity=quantity, unit_price_minor=price)
-        for (sku, price), quantity in quantities.items()
-    ]
 
 
 def _placed(order: Order, lines: list[Line]) -> OrderPlaced:
@@ -309,13 +289,3 @@ def _placed(order: Order, lines: list[Line]) -> OrderPlaced:
         total_minor=order.total_minor,
         lines=tuple(lines),
     )
-
-
-def _hash(request: OrderRequest) -> str:
-    asked = [
-        request.customer_email,
-        request.customer_name,
-        request.payment_method,
-        [[line.sku, line.quantity, line.unit_price_minor] for line in request.lines],
-    ]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()

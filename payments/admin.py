@@ -6,10 +6,17 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from backoffice.inspect import EditAdmin, InspectAdmin, amount, labelled
+from backoffice import keys
+from backoffice.customers import identity
+from backoffice.edit import EditAdmin
+from backoffice.inspect import InspectAdmin, labelled
+from backoffice.money import formatted
+from sagas.db import clock
 
+from . import selectors
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
 
 
@@ -17,15 +24,16 @@ from .models import CreditAccount, CreditHold, FakeCharge, Payment
 class PaymentAdmin(InspectAdmin):
     """Every attempt to take money."""
 
-    list_display = ("made_at", "total", "state", "method", "order_id", "reason")
+    key_field = "order_id"
+    list_display = ("made_at", "total", "state", "method", "about", "reason")
     list_filter = ("status",)
     search_fields = ("id", "order_id", "key")
-    search_help_text = "A whole payment id, order id or key."
+    search_help_text = keys.searched("payment id")
     ordering = ("-pk",)
 
     @admin.display(description="amount")
     def total(self, payment: Payment) -> str:
-        return amount(payment.amount_minor, payment.currency)
+        return formatted(payment.amount_minor, payment.currency)
 
     @labelled("status", {"captured": "success", "declined": "danger", "refunded": "warning"})
     def state(self, payment: Payment) -> str:
@@ -37,43 +45,65 @@ class CreditAccountAdmin(EditAdmin):
     """What customers may owe who pay by invoice."""
 
     list_display = ("customer_email", "limit", "held", "left")
-    search_fields = ("customer_email__istartswith",)
-    fields = ("customer_email", "limit_minor", "currency", "held", "left")
-    readonly_fields = ("held", "left")
+    search_fields = ("customer_email__startswith",)
+    search_help_text = "The beginning of an e-mail address."
+    fields = ("customer_email", "limit_minor", "currency", "held", "left", "by_events")
+    readonly_fields = ("held", "left", "by_events")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[CreditAccount], search_term: str
+    ) -> tuple[QuerySet[CreditAccount], bool]:
+        return super().get_search_results(request, queryset, identity(search_term))
 
     @admin.display(description="limit", ordering="limit_minor")
     def limit(self, account: CreditAccount) -> str:
-        return amount(account.limit_minor, account.currency)
+        return formatted(account.limit_minor, account.currency)
 
     @admin.display(description="held by orders", ordering="held_minor")
     def held(self, account: CreditAccount) -> str:
-        return amount(account.held_minor, account.currency)
+        return "-" if not account.pk else formatted(account.held_minor, account.currency)
 
     @admin.display(description="left")
     def left(self, account: CreditAccount) -> str:
-        return "-" if not account.currency else amount(account.available_minor, account.currency)
+        return "-" if not account.pk else formatted(account.available_minor, account.currency)
+
+    @admin.display(description="by its events")
+    def by_events(self, account: CreditAccount) -> str:
+        if not account.pk:
+            return "-"
+        reached = selectors.account_by_events(account, now=clock.now())
+        held, orders = formatted(reached.state.held_minor, account.currency), reached.state.orders
+        told = f"{held} held by {_counted(orders, 'order')}, after {_counted(reached.sequence, 'movement')}"
+        if reached.state.held_minor == account.held_minor:
+            return told
+        return f"{told}. The account says otherwise: it was changed by hand."
 
     def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
-        return ("held", "left") if obj is None else ("customer_email", "currency", "held", "left")
+        return self.readonly_fields if obj is None else ("customer_email", "currency", *self.readonly_fields)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         return {"currency": settings.CURRENCY}
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what if count == 1 else f'{what}s'}"
 
 
 @admin.register(CreditHold)
 class CreditHoldAdmin(InspectAdmin):
     """Credit kept back for orders."""
 
-    list_display = ("held_at", "account", "total", "state", "order_id", "released_at")
+    key_field = "order_id"
+    list_display = ("held_at", "account", "total", "state", "about", "released_at")
     list_filter = ("status",)
     list_select_related = ("account",)
     search_fields = ("order_id",)
-    search_help_text = "A whole order id."
+    search_help_text = keys.searched()
     ordering = ("-pk",)
 
     @admin.display(description="amount")
     def total(self, hold: CreditHold) -> str:
-        return amount(hold.amount_minor, hold.account.currency)
+        return formatted(hold.amount_minor, hold.currency)
 
     @labelled("status", {"held": "info", "released": "warning"})
     def state(self, hold: CreditHold) -> str:
@@ -92,7 +122,7 @@ class FakeChargeAdmin(InspectAdmin):
 
     @admin.display(description="amount")
     def total(self, charge: FakeCharge) -> str:
-        return amount(charge.amount_minor, charge.currency) if charge.amount_minor else "-"
+        return formatted(charge.amount_minor, charge.currency) if charge.amount_minor else "-"
 
     @labelled("status", {"charged": "success", "declined": "danger", "refunded": "warning"})
     def state(self, charge: FakeCharge) -> str:

@@ -1,5 +1,6 @@
 """How payments fail."""
 
+from backoffice.money import formatted
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 
 
@@ -67,7 +68,7 @@ class NoCredit(Rejected):
     """The customer has no credit account in this currency."""
 
     def __init__(self, customer_email: str) -> None:
-        super().__init__("There is no credit account for this customer; pay by card instead.")
+        super().__init__("You have no credit account with us; please pay by card instead.")
         self.customer_email = customer_email
 
 
@@ -75,8 +76,6 @@ class CreditLimitExceeded(Rejected):
     """The order is larger than what is left of the customer's credit."""
 
     def __init__(self, *, wanted_minor: int, available_minor: int, currency: str) -> None:
-        super().__init__(
-            f"The order of {wanted_minor / 100:.2f} {currency} is over the credit that is left, "
-            f"{available_minor / 100:.2f} {currency}."
-        )
+        wanted, left = formatted(wanted_minor, currency), formatted(available_minor, currency)
+        super().__init__(f"The order costs {wanted}, and your credit has {left} left.")
         self.wanted_minor, self.available_minor = wanted_minor, available_minor

@@ -1,5 +1,6 @@
 """What happens to money."""
 
+import hashlib
 from typing import ClassVar
 from uuid import UUID
 
@@ -79,8 +80,16 @@ class PaymentReleased(_OrderEvent):
     example: ClassVar[Data] = {"order_id": _MONEY["order_id"]}
 
 
+def credit_account_id(*, customer_email: str, currency: str) -> str:
+    """Return the subject of a credit account's events; it does not show the customer's address."""
+    account = f"credit account of {customer_email} in {currency}"
+    return hashlib.md5(account.encode(), usedforsecurity=False).hexdigest()
+
+
 class _CreditEvent(IntegrationEvent):
-    aggregate: ClassVar[str] = "credit_hold"
+    """It happens to an account, which outlives its orders; order is kept by the order, as for all its events."""
+
+    aggregate: ClassVar[str] = "credit_account"
 
     order_id: UUID
     customer_email: str
@@ -89,6 +98,10 @@ class _CreditEvent(IntegrationEvent):
 
     @property
     def subject_id(self) -> str:
+        return credit_account_id(customer_email=self.customer_email, currency=self.currency)
+
+    @property
+    def key(self) -> str:
         return str(self.order_id)
 
 

@@ -1,4 +1,4 @@
-"""What was taken, given back and kept back for an order: the fold of its events. Pure.
+"""What was taken, given back and kept back for an order, and from a credit account: folds of their events. Pure.
 
 Not in the events: the `key` the provider knows a payment by, which is no state of the money; the method, which is the
 order's.
@@ -133,4 +133,28 @@ MONEY = Fold(
         when(PaymentFailed, _failed),
         when(PaymentReleased, _all_given_back),
     ),
+)
+
+
+class AccountState(State):
+    """What is kept back from a credit account. Minor units of its currency."""
+
+    held_minor: int = 0
+    orders: int = 0
+
+
+def _kept_back(account: AccountState, event: CreditHeld, _: datetime) -> AccountState:
+    return AccountState(held_minor=account.held_minor + event.amount_minor, orders=account.orders + 1)
+
+
+def _freed(account: AccountState, event: CreditReleased, _: datetime) -> AccountState:
+    return AccountState(held_minor=account.held_minor - event.amount_minor, orders=account.orders - 1)
+
+
+#: An account has two events for each order that is called off, one for each that is not: after years, thousands. So it
+#: is read from a snapshot.
+ACCOUNT = Fold(
+    name="credit-account",
+    start=AccountState(),
+    rules=(when(CreditHeld, _kept_back), when(CreditReleased, _freed)),
 )

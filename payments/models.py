@@ -3,7 +3,11 @@
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Lower
 
+from backoffice.customers import identity
+from backoffice.money import formatted
+from backoffice.money_fields import validate_currency
 from sagas.core.ids import new_id
 
 
@@ -43,21 +47,28 @@ class Payment(models.Model):
         indexes = [models.Index(fields=["order_id"], name="payments_of_order")]
 
     def __str__(self) -> str:
-        return f"{self.status} {self.amount_minor / 100:.2f} {self.currency}"
+        return f"{self.status} {formatted(self.amount_minor, self.currency)}"
 
 
 class CreditAccount(models.Model):
     """How much a customer may owe who pays by invoice."""
 
+    #: By `backoffice.customers.identity`.
     customer_email = models.EmailField("customer's e-mail", unique=True)
-    currency = models.CharField(max_length=3)
+    currency = models.CharField(max_length=3, validators=[validate_currency])
     limit_minor = models.PositiveBigIntegerField("limit (minor units)")
     held_minor = models.PositiveBigIntegerField("held (minor units)", default=0, editable=False)
 
     class Meta:
         ordering = ["customer_email"]
         constraints = [
-            models.CheckConstraint(condition=Q(held_minor__lte=F("limit_minor")), name="payments_credit_in_limit")
+            models.CheckConstraint(condition=Q(held_minor__lte=F("limit_minor")), name="payments_credit_in_limit"),
+            models.CheckConstraint(
+                condition=Q(customer_email=Lower("customer_email")), name="payments_credit_email_is_in_small_letters"
+            ),
+            models.CheckConstraint(
+                condition=Q(currency__regex="^[A-Z]{3}$"), name="payments_credit_currency_is_in_capitals"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -68,9 +79,11 @@ class CreditAccount(models.Model):
         return self.limit_minor - self.held_minor
 
     def clean(self) -> None:
-        self.customer_email = self.customer_email.lower()
-        if self.limit_minor < self.held_minor:
-            raise ValidationError({"limit_minor": f"{self.held_minor} of it are held by open orders."})
+        self.customer_email = identity(self.customer_email)
+        limit_minor: int | None = self.limit_minor  # None where what was typed is no amount
+        if limit_minor is not None and limit_minor < self.held_minor:
+            held = formatted(self.held_minor, self.currency)
+            raise ValidationError({"limit_minor": f"{held} of it is held by open orders."})
 
 
 class CreditHold(models.Model):
@@ -81,8 +94,8 @@ class CreditHold(models.Model):
         RELEASED = "released"
 
     order_id = models.UUIDField()
-    #: Of the step that keeps it back: its undo frees that, and nothing else. Empty in rows older than keys.
-    key = models.CharField(max_length=150, blank=True, default="", db_default="")
+    #: Of the step that keeps it back: its undo frees that, and nothing else.
+    key = models.CharField(max_length=150)
     #: Its index is `payments_held_of_account`.
     account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds", db_index=False)
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
@@ -105,12 +118,16 @@ class CreditHold(models.Model):
             models.UniqueConstraint(
                 fields=["order_id"], condition=Q(status="held"), name="payments_one_live_hold_per_order"
             ),
-            models.UniqueConstraint(fields=["key"], condition=~Q(key=""), name="payments_one_hold_per_key"),
+            models.UniqueConstraint(fields=["key"], name="payments_one_hold_per_key"),
             models.CheckConstraint(condition=Q(status__in=["held", "released"]), name="payments_hold_status_is_known"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.status} {self.amount_minor / 100:.2f}"
+        return f"{self.status} {formatted(self.amount_minor, self.currency)}"
+
+    @property
+    def currency(self) -> str:
+        return self.account.currency
 
 
 class FakeCharge(models.Model):

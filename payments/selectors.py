@@ -3,21 +3,38 @@
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
-from .gateways.fake import FakeGateway
+from backoffice.customers import identity
+from sagas.log import snapshots
+from sagas.log.snapshots import Reached
+
+from .events import CreditHeld, credit_account_id
+from .gateway import Method, gateway
+from .history import ACCOUNT, AccountState
 from .models import CreditAccount, CreditHold, Payment
 
 #: The method of customers who pay later, from their credit.
 INVOICE = "invoice"
 
 
+def ways_to_pay() -> tuple[Method, ...]:
+    """Return every way to pay: what the provider takes, and invoices."""
+    return (*gateway().methods, Method(code=INVOICE, name="Invoice", note="uses the customer's credit"))
+
+
 def methods() -> tuple[str, ...]:
-    """Return every way to pay."""
-    return (*FakeGateway.methods, INVOICE)
+    """Return the codes of every way to pay."""
+    return tuple(method.code for method in ways_to_pay())
+
+
+def method_name(code: str) -> str:
+    """Return what people call a way to pay; its code where the provider no longer takes it."""
+    return next((method.name for method in ways_to_pay() if method.code == code), code)
 
 
 def payments(order_id: UUID) -> QuerySet[Payment]:
@@ -63,6 +80,15 @@ def credit_held(order_ids: Collection[UUID]) -> dict[UUID, CreditHold]:
     return {hold.order_id: hold for hold in holds.select_related("account")}
 
 
+def account_by_events(account: CreditAccount, *, now: datetime) -> Reached[AccountState]:
+    """Return what the events of an account add up to, from its latest snapshot on; keep a new one when it is due.
+
+    Transaction: needs none; three statements at most, however long the account lives.
+    """
+    subject = credit_account_id(customer_email=account.customer_email, currency=account.currency)
+    return snapshots.current(ACCOUNT, aggregate=CreditHeld.aggregate, subject=subject, now=now)
+
+
 def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID]) -> list[tuple[CreditAccount, int]]:
     """Return the accounts whose `held_minor` is not the sum of what is held, each with that sum.
 
@@ -71,9 +97,8 @@ def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID])
     ids = set(CreditHold.objects.filter(order_id__in=order_ids).values_list("account_id", flat=True))
     held = CreditHold.objects.filter(account=OuterRef("pk"), status=CreditHold.Status.HELD).order_by()
     total = held.values("account").annotate(total=Sum("amount_minor")).values("total")
-    accounts = CreditAccount.objects.filter(Q(pk__in=ids) | Q(customer_email__in=emails)).annotate(
-        holds_minor=Coalesce(Subquery(total), 0)
-    )
+    theirs = Q(customer_email__in=[identity(email) for email in emails])
+    accounts = CreditAccount.objects.filter(Q(pk__in=ids) | theirs).annotate(holds_minor=Coalesce(Subquery(total), 0))
     return [(account, int(account.holds_minor)) for account in accounts if account.holds_minor != account.held_minor]
 
 

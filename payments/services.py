@@ -1,16 +1,19 @@
 """Taking money, giving it back, keeping credit back."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import Q
 
-from sagas.core.errors import TransactionRefusedError
-from sagas.db.rows import insert_all, update_all
+from backoffice.customers import identity
+from backoffice.money import currency_code
+from sagas.core.errors import Rejected, TransactionRefusedError
+from sagas.core.outcomes import only
+from sagas.db.rows import insert_all, insert_missing, update_all
 from sagas.log import outbox
 
 from .errors import CardDeclined, CreditHeldAlready, CreditHoldEnded, CreditLimitExceeded, NoCredit, PaidAlready
@@ -23,13 +26,8 @@ from .events import (
     PaymentRefunded,
     PaymentReleased,
 )
-from .gateway import Charge, ChargeOrder, Gateway
-from .gateways.fake import FakeGateway
+from .gateway import Charge, ChargeOrder, gateway
 from .models import CreditAccount, CreditHold, Payment
-
-
-def gateway() -> Gateway:
-    return FakeGateway()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,53 +47,40 @@ class PaymentRequest:
 
 
 def capture(request: PaymentRequest, *, now: datetime) -> Payment:
-    """Charge the customer once for an order.
-
-    Transaction: refuses one; the provider's answer must not wait under row locks.
-    Idempotent: by `request.key`, here and at the provider; a repeat returns the stored payment.
+    """As `capture_many`, for one order, and it waits for the provider's answer.
 
     Raises:
-        CardDeclined: Rejected; the bank says no.
-        PaidAlready: Rejected; the order was charged under another key.
-        PaymentCancelled: Rejected; `refund` came first, under this key.
-        UnknownPaymentMethod: Rejected; the provider does not take it.
+        CardDeclined, PaidAlready, PaymentCancelled, UnknownPaymentMethod: Rejected; see `capture_many`.
         ProviderBusy: Retryable; nothing was charged.
         NoAnswer: OutcomeUnknown; `find_capture` tells what happened.
         TransactionRefusedError: called inside a transaction.
     """
-    _refuse_transaction()
-    captured = Payment.objects.filter(order_id=request.order_id, status=Payment.Status.CAPTURED)
-    if captured.exclude(key=request.key).exists():
-        raise PaidAlready(request.order_id)
-    try:
-        charge = gateway().charge(
-            key=request.key, amount_minor=request.amount_minor, currency=request.currency, method=request.method
-        )
-    except CardDeclined as declined:
-        _record_declined(request, declined.reason, now)
-        raise
-    return _record_captured(request, charge, now)
+    return only(capture_many([request], now=now))
 
 
-def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[UUID, Payment]:
-    """Charge many customers once each; return the payments that surely were made, by order.
+def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[UUID, Payment | Exception]:
+    """Charge customers once each for their orders. Return the payment, or why there is none, by order.
 
-    Those left out may have been charged: `find_capture` tells.
+    Reasons: `CardDeclined`, the bank says no; `PaidAlready`, the order was charged under another key;
+        `PaymentCancelled`,
+    `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was charged; `NoAnswer`. An
+    order that is missing has no answer yet: it may have been charged, and `find_capture` tells.
 
-    Transaction: refuses one; opens one to write down what the provider answered.
-    Idempotent: by each `key`, here and at the provider.
+    Transaction: refuses one, for the provider's answer must not wait under row locks; opens one to write the answers
+        down.
+    Idempotent: by each `key`, here and at the provider; a repeat returns the stored payment.
 
     Raises:
         TransactionRefusedError: called inside a transaction.
     """
     _refuse_transaction()
-    paid = set(
-        Payment.objects.filter(
-            order_id__in=[request.order_id for request in requests], status=Payment.Status.CAPTURED
-        ).values_list("order_id", flat=True)
+    captured = Payment.objects.filter(
+        order_id__in=[request.order_id for request in requests], status=Payment.Status.CAPTURED
     )
+    key_of = dict(captured.values_list("order_id", "key"))
+    paid = {request.order_id for request in requests if key_of.get(request.order_id, request.key) != request.key}
     asked = {request.key: request for request in requests if request.order_id not in paid}
-    charges = gateway().charge_many(
+    answers = gateway().charge_many(
         [
             ChargeOrder(
                 key=request.key, amount_minor=request.amount_minor, currency=request.currency, method=request.method
@@ -103,11 +88,9 @@ def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[U
             for request in asked.values()
         ]
     )
-    payments = {key: _captured(asked[key], charge, now) for key, charge in charges.items()}
-    with transaction.atomic():
-        insert_all(list(payments.values()))
-        outbox.emit(*map(_captured_event, payments.values()), now=now)
-    return {payment.order_id: payment for payment in payments.values()}
+    outcomes: dict[UUID, Payment | Exception] = {order_id: PaidAlready(order_id) for order_id in paid}
+    outcomes |= {asked[key].order_id: answer for key, answer in answers.items() if isinstance(answer, Exception)}
+    return outcomes | _record({asked[key]: answer for key, answer in answers.items()}, now)
 
 
 def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
@@ -124,9 +107,9 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
     try:
         charge = gateway().find(key=request.key)
     except CardDeclined as declined:
-        _record_declined(request, declined.reason, now)
+        _record({request: declined}, now)
         raise
-    return None if charge is None else _record_captured(request, charge, now)
+    return None if charge is None else _record({request: charge}, now)[request.order_id]
 
 
 def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
@@ -142,7 +125,7 @@ def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
     charge = gateway().refund(key=request.key)
     if charge is None:
         return None
-    payment = _record_captured(request, charge, now)
+    payment = _record({request: charge}, now)[request.order_id]
     with transaction.atomic():
         payment = Payment.objects.select_for_update().get(pk=payment.pk)
         if payment.status == Payment.Status.CAPTURED:
@@ -150,46 +133,6 @@ def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
             payment.save(update_fields=["status", "refunded_at"])
             outbox.emit(PaymentRefunded(**_facts(payment)), now=now)
     return payment
-
-
-def hold_credit(
-    *, order_id: UUID, customer_email: str, amount_minor: int, currency: str, key: str, now: datetime
-) -> CreditHold:
-    """Keep credit back for an order that is paid by invoice.
-
-    Transaction: opens one.
-    Idempotent: by `key`.
-
-    Raises:
-        CreditHeldAlready: Rejected; credit is held for the order under another key.
-        CreditHoldEnded: Rejected; `release_credit` came first, under this key.
-        NoCredit: Rejected; there is no account in this currency.
-        CreditLimitExceeded: Rejected; the account has less left.
-    """
-    with transaction.atomic():
-        # First the lock, then the look: a second try at the same moment waits here and finds what the first one did.
-        account = (
-            CreditAccount.objects.select_for_update()
-            .filter(customer_email=customer_email.lower(), currency=currency)
-            .first()
-        )
-        holds = CreditHold.objects.filter(order_id=order_id).filter(Q(key__in=(key, "")) | Q(status="held"))
-        hold = holds.order_by("-pk").first()
-        if hold is not None:
-            return _repeat(hold, key)
-        if account is None:
-            raise NoCredit(customer_email)
-        if account.available_minor < amount_minor:
-            raise CreditLimitExceeded(
-                wanted_minor=amount_minor, available_minor=account.available_minor, currency=currency
-            )
-        account.held_minor += amount_minor
-        account.save(update_fields=["held_minor"])
-        hold = CreditHold.objects.create(
-            order_id=order_id, key=key, account=account, amount_minor=amount_minor, held_at=now
-        )
-        outbox.emit(_held_event(hold), now=now)
-    return hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,40 +146,83 @@ class CreditRequest:
     key: str
 
 
-def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dict[UUID, CreditHold]:
-    """Keep credit back for many orders; return what is kept, by order. Whom the limit does not allow is left out.
+def hold_credit(
+    *, order_id: UUID, customer_email: str, amount_minor: int, currency: str, key: str, now: datetime
+) -> CreditHold:
+    """As `hold_credit_many`, for one order.
+
+    Raises:
+        CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; nothing is kept back.
+    """
+    request = CreditRequest(
+        order_id=order_id, customer_email=customer_email, amount_minor=amount_minor, currency=currency, key=key
+    )
+    return only(hold_credit_many([request], now=now))
+
+
+def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dict[UUID, CreditHold | Rejected]:
+    """Keep credit back for orders that are paid by invoice. Return the hold, or the refusal, by order.
+
+    Refusals: `CreditHeldAlready`, under another key; `CreditHoldEnded`, `release_credit` came first, under this key;
+    `NoCredit`, there is no account in this currency; `CreditLimitExceeded`.
 
     Transaction: opens one.
-    Idempotent: by order; one that has or had credit already is left out.
+    Idempotent: by `key`; a repeat returns the hold.
     """
     with transaction.atomic():
-        emails = {request.customer_email.lower() for request in requests}
-        accounts = {
-            (account.customer_email, account.currency): account
-            for account in CreditAccount.objects.filter(customer_email__in=emails).order_by("pk").select_for_update()
-        }
-        known = set(
-            CreditHold.objects.filter(order_id__in=[request.order_id for request in requests]).values_list(
-                "order_id", flat=True
-            )
-        )
-        holds: dict[UUID, CreditHold] = {}
+        # Locks first, reads second: a second try at the same moment waits here, and then finds the rows of the first.
+        accounts = _locked_accounts({request.customer_email for request in requests})
+        earlier: dict[UUID, list[CreditHold]] = defaultdict(list)
+        for hold in CreditHold.objects.filter(order_id__in=[request.order_id for request in requests]).order_by("pk"):
+            earlier[hold.order_id].append(hold)
+        new: dict[UUID, CreditHold] = {}
+        outcomes: dict[UUID, CreditHold | Rejected] = {}
         for request in requests:
-            account = accounts.get((request.customer_email.lower(), request.currency))
-            if account is None or request.order_id in known or account.available_minor < request.amount_minor:
-                continue
-            account.held_minor += request.amount_minor
-            holds[request.order_id] = CreditHold(
-                order_id=request.order_id,
-                key=request.key,
-                account=account,
-                amount_minor=request.amount_minor,
-                held_at=now,
-            )
-        update_all(list(accounts.values()), ["held_minor"])
-        insert_all(list(holds.values()))
-        outbox.emit(*map(_held_event, holds.values()), now=now)
-    return holds
+            account = accounts.get((identity(request.customer_email), request.currency))
+            outcome = _earlier(request, earlier[request.order_id]) or _refusal(request, account)
+            if outcome is None and account is not None:
+                account.held_minor += request.amount_minor
+                outcome = new[request.order_id] = CreditHold(
+                    order_id=request.order_id,
+                    key=request.key,
+                    account=account,
+                    amount_minor=request.amount_minor,
+                    held_at=now,
+                )
+            if outcome is not None:
+                outcomes[request.order_id] = outcome
+        update_all([hold.account for hold in new.values()], ["held_minor"])
+        insert_all(list(new.values()))
+        outbox.emit(*map(_held_event, new.values()), now=now)
+    return outcomes
+
+
+def _locked_accounts(emails: Iterable[str]) -> dict[tuple[str, str], CreditAccount]:
+    """Lock credit accounts in the order of their primary key; return them by e-mail and currency."""
+    rows = CreditAccount.objects.filter(customer_email__in={identity(email) for email in emails})
+    return {(row.customer_email, row.currency): row for row in rows.order_by("pk").select_for_update()}
+
+
+def _earlier(request: CreditRequest, holds: Sequence[CreditHold]) -> CreditHold | Rejected | None:
+    """Return the outcome of an earlier try, if there was one."""
+    known = [hold for hold in holds if hold.key == request.key or hold.status == CreditHold.Status.HELD]
+    if not known:
+        return None
+    hold = known[-1]
+    if hold.key != request.key:
+        return CreditHeldAlready(request.order_id)
+    return CreditHoldEnded(request.order_id) if hold.status == CreditHold.Status.RELEASED else hold
+
+
+def _refusal(request: CreditRequest, account: CreditAccount | None) -> Rejected | None:
+    """Return why the credit cannot be had, if it cannot."""
+    if account is None:
+        return NoCredit(request.customer_email)
+    if account.available_minor < request.amount_minor:
+        return CreditLimitExceeded(
+            wanted_minor=request.amount_minor, available_minor=account.available_minor, currency=request.currency
+        )
+    return None
 
 
 def _held_event(hold: CreditHold) -> CreditHeld:
@@ -257,7 +243,7 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
     with transaction.atomic():
         hold = (
             CreditHold.objects.select_for_update(of=("self",))
-            .filter(order_id=order_id, key__in=(key, ""), status=CreditHold.Status.HELD)
+            .filter(order_id=order_id, key=key, status=CreditHold.Status.HELD)
             .first()
         )
         if hold is None:
@@ -276,14 +262,6 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
             ),
             now=now,
         )
-
-
-def _repeat(hold: CreditHold, key: str) -> CreditHold:
-    if hold.key not in (key, ""):
-        raise CreditHeldAlready(hold.order_id)
-    if hold.status == CreditHold.Status.RELEASED:
-        raise CreditHoldEnded(hold.order_id)
-    return hold
 
 
 def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
@@ -310,9 +288,13 @@ def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> Cred
     """Open a credit account.
 
     Idempotent: by `customer_email`; an account that stands is left as it is.
+
+    Raises:
+        UnknownCurrency: ISO 4217 does not list it.
     """
     account, _ = CreditAccount.objects.get_or_create(
-        customer_email=customer_email.lower(), defaults={"limit_minor": limit_minor, "currency": currency}
+        customer_email=identity(customer_email),
+        defaults={"limit_minor": limit_minor, "currency": currency_code(currency)},
     )
     return account
 
@@ -322,51 +304,41 @@ def _refuse_transaction() -> None:
         raise TransactionRefusedError("a payment provider is never called inside a transaction")
 
 
-def _captured(request: PaymentRequest, charge: Charge, now: datetime) -> Payment:
-    # The books of the provider count, not what was asked for.
-    return Payment(
-        order_id=request.order_id,
-        key=request.key,
-        status=Payment.Status.CAPTURED,
-        amount_minor=charge.amount_minor,
-        currency=charge.currency,
-        method=request.method,
-        provider_reference=charge.reference,
-        made_at=now,
-    )
+def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime) -> dict[UUID, Payment]:
+    """Write down what the provider charged or declined, and publish it; return the payments that were made, by order.
 
-
-def _captured_event(payment: Payment) -> PaymentCaptured:
-    return PaymentCaptured(method=payment.method, provider_reference=payment.provider_reference, **_facts(payment))
-
-
-def _record_captured(request: PaymentRequest, charge: Charge, now: datetime) -> Payment:
+    What was written down before is left as it is.
+    """
+    rows = [_row(request, answer, now) for request, answer in answers.items()]
+    answered = {row.key: row for row in rows if row is not None}
     with transaction.atomic():
-        # The books of the provider count, not what was asked for.
-        payment, new = _payment(
-            request,
-            now,
-            status=Payment.Status.CAPTURED,
-            amount_minor=charge.amount_minor,
-            currency=charge.currency,
-            provider_reference=charge.reference,
-        )
-        if new:
-            outbox.emit(_captured_event(payment), now=now)
+        new = insert_missing(list(answered.values()), unique=["key"])
+        outbox.emit(*(_event(row) for row in answered.values() if row.pk in new), now=now)
+        if len(new) < len(answered):
+            answered = {row.key: row for row in Payment.objects.filter(key__in=answered)}
+    return {row.order_id: row for row in answered.values() if row.status != Payment.Status.DECLINED}
+
+
+def _row(request: PaymentRequest, answer: Charge | Exception, now: datetime) -> Payment | None:
+    """Return the payment that an answer stands for; None if it says neither yes nor no."""
+    payment = Payment(order_id=request.order_id, key=request.key, method=request.method, made_at=now)
+    match answer:
+        case Charge():
+            # The books of the provider count, not what was asked for.
+            payment.status, payment.provider_reference = Payment.Status.CAPTURED, answer.reference
+            payment.amount_minor, payment.currency = answer.amount_minor, answer.currency
+        case CardDeclined():
+            payment.status, payment.reason = Payment.Status.DECLINED, answer.reason
+            payment.amount_minor, payment.currency = request.amount_minor, request.currency
+        case _:
+            return None
     return payment
 
 
-def _record_declined(request: PaymentRequest, reason: str, now: datetime) -> None:
-    with transaction.atomic():
-        payment, new = _payment(request, now, status=Payment.Status.DECLINED, reason=reason)
-        if new:
-            outbox.emit(PaymentDeclined(reason=payment.reason, **_facts(payment)), now=now)
-
-
-def _payment(request: PaymentRequest, now: datetime, **answer: Any) -> tuple[Payment, bool]:
-    """Write down what the provider answered, unless that was done before; say whether it is new."""
-    asked = {name: value for name, value in asdict(request).items() if name != "key"}
-    return Payment.objects.get_or_create(key=request.key, defaults=asked | {"made_at": now} | answer)
+def _event(payment: Payment) -> PaymentCaptured | PaymentDeclined:
+    if payment.status == Payment.Status.DECLINED:
+        return PaymentDeclined(reason=payment.reason, **_facts(payment))
+    return PaymentCaptured(method=payment.method, provider_reference=payment.provider_reference, **_facts(payment))
 
 
 def _facts(payment: Payment) -> dict[str, Any]:

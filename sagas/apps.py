@@ -1,23 +1,31 @@
 from typing import Any
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.db.models.signals import post_migrate
 
 
 class SagasConfig(AppConfig):
     name = "sagas"
+    default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Processes"
 
     def ready(self) -> None:
+        from backoffice import keys
+
+        # `tasks` is imported for its effect: Celery knows the engine's tasks from here on.
+        from .books import engine_checks
+        from .conf import conf
+        from .core import registry
         from .log import outbox
-        from .messaging import tasks
+        from .messaging import tasks  # noqa: F401
+        from .messaging.waker import waker
         from .operations import system_checks
 
+        registry.register(checks=engine_checks.CHECKS)
         system_checks.register_checks()
-
-        if settings.SAGAS_RELAY == "celery":
-            outbox.set_waker(tasks.wake_relay)
+        keys.ask_for_names(registry.named, registry.key_of, registry.key_example)
+        if conf.RELAY == "celery":
+            outbox.set_waker(waker.wake)
         post_migrate.connect(_begin_to_follow, sender=self)
 
 

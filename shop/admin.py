@@ -5,9 +5,6 @@ Tables of the contexts have their pages in the contexts' own `admin.py`.
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-import re
-from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -15,8 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Collate, Upper
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -26,22 +22,28 @@ from django.views.decorators.cache import never_cache
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from backoffice.customers import identity
 from backoffice.inspect import CappedPaginator, InspectAdmin, ModelAdmin, TabularInline, labelled
+from backoffice.money import decimals, formatted
 from inventory import selectors as inventory
 from orders import selectors as orders
 from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
-from sagas.admin import work_pages
+from payments import selectors as payments
+from sagas.admin.buttons import buttons_of_key
 from sagas.db import clock
-from sagas.operations import queries as sagas
+from sagas.operations import attention
+from sagas.operations.attention import Why
 
 from .models import CustomerOrder, SalesOfDay
-from .money import formatted
 from .pages.history_page import as_of
-from .pages.order_form import LineForm, LineFormSet, OrderForm, methods
+from .pages.order_form import LineForm, LineFormSet, OrderForm, ProductField
 from .pages.order_page import Line, Shown, ago, poll_ms
-from .timeline import Standing, story
+from .pages.order_search import searched
+from .story.attention import SUSPICIOUS_AFTER, of_orders
+from .story.standing import Standing
+from .story.timeline import story
 
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
@@ -50,21 +52,7 @@ else:
 
 admin.site.index_template = "shop/dashboard.html"
 
-#: A card payment with all its tries is through in well under a minute.
-SUSPICIOUS_AFTER = timedelta(minutes=5)
 _STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "danger", "Cancelled": "warning"}
-
-
-def needs_attention(order: Order, known: Mapping[str, str]) -> str:
-    """Return why somebody should look at an order; empty if nobody needs to.
-
-    Args:
-        known: what the journal says, by key.
-    """
-    if why := known.get(str(order.id)):
-        return why
-    waits = order.status == Order.Status.PENDING and clock.now() - order.placed_at > SUSPICIOUS_AFTER
-    return "Still pending: do the workers run?" if waits else ""
 
 
 class AttentionFilter(admin.SimpleListFilter):
@@ -78,8 +66,9 @@ class AttentionFilter(admin.SimpleListFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         if self.value() != "yes":
             return queryset
-        stuck = Q(status=Order.Status.PENDING, placed_at__lt=clock.now() - SUSPICIOUS_AFTER)
-        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in sagas.keys_needing_attention() if _is_uuid(key)]))
+        now = clock.now()
+        stuck = Q(status=Order.Status.PENDING, placed_at__lt=now - SUSPICIOUS_AFTER)
+        return queryset.filter(stuck | Q(id__in=[UUID(key) for key in attention.keys(now=now) if _is_uuid(key)]))
 
 
 class OrderList(ChangeList):
@@ -88,9 +77,9 @@ class OrderList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
         page = list(self.result_list)
-        known = sagas.attention([str(order.id) for order in page])
+        known = of_orders(page, now=clock.now())
         for order in page:
-            order.attention = needs_attention(order, known)
+            order.marked = known.get(order.id)
         self.result_list = page
 
 
@@ -103,11 +92,15 @@ class LineInline(TabularInline):
     fields = ("product", "quantity")
     autocomplete_fields = ("product",)
     extra = 3
+    max_num = services.MAX_LINES
     verbose_name, verbose_name_plural = "product", "products"
     template_after = "shop/_total.html"
 
+    def get_formset(self, request: Any, obj: Any = None, **kwargs: Any) -> Any:
+        return super().get_formset(request, obj, validate_max=True, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        kwargs["queryset"] = Product.objects.filter(active=True)
+        kwargs |= {"queryset": Product.objects.filter(active=True), "form_class": ProductField}
         field = super().formfield_for_foreignkey(db_field, request, **kwargs)
         if field is not None:
             field.error_messages["invalid_choice"] = "There is no such product, or it is no longer for sale."
@@ -115,7 +108,7 @@ class LineInline(TabularInline):
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
         if db_field.name == "quantity":
-            kwargs |= {"min_value": 1, "initial": 1}
+            kwargs |= {"min_value": 1, "max_value": services.MAX_QUANTITY, "initial": 1}
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if db_field.name == "product":
             # Without its links to add and change a product: an order is no place for that.
@@ -137,12 +130,14 @@ class OrderAdmin(ModelAdmin):
     form = OrderForm
     inlines = (LineInline,)
     add_form_template = "shop/place_order.html"
-    fieldsets = ((None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key")}),)
+    fieldsets = (
+        (None, {"fields": (("customer_name", "customer_email"), "payment_method", "form_key", "shown_total")}),
+    )
 
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, "placed_at")
     search_fields = ("number",)
-    search_help_text = "An order's number or id, a whole e-mail address, or the beginning of a name."
+    search_help_text = "A number or id, an imported invoice, a tracking number, a SKU, or words of a name or e-mail."
     ordering = ("-id",)
     list_per_page = 50
     paginator = CappedPaginator
@@ -172,12 +167,13 @@ class OrderAdmin(ModelAdmin):
 
     @admin.display(description="attention")
     def mark(self, order: Any) -> SafeString | str:
-        if not order.attention:
+        if order.marked is None:
             return ""
         return format_html(
             '<span class="shop-mark" title="{0}"><span class="material-symbols-outlined" aria-hidden="true">warning'
-            '</span>Needs a person<span class="sr-only">: {0}</span></span>',
-            order.attention,
+            '</span>{1}<span class="sr-only">: {0}</span></span>',
+            order.marked.text,
+            ", ".join(order.marked.badges),
         )
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
@@ -186,20 +182,7 @@ class OrderAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """What is typed says which column is meant, so that each search is a look into one index."""
-        term = search_term.strip().replace("\x00", "")
-        if not term:
-            return queryset, False
-        if _is_uuid(term):
-            return queryset.filter(id=term), False
-        if "@" in term:
-            return queryset.filter(customer_email__in={term, term.lower()}), False
-        if re.fullmatch(r"[sS]\d+", term):
-            # In the order of the index: whoever types the number of an old order does not wait for all newer ones.
-            return queryset.filter(number__startswith=term.upper()).order_by("-number"), False
-        # As the index has it, `orders_by_name`.
-        named = queryset.alias(name=Collate(Upper("customer_name"), "C"))
-        return named.filter(name__startswith=Upper(Value(term))), False
+        return searched(queryset, search_term), False
 
     # Placing one --------------------------------------------------------------------------------------------------
 
@@ -236,6 +219,7 @@ class OrderAdmin(ModelAdmin):
             lines=formsets[0].requests(),
             now=now,
             idempotency_key=f"admin:{form.cleaned_data['form_key']}",
+            expected_total_minor=form.cleaned_data["shown_total"],
         )
         form.instance.pk, form.instance.number = placed.pk, placed.number
         form.instance.is_repeat = placed.placed_at != now
@@ -264,6 +248,8 @@ class OrderAdmin(ModelAdmin):
                 product.pk: {
                     "price_minor": product.price_minor,
                     "price": formatted(product.price_minor, product.currency),
+                    "currency": product.currency,
+                    "decimals": decimals(product.currency),
                     "available": left[product.sku],
                 }
                 for product in found
@@ -327,14 +313,15 @@ class OrderAdmin(ModelAdmin):
         order = orders.order(UUID(object_id)) if _is_uuid(object_id) else None
         if order is None:
             raise Http404
-        standing, entries = story(order.id)
+        now = clock.now()
+        standing, entries = story(order.id, now=now)
         return {
             "order": order,
             "lines": [Line.of(line, order.currency) for line in order.lines.all()],
             "total": formatted(order.total_minor, order.currency),
-            "method": dict(methods()).get(order.payment_method, order.payment_method),
+            "method": payments.method_name(order.payment_method),
             "standing": standing,
-            "poll_ms": poll_ms(standing, placed_at=order.placed_at, now=clock.now()),
+            "poll_ms": poll_ms(standing, placed_at=order.placed_at, last_at=entries[-1].at, now=now),
             "entries": [Shown.of(entry, since=order.placed_at) for entry in entries],
             "links": [
                 ("As of any moment", reverse("admin:orders_order_as_of", args=[order.pk])),
@@ -347,19 +334,28 @@ class OrderAdmin(ModelAdmin):
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     """Return what this person may do now: what a button says, where it leads, what that means."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
-    for facts, buttons in work_pages.buttons_of_key(request, str(order.id), back=back):
+    for facts, buttons in buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
         labels = {"cancel": "Cancel order", "undo": "Undo order", "pause": "Pause", "resume": "Resume"}
         found += [(labels.get(each.action, each.label + on), each.url, each.means) for each in buttons]
     return found
 
 
+#: Where to look into what waits for a person.
+_PAGES = {
+    Why.PARKED: ("delivery", "Open what gave up"),
+    Why.HELD_BACK: ("follower", "Open the paused"),
+    Why.FINDING: ("finding", "Open the finding"),
+}
+
+
 def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
     """Return where to look further, and where to act, as far as the user may."""
     links = []
-    if standing.parked_delivery_ids and request.user.has_perm("sagas.view_delivery"):
-        url = reverse("admin:sagas_delivery_changelist")
-        links += [("Open what gave up", f"{url}?q={pk}") for pk in standing.parked_delivery_ids]
+    for each in standing.attention:
+        model, label = _PAGES.get(each.why, ("", ""))
+        if model and request.user.has_perm(f"sagas.view_{model}"):
+            links.append((f"{label} “{each.name}”", reverse(f"admin:sagas_{model}_change", args=[each.ref])))
     if standing.run_id is not None and request.user.has_perm("sagas.view_run"):
         links.append(("Technical details of the process", reverse("admin:sagas_run_change", args=[standing.run_id])))
     return links
@@ -403,6 +399,13 @@ class CustomerOrderAdmin(InspectAdmin):
     search_fields = ("number", "customer_email", "order_id")
     search_help_text = "A whole number, e-mail or id."
     ordering = ("-placed_at",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return super().get_search_results(
+            request, queryset, identity(search_term) if "@" in search_term else search_term
+        )
 
     @labelled("status", {name.lower(): colour for name, colour in _STATUS_COLOURS.items()})
     def state(self, row: CustomerOrder) -> str:

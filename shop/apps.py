@@ -8,10 +8,7 @@ class ShopConfig(AppConfig):
     verbose_name = "Shop"
 
     def ready(self) -> None:
-        from sagas.books import engine_checks
-        from sagas.cdc import watched
         from sagas.core import registry
-        from sagas.messaging import tasks
 
         from . import celery  # noqa: F401 - makes it the application that tasks belong to
         from .changes import AUDITED, ON_CHANGE
@@ -20,9 +17,14 @@ class ShopConfig(AppConfig):
         from .reconciliation.walks import WALKS
         from .wiring import DORMANT, READ_MODELS, SAGAS, WIRING
 
-        registry.register(WIRING, sagas=SAGAS, dormant=DORMANT)
-        registry.register_read_models(READ_MODELS)
-        registry.name_keys(KEY_NAMES)
-        registry.register_checks((*engine_checks.CHECKS, *CHECKS), WALKS)
-        watched.watch(AUDITED, ON_CHANGE)
-        tasks.register_tasks()
+        registry.register(
+            WIRING,
+            sagas=SAGAS,
+            dormant=DORMANT,
+            read_models=READ_MODELS,
+            checks=CHECKS,
+            walks=WALKS,
+            audited=AUDITED,
+            on_change=ON_CHANGE,
+            key_names=KEY_NAMES,
+        )

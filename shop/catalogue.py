@@ -4,9 +4,9 @@ from typing import Any
 
 from django.conf import settings
 
+from backoffice.money import formatted
 from orders import selectors as orders
 
-from .money import formatted
 from .platform.cache import Cached
 
 CATALOGUE = Cached("catalogue", seconds=settings.CACHE_SECONDS)

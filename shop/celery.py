@@ -8,13 +8,13 @@ from typing import Any
 import structlog
 from celery import Celery
 from celery.exceptions import SoftTimeLimitExceeded
-from celery.schedules import crontab, schedule
+from celery.schedules import crontab
 from celery.signals import beat_init, celeryd_init, task_failure, task_prerun
-from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
 from kombu.transport.redis import Channel, QoS
 
-from . import embedded
+import embedded
+from sagas.messaging.schedule import beat_schedule
 
 logger = structlog.get_logger(__name__)
 
@@ -32,25 +32,13 @@ def steady_now() -> datetime:
     return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
-# Nothing here expires: that would be judged by the clock of whoever takes the message, which may be minutes off. What
-# piles up while no relay is there does no harm: the first one does the work of all (decision 0010).
 app.conf.beat_schedule = {
-    "relay": {"task": "sagas.relay", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
-    "sweep": {"task": "sagas.sweep", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "relay"}},
-    "follow": {"task": "sagas.follow", "schedule": schedule(1.0, nowfun=steady_now), "options": {"queue": "sagas"}},
-    "reconcile": {
-        "task": "sagas.reconcile",
-        "schedule": schedule(settings.SAGAS_RECONCILE_SECONDS, nowfun=steady_now),
-        "options": {"queue": "sagas"},
-    },
+    **beat_schedule(steady_now),
     # Celery's own entry, which takes results that are old away, by the same clock.
     "celery.backend_cleanup": {
         "task": "celery.backend_cleanup", "schedule": crontab(minute="0", hour="4", nowfun=steady_now)
     },
 }  # fmt: skip
-if settings.SAGAS_RELAY == "process":
-    # Nobody would take them out of their queue.
-    del app.conf.beat_schedule["relay"], app.conf.beat_schedule["sweep"]
 
 
 @celeryd_init.connect
@@ -102,8 +90,21 @@ def drop_interrupted_connections(exception: BaseException | None = None, **_: An
         connections.close_all()
 
 
-def ping_broker() -> None:
-    """Return if the broker answers; raise what it failed with otherwise, after a second or so."""
+#: Where the probe publishes. `outward.receivers` keeps streams off such names.
+_PROBE_QUEUE = "_kombu.probe"
+
+
+def try_broker() -> None:
+    """Return if the broker takes a message; raise what it failed with otherwise, after a second or so.
+
+    A broker that answers may still refuse every message: its memory is full, or it has become a replica.
+    """
     options = app.conf.broker_transport_options | {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
+    options["confirm_publish"] = True  # RabbitMQ says nothing otherwise
     with app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
+        with app.amqp.Producer(connection, auto_declare=False) as producer:
+            # To the default exchange: RabbitMQ drops it, for there is no such queue. Redis makes one.
+            producer.publish("", exchange="", routing_key=_PROBE_QUEUE, retry=False)
+            if isinstance(producer.channel, Channel):
+                producer.channel.queue_purge(_PROBE_QUEUE)

@@ -1,6 +1,6 @@
 """Which rows the audit trail keeps, and what is cached of which table: what `manage.py changes` looks at."""
 
-from sagas.cdc.watched import Audited
+from sagas.core.registry import Audited
 
 from .catalogue import CATALOGUE
 

@@ -1,6 +1,6 @@
 """Settings of the shop, all from the environment; README lists every variable.
 
-With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded.py`):
+With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded/`):
 that is the development set-up. Importing this module starts nothing.
 """
 
@@ -10,7 +10,9 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from kombu import Exchange, Queue
 
-from . import embedded
+import embedded
+from sagas.conf import Conf
+
 from .outward import receivers
 from .pages import navigation
 from .platform import cache, database, environment, logs, secret_key
@@ -55,6 +57,8 @@ DATABASES["default"]["OPTIONS"] = database.session_options(
 # Applications ---------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    # Before unfold, whose templates it adds to.
+    "backoffice",
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -89,6 +93,8 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "shop.urls"
+#: After a login that no other page asked for.
+LOGIN_REDIRECT_URL = "admin:index"
 WSGI_APPLICATION = "shop.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -117,6 +123,9 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+#: An order of 1,000 lines, as many as the API takes, in the admin's form: four fields a line.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
+
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -142,7 +151,7 @@ UNFOLD = navigation.UNFOLD
 API_TOKEN = env.str("API_TOKEN", default="")
 #: Who coordinates an order. The first way begins new orders; a second one finishes what it began before the change.
 SHOP_COORDINATION = environment.listed("SHOP_COORDINATION", ("saga", "choreography"), default="saga")
-CURRENCY = environment.matching("CURRENCY", "[A-Z]{3}", "an ISO 4217 code such as GBP", default="GBP")
+CURRENCY = environment.currency("CURRENCY", default="GBP")
 
 #: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise, one a message.
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -157,28 +166,21 @@ if not EMAIL_HOST:
     EMAIL_BACKEND = "shop.platform.mail.MailFolder"
     EMAIL_FILE_PATH = embedded.var() / "mail"
 
+#: The payment provider: a class with the methods of `payments.gateway.Gateway`.
+PAYMENTS_GATEWAY = env.str("PAYMENTS_GATEWAY", default="payments.gateways.fake.FakeGateway")
 #: How long the payment provider may take to answer before its answer counts as lost.
 PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", default=1.0, least=0.01)
 
 # The engine ------------------------------------------------------------------------------------------------------
 
-#: A run that made no progress for this long is sent again by the sweep (a message was lost).
-SAGAS_RESEND_AFTER_SECONDS = environment.number("SAGAS_RESEND_AFTER_SECONDS", default=20.0, least=0.1)
-#: A call to another system that has not come back for this long is looked after by another worker.
-SAGAS_LEASE_SECONDS = environment.number("SAGAS_LEASE_SECONDS", default=30.0, least=0.1)
-#: A try of a step or a reaction that takes longer is cut short; shorter than Celery's own limit, which kills.
-SAGAS_TRY_SECONDS = environment.number("SAGAS_TRY_SECONDS", default=20.0, least=0.1)
-#: Most events one turn of the relay takes; bounds its transaction.
-SAGAS_RELAY_LIMIT = 500
-#: Most runs that share one chain, or deliveries one message (decision 0013).
-SAGAS_BATCH_SIZE = environment.whole("SAGAS_BATCH_SIZE", default=100, least=1)
+# What each means, and its default, stands in sagas/conf.py.
 
-#: Who relays and sweeps: Celery (woken by each commit, and by beat each second), or a process of its own
-#: (`manage.py relay`, docs/cdc.md), of which Celery then hears nothing.
-SAGAS_RELAY = environment.matching("SAGAS_RELAY", "celery|process", "celery or process", default="celery")
-
-#: How often the books are looked at; a breach is a finding within two turns.
-SAGAS_RECONCILE_SECONDS = environment.number("SAGAS_RECONCILE_SECONDS", default=20.0, least=0.1)
+SAGAS_RESEND_AFTER_SECONDS = environment.setting(Conf.RESEND_AFTER_SECONDS)
+SAGAS_LEASE_SECONDS = environment.setting(Conf.LEASE_SECONDS)
+SAGAS_TRY_SECONDS = environment.setting(Conf.TRY_SECONDS)
+SAGAS_BATCH_SIZE = environment.setting(Conf.BATCH_SIZE)
+SAGAS_RELAY = environment.setting(Conf.RELAY)
+SAGAS_RECONCILE_SECONDS = environment.setting(Conf.RECONCILE_SECONDS)
 
 # Celery: each value has its reason in docs/decisions/0001 and 0006 ----------------------------------------------
 
@@ -216,9 +218,8 @@ CACHES = {
 #: How old what is cached may be where nobody tells of changes.
 CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
 
-#: Of messages nobody waits for, and of what a batch has left. Redis gives out 0 before 9; RabbitMQ would do it the
-#: other way round.
-SAGAS_LOW_PRIORITY, SAGAS_SINGLE_PRIORITY = (9, 6) if CELERY_BROKER_URL.startswith("redis") else (0, 0)
+if not CELERY_BROKER_URL.startswith("redis"):
+    SAGAS_LOW_PRIORITY = SAGAS_SINGLE_PRIORITY = 0
 
 #: Where the customers' feed lives, a Redis: the broker's, unless told otherwise. Empty, it is read from the database.
 FEED_REDIS_URL = (

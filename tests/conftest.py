@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -80,12 +80,12 @@ def place(shelves: None) -> Place:
 @pytest.fixture
 def redefine(transactional_db: None) -> Iterator[Redefine]:
     """Change a step of a saga, or a subscription, by its name, for the rest of the test."""
-    with ExitStack() as stack:
 
-        def redefine(name: str, **parts: Any) -> None:
-            changed = [_redefined(known, name, parts) for known in registry.subscriptions()]
-            stack.enter_context(registry.only(changed))
+    def redefine(name: str, **parts: Any) -> None:
+        changed = [_redefined(known, name, parts) for known in registry.subscriptions()]
+        registry.activate(registry.current().rewired(changed))
 
+    with registry.current().active():  # it is the current one again after the test
         yield redefine
 
 

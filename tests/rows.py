@@ -15,7 +15,7 @@ from orders.models import Order
 from payments.history import CreditState, MoneyState, PaymentState
 from payments.models import CreditHold, Payment
 from sagas.core.folds import State
-from shop.history import Whole
+from shop.story.history import Whole
 
 
 def rows_of(order_id: UUID) -> Whole:

@@ -35,7 +35,7 @@ _owner, _, _folder = os.environ.get("SHOP_TEST_VAR", "").partition(":")
 os.environ["SHOP_VAR"] = _folder if _folder and _owner == _process else _claim_folder()
 os.environ["SHOP_TEST_VAR"] = f"{_process}:{os.environ['SHOP_VAR']}"
 
-from shop import embedded  # noqa: E402
+import embedded  # noqa: E402
 
 embedded.ensure()
 os.environ["CELERY_BROKER_URL"] = embedded.broker_url()

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from smtplib import SMTPException
+from uuid import UUID
 
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail.backends.base import BaseEmailBackend
 from django.template.loader import render_to_string
 
 from sagas.core.errors import TryTimedOut
@@ -14,42 +15,49 @@ from sagas.core.errors import TryTimedOut
 from ..errors import ChannelDown
 from ..models import Notification
 
-#: How long one batch of messages may take; a server that is slow has its messages one by one.
-_MANY_SECONDS = 5.0
+#: How long one batch of messages may take; those a slow server has no time for are sent one by one.
+_MAX_SECONDS = 5.0
 
 
 class EmailChannel:
     """Renders `templates/notifications/<kind>.{subject.txt,txt,html}`."""
 
-    def send(self, notification: Notification) -> None:
+    def send(self, notifications: Sequence[Notification]) -> dict[UUID, Exception | None]:
+        """Send what can be sent within some seconds over one connection."""
+        outcomes: dict[UUID, Exception | None] = {}
+        # Rendered first: a message that cannot be must not have its neighbours sent twice.
+        messages = []
+        for notification in notifications:
+            try:
+                messages.append((notification.id, _message(notification)))
+            except TryTimedOut:
+                raise
+            except Exception as error:  # noqa: BLE001 - a template and its values may raise anything
+                outcomes[notification.id] = error
+        until = time.monotonic() + _MAX_SECONDS
         try:
-            _message(notification).send()
+            with get_connection() as connection:
+                for pk, message in messages:
+                    if time.monotonic() > until:
+                        break
+                    outcomes[pk] = _failure(connection, message)
         except (OSError, SMTPException) as error:
-            raise ChannelDown(f"{type(error).__name__}: {error}") from error
-
-    def send_many(self, notifications: Sequence[Notification]) -> list[Notification]:
-        """Send what can be sent within some seconds over one connection; return what left."""
-        until, left = time.monotonic() + _MANY_SECONDS, []
-        # Rendered first: one that cannot be must not have its neighbours sent twice.
-        messages = [(notification, message) for notification in notifications if (message := _rendered(notification))]
-        with suppress(OSError, SMTPException), get_connection() as connection:
-            for notification, message in messages:
-                if time.monotonic() > until:
-                    break
-                with suppress(OSError, SMTPException):
-                    connection.send_messages([message])
-                    left.append(notification)
-        return left
+            outcomes = {pk: _down(error) for pk, _ in messages} | outcomes
+        return outcomes
 
 
-def _rendered(notification: Notification) -> EmailMultiAlternatives | None:
-    """Return the message; None if it cannot be rendered: sent alone, it says why."""
+def _failure(connection: BaseEmailBackend, message: EmailMultiAlternatives) -> Exception | None:
     try:
-        return _message(notification)
-    except TryTimedOut:
-        raise
-    except Exception:  # noqa: BLE001 - whatever a template or its values raise
-        return None
+        connection.send_messages([message])
+    except (OSError, SMTPException) as error:
+        return _down(error)
+    return None
+
+
+def _down(error: Exception) -> ChannelDown:
+    down = ChannelDown(f"{type(error).__name__}: {error}")
+    down.__cause__ = error
+    return down
 
 
 def _message(notification: Notification) -> EmailMultiAlternatives:

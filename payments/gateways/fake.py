@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import connection, transaction
 
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.db.rows import array
 
 from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
-from ..gateway import Charge, ChargeOrder
+from ..gateway import Charge, ChargeOrder, Method
 from ..models import FakeCharge
 
 WORKS = "tok_visa"
@@ -22,6 +23,7 @@ FLAKY = "tok_flaky"
 LOST_REPLY = "tok_lostReply"
 DOWN = "tok_down"
 
+_CODES = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
 _FAILURES_OF_FLAKY = 2
 
 
@@ -30,45 +32,48 @@ class FakeGateway:
     charges and loses the answer, `tok_down` never answers a charge.
     """  # noqa: D205
 
-    methods: tuple[str, ...] = (WORKS, DECLINED, FLAKY, LOST_REPLY, DOWN)
+    methods: tuple[Method, ...] = (
+        Method(code=WORKS, name="Visa card", note="works"),
+        Method(code=DECLINED, name="Declined card", note="the bank says no"),
+        Method(code=FLAKY, name="Flaky card", note="fails twice, then works"),
+        Method(code=LOST_REPLY, name="Card with a lost reply", note="charged, but the answer gets lost"),
+        Method(code=DOWN, name="Card of a provider that is down", note="never answers"),
+    )
 
-    def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
-        if method not in self.methods:
-            raise UnknownPaymentMethod(method)
+    def charge(self, order: ChargeOrder) -> Charge:
+        if order.method not in _CODES:
+            raise UnknownPaymentMethod(order.method)
         with transaction.atomic():
-            books = _books(key)
+            books = _books(order.key)
             books.calls += 1
             if books.status == FakeCharge.Status.NEW:
-                books.amount_minor, books.currency, books.method = amount_minor, currency, method
-                books.status = _answer(method, books.calls)
+                books.amount_minor, books.currency, books.method = order.amount_minor, order.currency, order.method
+                books.status = _answer(order.method, books.calls)
             books.save()
         return _reply(books)
 
-    def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge]:
-        orders = [order for order in orders if order.method in self.methods]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """
-                INSERT INTO payments_fakecharge (key, status, amount_minor, currency, method, calls)
-                SELECT *, 1 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[])
-                ON CONFLICT DO NOTHING RETURNING id, key
-                """,
-                [
-                    array(order.key for order in orders),
-                    array(_answer(order.method, 1) for order in orders),
-                    array(order.amount_minor for order in orders),
-                    array(order.currency for order in orders),
-                    array(order.method for order in orders),
-                ],
-            )
-            new = {key: pk for pk, key in cursor.fetchall()}
-        return {
-            order.key: Charge(
-                reference=f"fake_{new[order.key]}", amount_minor=order.amount_minor, currency=order.currency
-            )
-            for order in orders
-            if order.key in new and order.method == WORKS
-        }
+    def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge | Exception]:
+        if len(orders) == 1:
+            return {orders[0].key: self._outcome(orders[0])}
+        outcomes: dict[str, Charge | Exception] = {}
+        for order in orders:
+            if order.method not in _CODES:
+                outcomes[order.key] = UnknownPaymentMethod(order.method)
+        new = _charged_now([order for order in orders if order.key not in outcomes])
+        for order in orders:
+            if order.key in new and order.method == WORKS:
+                outcomes[order.key] = Charge(
+                    reference=f"fake_{new[order.key]}", amount_minor=order.amount_minor, currency=order.currency
+                )
+            elif order.key in new and order.method == DECLINED:
+                outcomes[order.key] = CardDeclined()
+        return outcomes
+
+    def _outcome(self, order: ChargeOrder) -> Charge | Exception:
+        try:
+            return self.charge(order)
+        except (Rejected, Retryable, OutcomeUnknown) as error:
+            return error
 
     def find(self, *, key: str) -> Charge | None:
         books = FakeCharge.objects.filter(key=key).first()
@@ -87,6 +92,26 @@ class FakeGateway:
                 books.status = FakeCharge.Status.CANCELLED
             books.save()
         return _charge(books) if books.status == FakeCharge.Status.REFUNDED else None
+
+
+def _charged_now(orders: Sequence[ChargeOrder]) -> dict[str, int]:
+    """Write down in one statement what is charged or declined; return the number of each that is new, by key."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO payments_fakecharge (key, status, amount_minor, currency, method, calls)
+            SELECT *, 1 FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::text[])
+            ON CONFLICT DO NOTHING RETURNING id, key
+            """,
+            [
+                array(order.key for order in orders),
+                array(_answer(order.method, 1) for order in orders),
+                array(order.amount_minor for order in orders),
+                array(order.currency for order in orders),
+                array(order.method for order in orders),
+            ],
+        )
+        return {key: pk for pk, key in cursor.fetchall()}
 
 
 def _reply(books: FakeCharge) -> Charge:

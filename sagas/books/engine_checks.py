@@ -1,4 +1,4 @@
-"""What the engine itself owes and should have done long ago: the checks that need no context."""
+"""Checks of the engine itself: work it should have done long ago."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,7 +11,7 @@ from ..core import registry
 from ..core.books import Breach, Check, Scope
 from ..core.events import known_types
 from ..core.statuses import LIVE_RUNS, DeliveryStatus
-from ..engine.plan import MAX_RESENDS
+from ..engine.limits import MAX_RESENDS
 from ..models import Delivery, Event, Run
 
 #: A relay turns each second.
@@ -40,7 +40,7 @@ def _runs(scope: Scope) -> Iterator[Breach]:
     yield from _not_swept(overdue, "run", "saga", set(registry.names()))
 
 
-def _runs_nobody_takes(_: Scope) -> Iterator[Breach]:
+def _runs_not_taken(_: Scope) -> Iterator[Breach]:
     """Runs that were sent again and again, for about an hour, and did not move."""
     stuck = Run.objects.filter(status__in=LIVE_RUNS, resends__gte=MAX_RESENDS, steps__place=F("place"))
     for row in stuck.order_by().values("saga", "steps__name").annotate(count=Count("pk"), oldest=Min("started_at")):
@@ -61,7 +61,7 @@ def _deliveries(scope: Scope) -> Iterator[Breach]:
 
 
 def _slots(scope: Scope) -> Iterator[Breach]:
-    """Places in the write-ahead log that nobody reads on from, or that are lost: the log is kept for them."""
+    """Yield replication slots that no process reads, or that are lost: the write-ahead log is kept for them."""
     with connection.cursor() as cursor:
         # As JSON, for older servers do not have all of these columns.
         cursor.execute(
@@ -111,9 +111,38 @@ def _at(row: dict[str, Any]) -> str:
 
 
 CHECKS = (
-    Check(name="events-relayed", look=_events, whole=True),
-    Check(name="runs-swept", look=_runs, whole=True),
-    Check(name="runs-taken", look=_runs_nobody_takes, whole=True),
-    Check(name="deliveries-swept", look=_deliveries, whole=True),
-    Check(name="slots-read", look=_slots, whole=True),
+    Check(
+        name="events-relayed",
+        look=_events,
+        whole=True,
+        remedy="Start what relays: beat and a worker of the queue `relay`, or `manage.py relay`.",
+        remedy_page="admin:sagas_event_changelist",
+    ),
+    Check(
+        name="runs-swept",
+        look=_runs,
+        whole=True,
+        remedy="Start beat and a worker of the queue `relay`: the sweep sends what is due again.",
+        remedy_page="admin:sagas_run_changelist",
+    ),
+    Check(
+        name="runs-taken",
+        look=_runs_not_taken,
+        whole=True,
+        remedy="Start a worker of the step's queue.",
+        remedy_page="admin:sagas_run_changelist",
+    ),
+    Check(
+        name="deliveries-swept",
+        look=_deliveries,
+        whole=True,
+        remedy="Start beat and a worker of the queue `relay`: the sweep sends what is due again.",
+        remedy_page="admin:sagas_delivery_changelist",
+    ),
+    Check(
+        name="slots-read",
+        look=_slots,
+        whole=True,
+        remedy="Start the reader of the slot, or drop the slot (docs/cdc.md).",
+    ),
 )

@@ -1,8 +1,8 @@
-"""The reconciliation: looks, turn after turn, whether what should be true is, and keeps a finding where it is not.
+"""The reconciliation: in turns, compares what should be true with what is, and keeps a finding where they differ.
 
-Knows no context. Checks say what should be true; this module says what they look at, and writes down what they find.
-A turn costs what has moved since the last one, what is found already, and a slice of everything else; never more
-because there is more history.
+It knows no context. Checks say what should be true; this module says which keys they look at, and writes what they
+find. A turn costs what has moved since the last one, the standing findings, and a slice of everything else; its cost
+does not grow with history.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -17,15 +17,16 @@ from django.db.models import Q
 
 from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
-from ..engine.tries import message_of, storable_result
+from ..core.statuses import FindingStatus
+from ..db import locks
+from ..db.read import one_moment
+from ..db.storable import message_of, storable_result
 from ..models import Event, Finding, Reconciliation
 
 logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Name of the lock that one reconciler at a time holds ("reco" in ASCII).
-_LOCK = 0x7265636F
 #: Most events one turn takes in; an order has about eight.
 _EVENTS = 4000
 #: Positions are given out before they are committed, and commit in any order: so many are looked at once more, which
@@ -100,8 +101,8 @@ def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime
     """
     if not reason.strip():
         raise ValueError("a finding is dismissed with a reason")
-    return Finding.objects.filter(pk__in=finding_ids, status=Finding.Status.OPEN).update(
-        status=Finding.Status.DISMISSED, dismissed_at=now, dismissed_by=by, dismissed_reason=reason.strip()[:500]
+    return Finding.objects.filter(pk__in=finding_ids, status=FindingStatus.OPEN).update(
+        status=FindingStatus.DISMISSED, dismissed_at=now, dismissed_by=by, dismissed_reason=reason.strip()[:500]
     )
 
 
@@ -110,13 +111,10 @@ def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime
 
 @contextmanager
 def _snapshot() -> Iterator[bool]:
-    """Open a transaction that sees one moment and writes nothing; say whether no other reconciler has one."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    """Open a transaction that sees one moment and only reads; say whether it is the only one of a reconciler."""
+    with one_moment(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = '{_MAX_SECONDS_PER_STATEMENT}s'")
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        (locked,) = cursor.fetchone() or (False,)
-        yield bool(locked)
+        yield locks.take_if_free(locks.Lock.RECONCILIATION)
 
 
 def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
@@ -148,7 +146,7 @@ def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
 
 
 def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
-    """Return position and key of the events that were new a while ago, as far as nobody has looked again."""
+    """Return position and key of events that have rested for a while and were not looked at a second time."""
     events = (
         Event.objects.filter(position__gt=after)
         .order_by("position")
@@ -156,7 +154,7 @@ def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
     )
     rested = []
     for position, key, occurred_at in events:
-        # What claims to be of a far future comes from a clock that is wrong; nobody waits for it.
+        # An event of the far future comes from a clock that is wrong; it is not waited for.
         if now - _LOOK_AGAIN_AFTER < occurred_at < now + timedelta(hours=1):
             break
         rested.append((position, key))
@@ -175,7 +173,7 @@ _STANDING = Walk(name="standing findings", step=_after_standing)
 
 
 def _look(check: Check, turn: _Turn) -> None:
-    """Make one check; one that cannot be made leaves its findings as they are."""
+    """Make one check; if it raises, its findings stay as they are."""
     with _isolated(check.name, turn.broken):
         breaches = [_storable(breach) for breach in check.look(turn.scope)]
         turn.breaches |= {(check.name, breach.key): breach for breach in breaches}
@@ -206,7 +204,7 @@ def _storable(breach: Breach) -> Breach:
 
 
 def _take(state: Reconciliation, now: datetime) -> bool:
-    """Make this the next turn, once nobody else did: theirs saw a later moment."""
+    """Make this the next turn; False if another turn was made meanwhile, which saw a later moment."""
     if state.turn == 0:
         Reconciliation.objects.bulk_create([Reconciliation(turned_at=now)], ignore_conflicts=True)
     taken = Reconciliation.objects.filter(turn=state.turn).update(
@@ -230,7 +228,7 @@ def _write(turn: _Turn, checks: Sequence[Check], now: datetime) -> tuple[list[Fi
     seen, changed, gone = [], [], []
     for finding in Finding.objects.filter(looked_at, cleared_at=None).order_by("pk").select_for_update():
         breach = new.get((finding.check_name, finding.key))
-        if breach is None or (finding.status == Finding.Status.DISMISSED and not _covers(finding, breach)):
+        if breach is None or (finding.status == FindingStatus.DISMISSED and not _covers(finding, breach)):
             gone.append(finding.pk)
             continue
         del new[finding.check_name, finding.key]
@@ -258,8 +256,8 @@ def _covers(dismissed: Finding, breach: Breach) -> bool:
 
 def _clear(finding_ids: Collection[int], now: datetime) -> None:
     gone = Finding.objects.filter(pk__in=finding_ids)
-    gone.filter(status=Finding.Status.DISMISSED).update(cleared_at=now)
-    gone.filter(status=Finding.Status.OPEN).update(status=Finding.Status.CLEARED, cleared_at=now)
+    gone.filter(status=FindingStatus.DISMISSED).update(cleared_at=now)
+    gone.filter(status=FindingStatus.OPEN).update(status=FindingStatus.CLEARED, cleared_at=now)
 
 
 def _finding(check_name: str, breach: Breach, now: datetime) -> Finding:

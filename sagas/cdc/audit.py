@@ -1,13 +1,14 @@
-"""What the write-ahead log tells of watched tables becomes the audit trail, and calls those who want to know."""
+"""Changes of tables, as the write-ahead log tells them, become the audit trail and call what depends on a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from django.contrib.auth import get_user_model
 from django.db import connection
 
+from ..core import registry
 from ..db.rows import array
-from . import watched
 from .capture import Capture, Change, ChangeKind, Portion
 from .pgoutput import UNCHANGED, Values
 from .slots import Publication, Slot
@@ -15,19 +16,25 @@ from .slots import Publication, Slot
 logger = structlog.get_logger(__name__)
 
 _EVENTS = "sagas_event"
+#: Django's history: the admin adds an entry to it in the transaction of each change, and so says who made it.
+_HISTORY = "django_admin_log"
 #: How long nothing is told before it is tried again to call whom it did not reach.
 _TURN_SECONDS = 1.0
 
 
+#: What is told of these is not kept, but noted at the changes of the same transaction.
+_NOTED = {_EVENTS: ("type",), _HISTORY: ("id", "user_id")}
+
+
 def slot(name: str) -> Slot:
     """Return a slot that tells of watched tables, and of the types of new events."""
-    tables = dict.fromkeys(sorted({*watched.audited(), *watched.on_change()}), ())
+    tables = dict.fromkeys(sorted({*registry.audited(), *registry.on_change()}), ())
     return Slot(
         name=name,
         publications=(
             Publication(name=name, tables=tables),
             # Of its own, or it would tell of each event the relay numbers as well.
-            Publication(name=f"{name}_events", tables={_EVENTS: ("type",)}, actions="insert"),
+            Publication(name=f"{name}_events", tables=_NOTED, actions="insert"),
         ),
     )
 
@@ -37,10 +44,11 @@ class Watcher:
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        #: Whom to call. All of them at first: nobody knows what happened before we came.
-        self._to_call = set(watched.on_change())
-        #: Of a transaction that comes in several portions: the events so far.
+        #: Tables whose call is due. All of them at first: what happened before this process is unknown.
+        self._to_call = set(registry.on_change())
+        #: Of a transaction that comes in several portions: the events so far, and the entry of Django's history.
         self._events: list[str] = []
+        self._entry: Mapping[str, Any] = {}
         if capture.is_new:
             _begin()
 
@@ -48,7 +56,7 @@ class Watcher:
         """Take what is told, for a second at most, do it, and confirm it."""
         portions = self._capture.take(0.0 if self._to_call else _TURN_SECONDS)
         changed = {change.table for portion in portions for change in portion.changes}
-        self._to_call |= changed & watched.on_change().keys()
+        self._to_call |= changed & registry.on_change().keys()
         self._call()
         self._keep(portions)
         self._capture.confirm(self._capture.position)
@@ -56,7 +64,7 @@ class Watcher:
     def _call(self) -> None:
         for table in sorted(self._to_call):
             try:
-                watched.on_change()[table]()
+                registry.on_change()[table]()
                 self._to_call.discard(table)
             except Exception as error:  # noqa: BLE001 - whatever it is, the trail goes on; it is called again
                 logger.warning("not_told", table=table, error=str(error))
@@ -67,15 +75,28 @@ class Watcher:
             for change in portion.changes:
                 if change.table == _EVENTS and (told := str(change.new["type"])) not in self._events:
                     self._events.append(told)
-            rows.extend(_row(portion, change, self._events) for change in portion.changes if _counts(change))
+                if change.table == _HISTORY:
+                    self._entry = change.new
+            counted = [change for change in portion.changes if _counts(change)]
+            by = _user_name(self._entry) if counted else ""
+            rows.extend((*_row(portion, change, self._events), by, self._entry.get("id")) for change in counted)
             if portion.end is not None:
-                self._events = []
+                self._events, self._entry = [], {}
         _write(rows)
+
+
+def _user_name(entry: Mapping[str, Any]) -> str:
+    """Return the name of the user of an entry of Django's history; empty without one, or if the user is gone."""
+    if not entry:
+        return ""
+    users: Any = get_user_model().objects
+    user = users.filter(pk=entry["user_id"]).first()
+    return "" if user is None else str(user.get_username())
 
 
 def _counts(change: Change) -> bool:
     """Say whether it is a change of an audited row: an UPDATE may have set what was set already."""
-    if change.table not in watched.audited():
+    if change.table not in registry.audited():
         return False
     return change.action != ChangeKind.UPDATE or not change.old or bool(_changed(change))
 
@@ -86,7 +107,7 @@ def _changed(change: Change) -> list[str]:
 
 
 def _row(portion: Portion, change: Change, events: Sequence[str]) -> tuple[Any, ...]:
-    audited = watched.audited()[change.table]
+    audited = registry.audited()[change.table]
     before, after = _plain(change.old), _plain(change.new)
     whole = before | after
     if change.action == ChangeKind.UPDATE and change.old:
@@ -114,9 +135,10 @@ def _plain(values: Values) -> dict[str, str | None]:
 
 _WRITE = """
     INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
-        after, events, told)
+        after, events, told, by, log_entry)
     SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::boolean[])
+        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::boolean[],
+        %s::text[], %s::bigint[])
     ON CONFLICT DO NOTHING
     """
 

@@ -157,7 +157,7 @@ class Assembly:
     def is_between_transactions(self) -> bool:
         return self._begin is None
 
-    def add(self, messages: Iterable[Decoded]) -> list[Portion]:
+    def add(self, messages: Iterable[Decoded | None]) -> list[Portion]:
         """Return the portions that these messages complete."""
         portions = []
         for message in messages:

@@ -1,6 +1,7 @@
 """Messages of `pgoutput`, PostgreSQL's own plugin for logical decoding, protocol version 1, values as text.
 
 Pure: bytes in, values out. Version 1 tells of a transaction once it is committed, whole and in the order of commits.
+Only what a reader of this project asks for is taken out of a message; the rest of it is passed over.
 
 Source: PostgreSQL, "Logical Replication Message Formats".
 """
@@ -55,33 +56,16 @@ class Commit:
         end: where in the log it ends; confirmed up to here, it is not sent again.
     """
 
-    lsn: int
     end: int
-    committed_at: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A column of a table; `key` if it is part of the replica identity."""
-
-    name: str
-    key: bool
-    type: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relation:
-    """A table, announced before its first change and anew when it was altered.
-
-    Attributes:
-        identity: what is told of old rows: `d`efault (the primary key), `n`othing, `f`ull, or an `i`ndex.
-    """
+    """A table with the names of its columns, announced before its first change and anew when it was altered."""
 
     id: int
-    schema: str
     name: str
-    identity: str
-    columns: tuple[Column, ...]
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,45 +97,27 @@ class Delete:
 
 @dataclass(frozen=True, kw_only=True)
 class Truncate:
+    """Tables that were emptied."""
+
     relations: tuple[int, ...]
-    cascade: bool
-    restart_identity: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Type:
-    id: int
-    schema: str
-    name: str
+Decoded = Begin | Commit | Relation | Insert | Update | Delete | Truncate
+
+#: Where a transaction was replicated from, and types that are not PostgreSQL's own: both come unasked.
+_PASSED_OVER = "OY"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Origin:
-    lsn: int
-    name: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Message:
-    """What `pg_logical_emit_message` wrote."""
-
-    transactional: bool
-    lsn: int
-    prefix: str
-    content: bytes
-
-
-Decoded = Begin | Commit | Relation | Insert | Update | Delete | Truncate | Type | Origin | Message
-
-
-def decode(payload: bytes) -> Decoded:
-    """Return the message.
+def decode(payload: bytes) -> Decoded | None:
+    """Return the message; None if it is one that no reader asks for.
 
     Raises:
         ProtocolError: it is none, is cut short, or has bytes left.
     """
     reader = _Reader(payload)
     kind = reader.letter()
+    if kind in _PASSED_OVER:
+        return None
     read = _READ.get(kind)
     if read is None:
         raise ProtocolError(f"unknown message {kind!r}")
@@ -162,7 +128,7 @@ def decode(payload: bytes) -> Decoded:
 
 def named(relation: Relation, values: tuple[Value, ...]) -> dict[str, Value]:
     """Return values by the names of their columns."""
-    return {column.name: value for column, value in zip(relation.columns, values, strict=True)}
+    return dict(zip(relation.columns, values, strict=True))
 
 
 class _Reader:
@@ -220,20 +186,23 @@ def _begin(reader: _Reader) -> Begin:
 
 
 def _commit(reader: _Reader) -> Commit:
-    reader.number(1)  # flags, none so far
-    return Commit(lsn=reader.number(8), end=reader.number(8), committed_at=reader.moment())
+    reader.take(1 + 8)  # flags, and where the commit stands, which the beginning told
+    commit = Commit(end=reader.number(8))
+    reader.take(8)  # its moment, which the beginning told
+    return commit
 
 
 def _relation(reader: _Reader) -> Relation:
-    number, schema, name, identity = reader.number(4), reader.text(), reader.text(), reader.letter()
-    columns = tuple(_column(reader) for _ in range(reader.number(2)))
-    return Relation(id=number, schema=schema, name=name, identity=identity, columns=columns)
+    number, _schema, name = reader.number(4), reader.text(), reader.text()
+    reader.take(1)  # its replica identity
+    return Relation(id=number, name=name, columns=tuple(_column(reader) for _ in range(reader.number(2))))
 
 
-def _column(reader: _Reader) -> Column:
-    column = Column(key=bool(reader.number(1) & 1), name=reader.text(), type=reader.number(4))
-    reader.number(4)  # the type's modifier
-    return column
+def _column(reader: _Reader) -> str:
+    reader.take(1)  # whether it is part of the key
+    name = reader.text()
+    reader.take(4 + 4)  # its type, and the type's modifier
+    return name
 
 
 def _insert(reader: _Reader) -> Insert:
@@ -257,22 +226,9 @@ def _delete(reader: _Reader) -> Delete:
 
 
 def _truncate(reader: _Reader) -> Truncate:
-    count, options = reader.number(4), reader.number(1)
-    relations = tuple(reader.number(4) for _ in range(count))
-    return Truncate(relations=relations, cascade=bool(options & 1), restart_identity=bool(options & 2))
-
-
-def _type(reader: _Reader) -> Type:
-    return Type(id=reader.number(4), schema=reader.text(), name=reader.text())
-
-
-def _origin(reader: _Reader) -> Origin:
-    return Origin(lsn=reader.number(8), name=reader.text())
-
-
-def _message(reader: _Reader) -> Message:
-    transactional, lsn, prefix = bool(reader.number(1) & 1), reader.number(8), reader.text()
-    return Message(transactional=transactional, lsn=lsn, prefix=prefix, content=reader.take(reader.number(4)))
+    count = reader.number(4)
+    reader.take(1)  # whether it cascaded, and restarted sequences
+    return Truncate(relations=tuple(reader.number(4) for _ in range(count)))
 
 
 _READ: dict[str, Callable[[_Reader], Decoded]] = {
@@ -283,7 +239,4 @@ _READ: dict[str, Callable[[_Reader], Decoded]] = {
     "U": _update,
     "D": _delete,
     "T": _truncate,
-    "Y": _type,
-    "O": _origin,
-    "M": _message,
 }

@@ -1,11 +1,11 @@
-"""The outbox as the write-ahead log tells of it: the same relay, told what is new instead of asking each second."""
+"""The outbox as the write-ahead log tells of it: the same relay, told what is new instead of asking."""
 
 import time
 from collections.abc import Collection, Sequence
 
 from ..core import registry
 from ..core.events import known_types
-from ..log.relay import waiting
+from ..log.relay import new_events
 from ..messaging import tasks
 from ..models import Event
 from .capture import Capture, Portion
@@ -71,7 +71,7 @@ class WalRelay:
     def _turn(self) -> None:
         told_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
 
-        def new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
+        def new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`
             asked.append(self._new(limit, low_priority))
             return asked[-1]
 
@@ -90,10 +90,10 @@ class WalRelay:
         self._capture.confirm(next(iter(self._told.values()), told_up_to))
         self._due = relayed.more or self._behind or bool(self._told)
 
-    def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.Waiting`
+    def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`
         if self._behind:
-            return waiting(limit, low_priority)
-        return waiting(limit, low_priority, among=self._told) if self._told else []
+            return new_events(limit, low_priority)
+        return new_events(limit, low_priority, among=self._told) if self._told else []
 
     def _settle(self, taken: Sequence[tuple[int, str]]) -> None:
         """Forget what has a place in the log now, by us or by another relay, or will have none by us."""

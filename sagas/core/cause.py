@@ -16,7 +16,7 @@ class Cause:
     """Where the work under way came from; stored with every event and run it leads to.
 
     Attributes:
-        low_priority: bulk work, such as the orders of an import: interactive work goes first.
+        low_priority: low_priority work, such as the orders of an import: interactive work goes first.
     """
 
     correlation_id: UUID | None = None

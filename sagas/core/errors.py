@@ -1,4 +1,4 @@
-"""The kinds of failure (rule 4): what a step raises decides what the engine does, never the text of the message."""
+"""The kinds of failure: the class of an exception decides what the engine does, never its text."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,6 +12,7 @@ class FailureKind(StrEnum):
     UNKNOWN = "unknown"  #: the call left and no answer came: probe before anything else
     UNEXPECTED = "unexpected"  #: a bug or an outage: as retryable inside, as unknown outside
     CANCELLED = "cancelled"  #: a person called it off
+    UNDONE = "undone"  #: a person had it undone
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome, not a bug
@@ -66,6 +67,13 @@ class WorkerLostError(Exception):
 
     def __init__(self, tries: int) -> None:
         super().__init__(f"{tries} tries left no trace: their worker died, or was stopped")
+
+
+class NoOutcomeError(Exception):
+    """A step or reaction that is written for many calls returned no outcome for the only one."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} returned no outcome for its only call")
 
 
 class TransactionRequiredError(Exception):

@@ -1,9 +1,19 @@
-"""What this process knows: sagas and subscriptions by name. Filled once, as the project's apps get ready."""
+"""What this process knows: sagas, subscriptions, read models, checks, watched tables, by name.
+
+A project fills the current registry once, in the `ready` of its app config:
+
+    registry.register([starts(book_trip), on_trip_booked], read_models=[TRIPS])
+
+The functions of this module ask the current registry. A test that wants another one makes it, and uses it:
+
+    with Registry([starts(saga)]).active():
+        ...
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from .books import Check, Walk
 from .errors import DefinitionError, UnknownSagaError
@@ -11,20 +21,25 @@ from .read_model import ReadModel
 from .saga import Saga
 from .subscription import Start, Subscription
 
-_sagas: dict[str, Saga[Any]] = {}
-_subscriptions: dict[str, Subscription] = {}
-_dormant: list[Subscription] = []
-_read_models: dict[str, ReadModel] = {}
-_checks: dict[str, Check] = {}
-_walks: dict[str, Walk] = {}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeyLabel:
-    """What people call a key, and the page of what it stands for."""
+    """What people call a key, and the page of what it stands for: order, S100123."""
 
-    text: str
+    noun: str
+    name: str
     url: str
+
+    @property
+    def text(self) -> str:
+        """At the beginning of a sentence, or alone."""
+        return f"{self.noun[:1].upper()}{self.noun[1:]} {self.name}"
+
+    @property
+    def in_text(self) -> str:
+        return f"{self.noun} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,163 +47,252 @@ class KeyNames:
     """What the project knows of keys; the engine knows none of it.
 
     Args:
-        named: names of those keys that have one.
-        key_of: the key of what people call so.
+        named: labels of those keys that have one.
+        key_of: the key that has this name.
+        example: what people type to find one, as in "the id or the number of an order".
+        notes: by action ("cancel"), what it means outside the engine; added to the action's description.
     """
 
-    named: Callable[[Collection[str]], Mapping[str, KeyLabel]]
-    key_of: Callable[[str], str | None]
+    named: Callable[[Collection[str]], Mapping[str, KeyLabel]] = lambda _: {}
+    key_of: Callable[[str], str | None] = lambda _: None
+    example: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
-_key_names = KeyNames(named=lambda _: {}, key_of=lambda _: None)
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """A table whose changes are kept as an audit trail.
 
+    Without REPLICA IDENTITY FULL the trail has only what rows became, not what they were.
 
-def register(
-    subscriptions: Iterable[Subscription],
-    *,
-    sagas: Iterable[Saga[Any]] = (),
-    dormant: Iterable[Subscription] = (),
-) -> None:
-    """Make subscriptions, and the sagas they start, known.
-
-    Args:
-        sagas: whose runs go on, though nothing starts new ones.
-        dormant: reactions of this code that are switched off: what they read is a contract all the same.
-
-    Raises:
-        DefinitionError: two of them share a name.
+    Attributes:
+        key: the column of its primary key.
+        name: the column that has what people call a row; empty if they go by its key.
     """
-    for one in sagas:
-        _know(one)
-    _dormant.extend(dormant)
-    for subscription in subscriptions:
-        if subscription.name in _subscriptions:
-            raise DefinitionError(f"two subscriptions are called {subscription.name!r}")
-        _subscriptions[subscription.name] = subscription
-        if isinstance(subscription, Start):
-            _know(subscription.saga)
+
+    table: str
+    key: str = "id"
+    name: str = ""
 
 
-def _know(saga: Saga[Any]) -> None:
-    known = _sagas.setdefault(saga.name, saga)
-    if known is not saga:
-        raise DefinitionError(f"two sagas are called {known.name!r}")
+class Definitions(TypedDict, total=False):
+    """What a project registers beside its subscriptions."""
+
+    #: Sagas whose runs go on, though no subscription starts new ones. Those of subscriptions need not be repeated.
+    sagas: Iterable[Saga[Any]]
+    #: Subscriptions of this code that are switched off. What they read is a contract all the same.
+    dormant: Iterable[Subscription]
+    read_models: Iterable[ReadModel]
+    #: What the reconciliation compares, and the ways it walks through keys.
+    checks: Iterable[Check]
+    walks: Iterable[Walk]
+    #: The tables of the audit trail (`manage.py changes`).
+    audited: Iterable[Audited]
+    #: By table, what `manage.py changes` calls when rows of it have changed: once or more often, after the commit. A
+    #: call that fails is made again.
+    on_change: Mapping[str, Callable[[], None]]
+    #: How keys are shown to people.
+    key_names: KeyNames
 
 
-@contextmanager
-def only(subscriptions: Iterable[Subscription], *, sagas: Iterable[Saga[Any]] = ()) -> Iterator[None]:
-    """Know these subscriptions, the sagas they start and these sagas, and nothing else, inside.
+class Registry:
+    """Definitions by name. A name is unique among things of one kind; subscriptions and read models count as one."""
 
-    Raises:
-        DefinitionError: two of them share a name.
-    """
-    former, known = dict(_sagas), dict(_subscriptions)
-    _sagas.clear()
-    _subscriptions.clear()
-    try:
-        register(subscriptions, sagas=sagas)
-        yield
-    finally:
-        _sagas.clear()
-        _subscriptions.clear()
-        _sagas.update(former)
-        _subscriptions.update(known)
+    def __init__(self, subscriptions: Iterable[Subscription] = (), **more: Unpack[Definitions]) -> None:
+        self.sagas: dict[str, Saga[Any]] = {}
+        self.subscriptions: dict[str, Subscription] = {}
+        self.dormant: list[Subscription] = []
+        self.read_models: dict[str, ReadModel] = {}
+        self.checks: dict[str, Check] = {}
+        self.walks: dict[str, Walk] = {}
+        self.audited: dict[str, Audited] = {}
+        self.on_change: dict[str, Callable[[], None]] = {}
+        self.key_names = KeyNames()
+        self.register(subscriptions, **more)
+
+    def register(self, subscriptions: Iterable[Subscription] = (), **more: Unpack[Definitions]) -> None:
+        """Add definitions. May be called several times, by several apps.
+
+        The relay serves subscriptions in the order in which they were registered.
+
+        Idempotent: what is registered already may come again (Django's `override_settings(INSTALLED_APPS=...)` calls
+            `ready` again).
+
+        Raises:
+            DefinitionError: something else of that kind has the name, or a subscription that of a read model.
+        """
+        for saga in more.get("sagas", ()):
+            _add("saga", self.sagas, saga.name, saga)
+        for subscription in subscriptions:
+            _refuse_taken("read model", self.read_models, subscription.name)
+            _add("subscription", self.subscriptions, subscription.name, subscription)
+            if isinstance(subscription, Start):
+                _add("saga", self.sagas, subscription.saga.name, subscription.saga)
+        self.dormant.extend(one for one in more.get("dormant", ()) if one not in self.dormant)
+        for model in more.get("read_models", ()):
+            _refuse_taken("subscription", self.subscriptions, model.name)
+            _add("read model", self.read_models, model.name, model)
+        for check in more.get("checks", ()):
+            _add("check", self.checks, check.name, check)
+        for walk in more.get("walks", ()):
+            _add("walk", self.walks, walk.name, walk)
+        for table in more.get("audited", ()):
+            _add("audited table", self.audited, table.table, table)
+        for name, call in more.get("on_change", {}).items():
+            _add("call on change", self.on_change, name, call)
+        self.key_names = more.get("key_names", self.key_names)
+
+    def rewired(self, subscriptions: Iterable[Subscription], *, sagas: Iterable[Saga[Any]] = ()) -> "Registry":
+        """Return a registry with these subscriptions and sagas; everything else is as in this one.
+
+        Raises:
+            DefinitionError: two of them share a name.
+        """
+        return Registry(
+            subscriptions,
+            sagas=sagas,
+            dormant=self.dormant,
+            read_models=self.read_models.values(),
+            checks=self.checks.values(),
+            walks=self.walks.values(),
+            audited=self.audited.values(),
+            on_change=self.on_change,
+            key_names=self.key_names,
+        )
+
+    @contextmanager
+    def active(self) -> Iterator["Registry"]:
+        """Make this the current registry inside."""
+        former = activate(self)
+        try:
+            yield self
+        finally:
+            activate(former)
 
 
-def name_keys(names: KeyNames) -> None:
-    """Say what keys are called in this project."""
-    global _key_names  # noqa: PLW0603 - like the other two, filled once
-    _key_names = names
+def _add(kind: str, known: dict[str, T], name: str, thing: T) -> None:
+    if known.setdefault(name, thing) != thing:
+        raise DefinitionError(f"another {kind} called {name!r} is registered already")
 
 
-def named(keys: Collection[str]) -> Mapping[str, KeyLabel]:
-    return _key_names.named(keys)
+def _refuse_taken(kind: str, known: Mapping[str, object], name: str) -> None:
+    if name in known:
+        raise DefinitionError(f"a {kind} called {name!r} is registered already")
 
 
-def key_of(text: str) -> str | None:
-    return _key_names.key_of(text)
+_current = Registry()
+
+
+def current() -> Registry:
+    """Return the registry that everything in this process asks."""
+    return _current
+
+
+def activate(registry: Registry) -> Registry:
+    """Make `registry` the current one of this process; return the one it replaces."""
+    global _current
+    former, _current = _current, registry
+    return former
+
+
+def register(subscriptions: Iterable[Subscription] = (), **more: Unpack[Definitions]) -> None:
+    """Add definitions to the current registry: `Registry.register`."""
+    _current.register(subscriptions, **more)
+
+
+# Questions to the current registry -----------------------------------------------------------------------------------
 
 
 def saga(name: str) -> Saga[Any]:
+    """Return a saga.
+
+    Raises:
+        UnknownSagaError: this process has no saga of that name.
+    """
     try:
-        return _sagas[name]
+        return _current.sagas[name]
     except KeyError:
-        raise UnknownSagaError(f"no saga is called {name!r}; known: {', '.join(sorted(_sagas)) or 'none'}") from None
+        known = ", ".join(sorted(_current.sagas)) or "none"
+        raise UnknownSagaError(f"no saga is called {name!r}; known: {known}") from None
 
 
 def sagas() -> list[Saga[Any]]:
-    return list(_sagas.values())
+    return list(_current.sagas.values())
 
 
 def names() -> list[str]:
-    return list(_sagas)
+    """Return the names of all sagas."""
+    return list(_current.sagas)
 
 
 def subscription(name: str) -> Subscription | None:
-    return _subscriptions.get(name)
+    return _current.subscriptions.get(name)
 
 
 def subscription_names() -> list[str]:
-    return list(_subscriptions)
+    return list(_current.subscriptions)
+
+
+def is_switched_off(name: str) -> bool:
+    """Say whether this code has a reaction of this name that is not made here."""
+    return name not in _current.subscriptions and any(one.name == name for one in _current.dormant)
 
 
 def subscriptions() -> list[Subscription]:
-    return list(_subscriptions.values())
+    return list(_current.subscriptions.values())
 
 
 def reactions_to(event_type: str) -> list[Subscription]:
-    return [subscription for subscription in _subscriptions.values() if event_type in subscription.events]
+    return [subscription for subscription in subscriptions() if event_type in subscription.events]
 
 
 def readers_of(event_type: str) -> list[Subscription]:
-    """Return all that reads events of a type, switched on or off; those of one name once."""
-    readers = {subscription.name: subscription for subscription in (*_dormant, *_subscriptions.values())}
+    """Return the subscriptions that read events of a type, dormant ones too; those of one name once."""
+    readers = {subscription.name: subscription for subscription in (*_current.dormant, *subscriptions())}
     return [subscription for subscription in readers.values() if event_type in subscription.events]
 
 
-def register_read_models(models: Iterable[ReadModel]) -> None:
-    """Make read models known.
-
-    Raises:
-        DefinitionError: two of them, or one and a subscription, share a name.
-    """
-    for model in models:
-        if model.name in _read_models or model.name in _subscriptions:
-            raise DefinitionError(f"two followers of the log are called {model.name!r}")
-        _read_models[model.name] = model
-
-
 def read_models() -> list[ReadModel]:
-    return list(_read_models.values())
+    return list(_current.read_models.values())
 
 
 def read_model(name: str) -> ReadModel | None:
-    return _read_models.get(name)
-
-
-def register_checks(checks: Iterable[Check], walks: Iterable[Walk] = ()) -> None:
-    """Make known what the reconciliation looks at, and the ways it walks.
-
-    Raises:
-        DefinitionError: two checks share a name, or two walks.
-    """
-    for check in checks:
-        if check.name in _checks:
-            raise DefinitionError(f"two checks are called {check.name!r}")
-        _checks[check.name] = check
-    for walk in walks:
-        if walk.name in _walks:
-            raise DefinitionError(f"two walks are called {walk.name!r}")
-        _walks[walk.name] = walk
+    return _current.read_models.get(name)
 
 
 def checks() -> list[Check]:
-    return list(_checks.values())
+    return list(_current.checks.values())
 
 
 def check(name: str) -> Check | None:
-    return _checks.get(name)
+    return _current.checks.get(name)
 
 
 def walks() -> list[Walk]:
-    return list(_walks.values())
+    return list(_current.walks.values())
+
+
+def audited() -> Mapping[str, Audited]:
+    return _current.audited
+
+
+def on_change() -> Mapping[str, Callable[[], None]]:
+    return _current.on_change
+
+
+def named(keys: Collection[str]) -> Mapping[str, KeyLabel]:
+    return _current.key_names.named(keys)
+
+
+def key_of(text: str) -> str | None:
+    return _current.key_names.key_of(text)
+
+
+def key_example() -> str:
+    """Return the end of a help text that asks for a key: " (the number of an order)"; empty without names."""
+    example = _current.key_names.example
+    return f" ({example})" if example else ""
+
+
+def note_on(action: str) -> str:
+    return _current.key_names.notes.get(action, "")

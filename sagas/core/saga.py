@@ -23,7 +23,14 @@ Result = Mapping[str, Any] | None
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why a run turned back."""
+    """Why a step or a reaction gave up; stored as JSON in `Run.failure` and `Run.attention`.
+
+    Attributes:
+        step: name of the step or of the subscription; empty for a deadline, or where a person called the run off.
+        kind: a `FailureKind`.
+        error: name of the exception's class.
+        message: what the exception said.
+    """
 
     step: str
     kind: str
@@ -35,11 +42,21 @@ class Failure:
 class Call(Generic[Input]):
     """What a step is called with.
 
-    `idempotency_key` is fixed in the journal before the first try and the same in every try; an undo and its probe
-    get the key of the step they belong to, so that they find the same effect.
+    Attributes:
+        id: of the run; where the step is a reaction to an event (choreography), of the event. An outcome is named by
+            it.
+        key: what the run is about, such as the id of an order.
+        step: name of the step; for an undo, of the step that is undone.
+        idempotency_key: fixed in the journal before the first try, and the same in every try. An undo and a probe get
+            the key of their step, so that they find its effect.
+        input: the event that started the run, as today's code reads it.
+        results: what the steps before it handed on, by the names of the steps.
+        attempt: 1 for the first try.
+        now: when this try began; the database's clock.
+        failure: why the run is undone; None on the way forward.
     """
 
-    run_id: UUID
+    id: UUID
     key: str
     step: str
     idempotency_key: str
@@ -51,8 +68,10 @@ class Call(Generic[Input]):
 
 
 StepFunction = Callable[[Call[Any]], Result]
-#: The set-based form of an action: the results of the calls it surely did, by run; the others leave the batch.
-ManyAction = Callable[[Sequence[Call[Any]]], Mapping[UUID, Result]]
+#: The form of a step that takes many calls at once. It returns an outcome for each, by `Call.id`: what the call hands
+#: on, or the exception that it failed with, and then it had no effect (outside: `OutcomeUnknown`, it may have had one).
+#: A call that is missing among the outcomes is made again, alone.
+SetFunction = Callable[[Sequence[Call[Any]]], Mapping[UUID, Result | Exception]]
 Condition = Callable[[Any], bool]
 
 
@@ -60,27 +79,33 @@ Condition = Callable[[Any], bool]
 class Step:
     """A unit of work and its undo.
 
-    *Inside* (the default): `run` executes in the same transaction as its journal entry, exactly once.
-    *Outside* (`outside=True`): `run` calls another system in no transaction; `probe` asks that system by key whether
-    an unanswered call took effect, and returns its result, or None if it did not.
+    *Inside* (the default): the step executes in the same transaction as its journal entry, exactly once.
+    *Outside* (`outside=True`): the step calls another system in no transaction; `probe` asks that system by key whether
+    an unanswered call took effect.
 
-    A batch of runs is done by `many`, where there is one, and it only ever succeeds (rule 8): runs that `many` does not
-    name are sent alone. Where it raises, inside, each run is done in a savepoint; outside, each is asked about alone. A
-    `many` outside waits for no slow answer.
+    A step is written in one form: `run` takes one call, `run_many` takes many and returns an outcome for each. The
+    engine calls either with one run or with a batch of runs. A batch of `run` inside makes the calls one by one, each
+    in a savepoint; outside, each call gets a message of its own. Where `run_many` raises, no call of it had an effect
+    inside; outside, each is asked about alone (decision 0013).
 
-    Args:
+    Attributes:
         name: kebab-case, unique in its saga; with `queue` it names the Celery task.
         queue: the context that does the work: `celery worker -Q queue`.
+        run: does the work of one call, and returns what it hands on (JSON values), or raises.
+        run_many: does the work of many calls, and returns an outcome for each. Outside, it waits for no slow answer.
+        undo: takes back the effect, also one that may not have happened; required before the pivot.
+        probe: outside, returns the result of an effect that happened, None of one that did not.
         when: judged on the input as the run starts; a step it denies is written as skipped.
-        lease: how long one try of an outside call may take before somebody else looks after it; the setting
-            `SAGAS_LEASE_SECONDS` unless told otherwise.
+        retry: when a failed try is made again, and how often; `undo_retry` for the undo.
+        lease: how long one try outside may take before another worker takes the step over; by default the setting
+            `SAGAS_LEASE_SECONDS`.
     """
 
     name: str
     _: KW_ONLY
     queue: str
-    run: StepFunction
-    many: ManyAction | None = None
+    run: StepFunction | None = None
+    run_many: SetFunction | None = None
     undo: StepFunction | None = None
     probe: StepFunction | None = None
     when: Condition | None = None
@@ -109,13 +134,13 @@ class Pivot(Step):
 
 @dataclass(frozen=True)
 class Saga(Generic[Input]):
-    """A business process.
+    """A business process: the steps of its plan, in order.
 
-    Args:
+    Attributes:
         name: kebab-case, unique in the project; stored in every run.
         input: the event that starts it, and what its steps find in `call.input`.
         deadline: a run that has not passed its pivot by then is undone.
-        after_undo: what is still to do once everything is undone, in this order.
+        after_undo: the steps that follow once everything is undone, in this order.
     """
 
     name: str
@@ -160,6 +185,8 @@ class Saga(Generic[Input]):
         yield from self._faults_of_names()
         yield from self._faults_of_direction()
         for step in (*self.steps, *self.after_undo):
+            if (step.run is None) == (step.run_many is None):
+                yield f"step {step.name!r} needs either run or run_many"
             if step.outside and step.probe is None:
                 yield f"step {step.name!r} calls outside and has no probe to ask after a lost answer"
 

@@ -1,6 +1,6 @@
 """How a reaction to an event is written down: who reacts, where, and how often it is tried."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -33,6 +33,12 @@ class Received(Generic[E]):
     now: datetime
 
 
+#: The form of a reaction that takes many events at once. It returns an outcome for each, by `Received.event_id`: what a
+#: reaction returns is not used, an exception is what this one failed with. An event that is missing is reacted to
+#: alone.
+ReactionToMany = Callable[[Sequence[Received[Any]]], Mapping[UUID, object]]
+
+
 class StartAt(StrEnum):
     """Which events a subscription gets that the shop did not have before."""
 
@@ -47,26 +53,41 @@ class Subscription:
     *Inside* (the default) the reaction commits together with its delivery, exactly once. *Outside* it runs in no
     transaction and at least once: it must be idempotent by a key of its own.
 
-    A reaction that gives up (rejected, or out of tries) is parked for a person, and the later events of its key behind
-    it; unless `gave_up` writes down, in the transaction that ends the delivery, what follows from that.
+    A reaction is written in one form, as a step is: `react` takes one event, `react_many` takes many and returns an
+    outcome for each.
+
+    A reaction that gives up (rejected, or out of tries) is parked for a person, and so are the later events of its key
+    behind it, unless the subscription has `on_give_up`.
+
+    Attributes:
+        name: kebab-case, unique in the project.
+        event: the type or types of events that it reacts to.
+        queue: the queue of its Celery task.
+        on_give_up: writes down what follows from giving up, in the transaction that ends the delivery as failed.
+        retry: when a failed try is made again, and how often.
+        lease: how long one try outside may take before another worker takes it over; by default the setting
+            `SAGAS_LEASE_SECONDS`.
+        start_at: which events a new subscription gets.
+        max_open_deliveries: with so many open deliveries it gets no more: it falls behind in the log, and the log keeps
+            the rest. None: no limit.
+        at_once: outside, so many messages of it are worked on at the same time, whatever waits: a slow receiver holds
+            no more workers. None: as many as there are workers.
+        configured: it stands in the environment of a process, not in the code; the committed catalogue leaves it out.
     """
 
     name: str
     _: KW_ONLY
     event: type[DomainEvent] | tuple[type[DomainEvent], ...]
     queue: str
-    react: Callable[[Received[Any]], None]
-    #: The reaction to many at once: returns the ids of the events it surely reacted to; the others are made alone.
-    many: Callable[[Sequence[Received[Any]]], Collection[UUID]] | None = None
+    react: Callable[[Received[Any]], None] | None = None
+    react_many: ReactionToMany | None = None
     on_give_up: Callable[[Received[Any], Failure], None] | None = None
     outside: bool = False
     retry: Retry = field(default=PATIENT)
     lease: timedelta | None = None
     start_at: StartAt = StartAt.NOW
-    #: With so many deliveries to do it is owed no more: it falls behind in the log, which keeps the rest for it. None:
-    #: it is owed everything at once.
     max_open_deliveries: int | None = None
-    #: Stands in the environment of a process, not in the code: the committed catalogue does not list it.
+    at_once: int | None = None
     configured: bool = False
 
     @cached_property
@@ -88,8 +109,4 @@ class Start(Subscription):
 
 def starts(saga: Saga[Any]) -> Start:
     """Start `saga` on its input event, keyed by the event's key."""
-    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", react=_started_by_the_engine, saga=saga)
-
-
-def _started_by_the_engine(received: Received[Any]) -> None:
-    raise AssertionError(f"the engine starts the run of event {received.event_id} itself")
+    return Start(f"start-{saga.name}", event=saga.input, queue="sagas", saga=saga)

@@ -1,1 +1,1 @@
-"""How the engine reads and writes PostgreSQL: many rows at once, one moment, the clock, time limits."""
+"""How the engine uses PostgreSQL: many rows at once, one moment, locks, the clock, time limits."""

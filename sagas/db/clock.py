@@ -12,7 +12,7 @@ from django.db import connection
 
 #: How long one reading is carried on: two crystals part by about a millisecond in that time.
 _READ_EVERY_SECONDS = 10.0
-#: A reading that took longer says little: somebody, perhaps this process, stood still on the way.
+#: A reading that took longer says little: the server or this process stood still on the way.
 _MAX_SECONDS_ON_THE_WAY = 0.5
 #: So many such readings in a row, and the last one is taken.
 _MAX_READINGS = 5

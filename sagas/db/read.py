@@ -1,6 +1,7 @@
-"""Reading: by a statement written by hand, for what every message asks first; all of it as of one moment.
+"""Reading: rows by a statement written by hand, and several statements as of one moment.
 
-Django takes three times as long to put such a statement together as PostgreSQL to answer it.
+By hand is for what every message asks first: Django takes three times as long to build such a statement as
+PostgreSQL to answer it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -47,9 +48,9 @@ def _maker(kind: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]], 
 
 @contextmanager
 def one_moment() -> Iterator[None]:
-    """Have all statements see what stood at the first of them, so that what they found fits together.
+    """Have all statements inside see the rows as of the first one, so that their answers fit together.
 
-    Transaction: opens one that only reads; inside another, that one says what is seen.
+    Transaction: opens a READ ONLY, REPEATABLE READ one; inside another one it changes nothing.
     """
     if connection.in_atomic_block:
         yield

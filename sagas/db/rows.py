@@ -1,4 +1,4 @@
-"""Writing many rows in one statement, for who writes hundreds at a time.
+"""Writing many rows in one statement, where hundreds are written at a time.
 
 Django's `bulk_update` builds a CASE per row and column, its `bulk_create` passes each value through its field, and
 psycopg writes arrays element by element: each costs more processor time than the steps themselves. Here a column is one
@@ -39,7 +39,7 @@ def _escaped(text: str) -> str:
 
 
 def insert_all(rows: Sequence[models.Model]) -> None:
-    """Write new rows of one model, in one statement; a primary key the database makes is not read back.
+    """Write new rows of one model, in one statement, and read back the primary keys that the database makes.
 
     Transaction: a single statement.
 
@@ -48,14 +48,44 @@ def insert_all(rows: Sequence[models.Model]) -> None:
     """
     if not rows:
         return
-    table, columns = _table(rows[0])
-    columns = [column for column in columns if column.get_internal_type() != "BigAutoField"]
-    source = _Source(rows, columns)
+    statement, params = _insert(rows)
+    pk = _pk(rows[0])
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {table} ({source.names}) SELECT {source.expressions} FROM {source.sql}",  # noqa: S608
-            source.params,
-        )
+        if pk.get_internal_type() != "BigAutoField":
+            cursor.execute(statement, params)
+            return
+        cursor.execute(f"{statement} RETURNING {_quoted(pk.column)}", params)
+        for row, (key,) in zip(rows, cursor.fetchall(), strict=True):
+            row.pk = key
+
+
+def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> set[Any]:
+    """Write new rows of one model, in one statement, but those whose values of the columns `unique` stand already.
+
+    Return the primary keys of the rows that were written.
+
+    Transaction: a single statement; it waits for others that write the same value.
+
+    Raises:
+        django.db.IntegrityError: one of them violates another constraint; none is written.
+    """
+    if not rows:
+        return set()
+    statement, params = _insert(rows)
+    columns, pk = ", ".join(map(_quoted, unique)), _quoted(_pk(rows[0]).column)
+    with connection.cursor() as cursor:
+        cursor.execute(f"{statement} ON CONFLICT ({columns}) DO NOTHING RETURNING {pk}", params)
+        return {key for (key,) in cursor.fetchall()}
+
+
+def _pk(row: models.Model) -> Any:
+    return row._meta.pk  # noqa: SLF001 - Django's documented API
+
+
+def _insert(rows: Sequence[models.Model]) -> tuple[str, list[str]]:
+    table, columns = _table(rows[0])
+    source = _Source(rows, [column for column in columns if column.get_internal_type() != "BigAutoField"])
+    return f"INSERT INTO {table} ({source.names}) SELECT {source.expressions} FROM {source.sql}", source.params  # noqa: S608
 
 
 def update_all(rows: Sequence[models.Model], fields: Sequence[str]) -> None:

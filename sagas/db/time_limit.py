@@ -1,4 +1,4 @@
-"""How long one try may take: work that hangs is cut short where it hangs, and fails as any other try does."""
+"""A time limit for one try: work that hangs is interrupted where it hangs, and fails like any other try."""
 
 import signal
 import threading
@@ -51,7 +51,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        if outer_seconds:  # somebody else's alarm, who is still to hear of it
+        if outer_seconds:  # an alarm that was set before goes on
             left = max(outer_seconds - (time.monotonic() - began), 0.001)
             signal.setitimer(signal.ITIMER_REAL, left, outer_interval)
 

@@ -1,156 +1,214 @@
-"""A run and the step it stands at, taken by a worker for one try. Nothing here reads or writes a database."""
+"""A row that a worker has taken for one try: a step of a run, or a delivery. Nothing here reads a database."""
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from ..core.cause import Cause
-from ..core.errors import OutcomeUnknown, Rejected, StepFailed, WorkerLostError
+from ..core.errors import FailureKind, NoOutcomeError, OutcomeUnknown, Retryable, TryTimedOut, WorkerLostError, kind_of
 from ..core.ids import new_id
-from ..core.saga import Call, Failure, ManyAction, Result, Saga, Step, StepFunction
-from ..core.statuses import RunStatus, StepStatus
-from ..models import Run, StepRun
-from .plan import MAX_LOST_TRIES, SUSPECT_LOST_TRIES, lease_of, limit_of
-from .rules import policy_of
-from .tries import storable_result
+from ..core.retry import Retry
+from ..core.saga import Result, Step
+from ..core.subscription import Subscription
+from ..db.storable import storable_result
+from ..models import Delivery, StepRun
+from .limits import MAX_LOST_TRIES, SUSPECT_LOST_TRIES, lease_of, limit_of
 
 
-@dataclass(eq=False)
-class Claim:
-    """Locked by this transaction, or held by a lease token."""
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What a failed try means.
 
-    run: Run
-    row: StepRun
-    saga: Saga[Any]
-    step: Step
-    #: An earlier call may have taken effect: ask before calling.
-    asks_first: bool = False
-    #: There are tries left.
-    may_call: bool = True
-    result: Result = None
+    Attributes:
+        retry_at: when the next try is due; None: there is none, the work is given up.
+    """
 
-    @classmethod
-    def of(cls, run: Run, row: StepRun, saga: Saga[Any]) -> "Claim":
-        """Return the claim.
-
-        Raises:
-            DefinitionError: the saga has no such step; other code planned the run.
-        """
-        return cls(run=run, row=row, saga=saga, step=saga.step(row.step))
+    kind: FailureKind
+    retry_at: datetime | None
 
     @property
     def is_given_up(self) -> bool:
-        """The run waits to be turned back or handed over."""
-        return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
+        return self.retry_at is None
+
+
+@dataclass(eq=False, kw_only=True)
+class Claim(ABC):
+    """Locked by this transaction, or held by a lease.
+
+    Note [Lease token]: a worker that calls outside holds a token, which stands in the row too. It writes what came of
+    the call only if the row still has that token, so a worker that was frozen and wakes up changes nothing.
+
+    Attributes:
+        work: the definition: what is to be done, and how often it is tried.
+        result: what the work handed on.
+        tried_at: when this try began.
+        asks_first: an earlier call may have taken effect: `perform` asks before it calls.
+        may_call: the policy allows another call; otherwise `perform` only asks.
+    """
+
+    work: Step | Subscription
+    result: Result = None
+    tried_at: datetime | None = None
+    asks_first: bool = False
+    may_call: bool = True
 
     @property
-    def many(self) -> ManyAction | None:
-        """The set-based form of what is to be done; an undo has none."""
-        return self.step.many if self.row.action == StepRun.Action.RUN else None
+    def is_given_up(self) -> bool:
+        """Say whether its failure was journalled before, and what follows from that has not begun."""
+        return False
+
+    @property
+    @abstractmethod
+    def row(self) -> StepRun | Delivery: ...
+
+    @property
+    @abstractmethod
+    def id(self) -> UUID:
+        """The id under which an outcome names it."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def cause(self) -> Cause: ...
+
+    @property
+    @abstractmethod
+    def kind(self) -> Hashable:
+        """Claims of one kind are the same work: a batch does them together."""
+
+    @property
+    @abstractmethod
+    def sent_again(self) -> bool:
+        """The message of an earlier try was lost, or its worker died."""
+
+    @property
+    @abstractmethod
+    def policy(self) -> Retry: ...
+
+    @property
+    @abstractmethod
+    def many(self) -> Callable[[Any], Any] | None:
+        """The work, if it is written for many calls."""
+
+    @abstractmethod
+    def call(self, now: datetime) -> Any:
+        """Return what the work is called with."""
+
+    @abstractmethod
+    def act(self, call: Any) -> Result:
+        """Do work that is written for one call."""
+
+    @abstractmethod
+    def hold(self, until: datetime) -> None:
+        """Note that a call outside is under way until its lease runs out."""
+
+    @abstractmethod
+    def note_done(self, now: datetime) -> None:
+        """Note success in the row."""
+
+    @abstractmethod
+    def note_failed(self, error: Exception, now: datetime) -> Verdict:
+        """Note a failed try in the row, and what follows from it."""
+
+    @abstractmethod
+    def note_unanswered(self, now: datetime) -> None:
+        """Note that a call of a batch has no outcome; the next try, alone, is the one that counts."""
 
     @property
     def fits_a_batch(self) -> bool:
-        """It may be done together with others (rule 8): a first try, and nothing speaks against its success.
+        """Say whether it may be done together with others: a first try that probably kills no worker.
 
-        Tries in a batch are not counted, so a policy allows one of them at most.
+        A try in a batch that has no outcome is not counted, so the first one alone may be in a batch.
         """
-        if self.is_given_up or self.row.attempts > 0 or self.row.lost_tries >= SUSPECT_LOST_TRIES:
+        if self.row.attempts > 0 or self.row.lost_tries >= SUSPECT_LOST_TRIES:
             return False
-        return not self.step.outside or (self.many is not None and self.row.status == StepStatus.PENDING)
+        return not self.work.outside or self.many is not None
 
     @property
     def limit_seconds(self) -> float:
-        return limit_of(self.step, policy_of(self.step, self.row))
+        """How long this try may take."""
+        return limit_of(self.work, self.policy)
 
-    @property
-    def cause(self) -> Cause:
-        return Cause(
-            correlation_id=self.run.correlation_id,
-            causation_id=self.run.event_id,
-            traceparent=self.run.traceparent,
-            low_priority=self.run.low_priority,
-        )
+    def lease(self) -> timedelta:
+        return lease_of(self.work)
 
-    def begin(self, now: datetime) -> None:
-        """Note that a try begins; one outside takes a lease: see Note [Lease token] in models.py."""
-        row = self.row
-        forward = row.action == StepRun.Action.RUN
-        self.asks_first = self.step.outside and forward and row.status in (StepStatus.UNKNOWN, StepStatus.RUNNING)
-        self.may_call = policy_of(self.step, row).allows(row.attempts)
-        row.attempts += 1
-        row.started_at = row.started_at or now
-        if self.step.outside:
-            row.status, row.lease_token = StepStatus.RUNNING, new_id()
-            row.held_until = now + lease_of(self.step)
-            # Never later than it is: the sweep moves on what it finds held, and an index has no work meanwhile.
-            self.run.due_at = min(self.run.due_at or row.held_until, row.held_until)
+    def note_try(self, now: datetime) -> None:
+        """Note that a try begins; one outside takes a lease."""
+        self.row.attempts += 1
+        self.row.started_at = self.row.started_at or now
+        self.tried_at = now
+        if self.work.outside:
+            self.row.lease_token = new_id()
+            self.hold(now + self.lease())
 
-    def leave_unanswered(self) -> None:
-        """Note that a call in a batch may have taken effect; the try alone is the one that counts."""
-        row = self.row
-        row.status, row.lease_token, row.held_until = StepStatus.UNKNOWN, None, None
-        row.attempts -= 1
+    def uncount_try(self) -> None:
+        """Take back that a try began: in a batch it came to nothing, or was cut short by its neighbours."""
+        self.row.attempts -= 1
 
+    @abstractmethod
     def is_in_time(self, now: datetime) -> bool:
-        """Say whether the lease, if there is one, still stands; behind its end others may have gone on, or back."""
-        return self.row.held_until is None or now < self.row.held_until
+        """Say whether the lease still stands; after its end another worker may have taken the work over."""
 
     def perform(self, now: datetime, clock: Callable[[], datetime] | None = None) -> Result:
-        """Do the work; outside, ask first where an earlier call may have taken effect.
+        """Do the work alone; outside, ask first where an earlier call may have taken effect.
 
         Args:
-            clock: outside, tells whether the lease still stands when the call is to be made.
+            clock: outside, tells whether the lease still stands just before the call.
 
         Raises:
-            OutcomeUnknown: it was asked whether it took effect, and nobody said yes or no; or the lease ran out
-                meanwhile.
-            WorkerLostError: earlier tries left no trace, too often.
+            OutcomeUnknown: the probe did not answer, or the lease ran out meanwhile.
+            WorkerLostError: too many earlier tries left no trace.
             Exception: whatever the work raises.
         """
         if self.row.lost_tries > MAX_LOST_TRIES:
             raise WorkerLostError(self.row.lost_tries)
         call = self.call(now)
-        if self.asks_first and self.step.probe is not None:
-            try:
-                found = self.step.probe(call)
-            except Rejected:
-                raise
-            except Exception as error:
-                raise OutcomeUnknown(f"no answer to the question whether it took effect: {error}") from error
-            if found is not None:
-                return found
-        if self.step.outside and not self.may_call:
+        found = self.ask(call) if self.asks_first else None
+        if found is not None:
+            return found
+        if self.work.outside and not self.may_call:
             raise WorkerLostError(self.row.lost_tries)
         if clock is not None and not self.is_in_time(clock()):
             raise OutcomeUnknown("the lease ran out before the call was made")
-        return self._action(call)
+        if self.many is None:
+            return self.act(call)
+        outcomes = self.many([call])
+        if self.id not in outcomes:
+            raise NoOutcomeError(self.work.name)
+        outcome: Any = outcomes[self.id]
+        if isinstance(outcome, Exception):
+            raise outcome
+        result: Result = outcome
+        return result
 
-    def take(self, result: Result) -> None:
-        """Keep what the step handed on, as it will be read back from the journal."""
+    def ask(self, call: Any) -> Result:  # noqa: ARG002 - a reaction has no probe
+        """Return the result of an earlier call, if it took effect."""
+        return None
+
+    def keep(self, result: Result) -> None:
+        """Keep what the work handed on, as it will be read back from the journal.
+
+        Raises:
+            TypeError, ValueError: it is not JSON, or PostgreSQL cannot store it.
+        """
         self.result = None if result is None else storable_result(result)
 
-    def failed(self) -> StepFailed:
-        """Return what to raise for a step that gave up."""
-        failure = self.run.attention or self.run.failure or {}
-        return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")
+    def verdict(self, error: Exception, now: datetime) -> Verdict:
+        """Return what a failed try means: its kind, and when the next try is due."""
+        kind = kind_of(error, outside=self.work.outside)
+        again = kind is not FailureKind.REJECTED and self.row.lost_tries <= MAX_LOST_TRIES
+        if not again or not self.policy.allows(self.row.attempts):
+            return Verdict(kind=kind, retry_at=None)
+        asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
+        return Verdict(kind=kind, retry_at=now + self.policy.pause(self.row.attempts, asked_seconds=asked_seconds))
 
-    @property
-    def _action(self) -> StepFunction:
-        action = self.step.undo if self.row.action == StepRun.Action.UNDO else self.step.run
-        assert action is not None  # noqa: S101 - an undo row is only planned for a step with an undo
-        return action
 
-    def call(self, now: datetime) -> Call[Any]:
-        """Return what the step is called with."""
-        return Call(
-            run_id=self.run.id,
-            key=self.run.key,
-            step=self.row.step,
-            idempotency_key=self.row.idempotency_key,
-            input=self.saga.input.read(self.run.input, version=self.run.input_version),
-            results=self.run.results,
-            attempt=self.row.attempts,
-            now=now,
-            failure=None if self.run.failure is None else Failure(**self.run.failure),
-        )
+def is_cut_short_by_others(error: Exception | None, claim: Claim, max_seconds: float) -> bool:
+    """Say whether a try was cut short because the batch had no more time for it."""
+    return isinstance(error, TryTimedOut) and max_seconds < claim.limit_seconds

@@ -1,28 +1,20 @@
-"""What a try does to its run: decided on rows in memory, saved by whoever holds them.
+"""What a try does to its run: decided on rows in memory. The caller has locked the rows, and saves them.
 
-One place for the rules, whoever walks them: the engine under locks, a person's intervention, a test without database.
+The engine, interventions and the test kit follow the same rules.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import datetime
 
-from ..core.errors import FailureKind, Retryable, kind_of
+from ..core.errors import FailureKind
 from ..core.retry import Retry
 from ..core.saga import Failure, Result, Step
-from ..core.statuses import RunStatus, StepStatus
+from ..core.statuses import MAY_HAVE_EFFECT, RunStatus, StepStatus
+from ..db.storable import message_of
 from ..models import Run, StepRun
-from .plan import MAX_LOST_TRIES, looked_after_at, resend_after
-from .tries import message_of
-
-
-@dataclass(frozen=True, kw_only=True)
-class FailedTry:
-    """What a failed try means: its kind, and when the next one is due; None if that was the last."""
-
-    kind: FailureKind
-    retry_at: datetime | None
-
+from .claim import Verdict
+from .limits import looked_after_at, resend_after
 
 DEADLINE_PASSED = Failure(
     step="", kind=FailureKind.REJECTED, error="DeadlinePassed", message="It could not be done in time."
@@ -74,11 +66,21 @@ def set_failure(run: Run, failure: Failure) -> None:
     run.failure = asdict(failure)
 
 
-def begin_undo(run: Run, undo: Sequence[StepRun], *, now: datetime) -> None:
+def begin_undo(run: Run, rows: Sequence[StepRun], undo: Sequence[StepRun], *, now: datetime) -> None:
     """Send a run back along its undo; where there is nothing to undo, it is over.
 
-    The new epoch makes every message that is still under way harmless.
+    Steps that were not begun are skipped; those that took effect or may have are being undone. The new epoch makes
+    every message that is still under way harmless.
+
+    Args:
+        rows: the plan of the run.
+        undo: the rows of its undo, as `plan.plan_undo` returns them.
     """
+    for row in rows:
+        if row.status == StepStatus.PENDING:
+            row.status = StepStatus.SKIPPED
+        elif row.status in MAY_HAVE_EFFECT:
+            row.status, row.lease_token, row.held_until = StepStatus.UNDOING, None, None
     run.epoch += 1
     run.resends = 0
     if undo:
@@ -87,30 +89,38 @@ def begin_undo(run: Run, undo: Sequence[StepRun], *, now: datetime) -> None:
         run.status, run.due_at, run.deadline_at, run.finished_at = RunStatus.UNDONE, None, None, now
 
 
-def fail(run: Run, row: StepRun, step: Step, error: Exception, *, asked_first: bool, now: datetime) -> FailedTry:
+def undone_by(row: StepRun, rows: Iterable[StepRun]) -> list[StepRun]:
+    """Mark the step whose undo `row` is as undone, and return it; an empty list for any other row.
+
+    Args:
+        rows: the plan of the run.
+    """
+    if row.action != StepRun.Action.UNDO:
+        return []
+    effects = [other for other in rows if other.step == row.step and other.action == StepRun.Action.RUN]
+    for effect in effects:
+        effect.status = StepStatus.UNDONE
+    return effects
+
+
+def fail(run: Run, row: StepRun, error: Exception, verdict: Verdict, *, asked_first: bool, now: datetime) -> None:
     """Note that a try failed: when the next one is due, or that there is none and why.
 
     Args:
-        asked_first: an earlier call may have taken effect, and nobody has said yes or no since.
+        asked_first: an earlier call may have taken effect, and the probe has not said yes or no since.
     """
-    policy = policy_of(step, row)
-    kind = kind_of(error, outside=step.outside)
-    asked_seconds = error.retry_after_seconds if isinstance(error, Retryable) else None
-    again = kind is not FailureKind.REJECTED and row.lost_tries <= MAX_LOST_TRIES and policy.allows(row.attempts)
-    retry_at = now + policy.pause(row.attempts, asked_seconds=asked_seconds) if again else None
     # Once unknown, it stays so until the provider says no or yes: a later "busy" says nothing of the first call.
-    if kind is FailureKind.UNKNOWN or (asked_first and kind is not FailureKind.REJECTED):
+    if verdict.kind is FailureKind.UNKNOWN or (asked_first and verdict.kind is not FailureKind.REJECTED):
         row.status = StepStatus.UNKNOWN
     else:
-        row.status = StepStatus.PENDING if again else StepStatus.FAILED
-    row.lease_token, row.held_until, row.lost_tries = None, retry_at, 0
+        row.status = StepStatus.FAILED if verdict.is_given_up else StepStatus.PENDING
+    row.lease_token, row.held_until, row.lost_tries = None, verdict.retry_at, 0
     run.resends = 0
-    run.due_at = retry_at or now + resend_after(0)
-    if not again:
+    run.due_at = verdict.retry_at or now + resend_after(0)
+    if verdict.is_given_up:
         row.finished_at = now
-        failure = asdict(Failure(step=row.name, kind=kind, error=type(error).__name__, message=message_of(error)))
+        failure = Failure(step=row.name, kind=verdict.kind, error=type(error).__name__, message=message_of(error))
         if stands_before_pivot(run, row):
-            run.failure = failure
+            set_failure(run, failure)
         else:
-            run.attention = failure
-    return FailedTry(kind=kind, retry_at=retry_at)
+            run.attention = asdict(failure)

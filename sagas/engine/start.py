@@ -14,7 +14,9 @@ from ..core.statuses import LIVE_RUNS, SETTLED_DELIVERIES
 from ..core.subscription import Start
 from ..db.rows import array, insert_for_each
 from ..models import Delivery, Event, Run, StepRun
-from .plan import WakeUp, plan, portions, skipped, tasks_of
+from .limits import portions
+from .plan import plan, skipped
+from .wake_ups import WakeUp, tasks_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +48,16 @@ def start_runs(subscription: Start, events: Sequence[Event], *, now: datetime) -
         busy.add(event.key)
         alike[event.low_priority, shape_of[event.id]].append(event)
     started = Started(wake_ups=[], waiting=waiting)
-    for same in alike.values():
-        _insert(saga, same, started, now)
+    for (_, left_out), same in alike.items():
+        _insert(saga, same, left_out, started, now)
     return started
 
 
-def _insert(saga: Saga[Any], events: Sequence[Event], started: Started, now: datetime) -> None:
-    """Write the runs of events that have the same plan and are all of the bulk or none, in two statements."""
-    run, rows = plan(saga, events[0], now=now)
+def _insert(
+    saga: Saga[Any], events: Sequence[Event], left_out: Sequence[bool], started: Started, now: datetime
+) -> None:
+    """Write the runs of events of one priority whose plans leave out the same steps, in two statements."""
+    run, rows = plan(saga, events[0], now=now, left_out=left_out)
     event_of = {new_id(): event for event in events}
     run_ids = insert_for_each(
         "unnest(%s::uuid[], %s::bigint[]) AS new (id, position) JOIN sagas_event AS event USING (position)",

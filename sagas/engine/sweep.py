@@ -15,9 +15,10 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, RunStatus
 from ..db.rows import update_all
 from ..models import Run, StepRun
-from .plan import MAX_RESENDS, WakeUp, resend_after, tasks_of, wake_ups_of
+from .limits import MAX_RESENDS, note_resend
 from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .undo import hand_over, start_undo
+from .wake_ups import WakeUp, tasks_of, wake_ups_of
 
 #: A process of older code has had its chance.
 _FORGOTTEN_AFTER = timedelta(hours=1)
@@ -39,8 +40,7 @@ def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
         )
         due = _not_held(due, now)
         for run in due:
-            run.resends = min(run.resends + 1, MAX_RESENDS)
-            run.due_at = now + resend_after(run.resends)
+            note_resend(run, now)
         _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])
         update_all(due, ("resends", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)

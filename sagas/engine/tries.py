@@ -1,48 +1,223 @@
-"""Failed tries, as the journal keeps them: whatever an exception is made of, it can be written down."""
+"""Tries: work is claimed, done and settled, the same for steps of runs and for deliveries.
 
-import json
-import re
-import traceback
+Inside, all of it is one transaction: claim, effect, journal. Outside, one transaction claims with a lease, the call is
+made in none, and another transaction settles, if the lease still stands.
+
+A batch is done together where the work is written for many calls, else one by one, each in a savepoint. What a batch
+has no outcome for is left: the caller sends it alone, once more.
+"""
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from django.core.serializers.json import DjangoJSONEncoder
-from django.db import connection
+import structlog
+from django.db import connection, transaction
 
-from ..core.errors import FailureKind
-from ..models import Attempt, Delivery, StepRun
+from ..core.cause import caused_by, caused_by_each
+from ..core.errors import TransactionRefusedError
+from ..db.storable import message_of
+from ..db.time_limit import time_limit
+from .claim import Claim, Verdict, is_cut_short_by_others
+from .failures import Failed, journal
 
-#: A traceback of recursion or of a large statement says no more than its end.
-_MAX_CHARACTERS = 20_000
-#: A null character as JSON writes it, and not a backslash that happens to stand before "u0000".
-_NULL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
+logger = structlog.get_logger(__name__)
+
+Clock = Callable[[], datetime]
+C = TypeVar("C", bound=Claim)
 
 
-def failed_try(
-    error: BaseException,
-    *,
-    of: StepRun | Delivery,
-    kind: FailureKind,
-    started_at: datetime,
-    failed_at: datetime,
-    retry_at: datetime | None,
-) -> Attempt:
-    """Write down a failed try.
+class Work(ABC, Generic[C]):
+    """What one message asks for; reads and writes the rows of its claims. Each method requires a transaction."""
 
-    Transaction: requires the one that settles the step or delivery.
+    @property
+    @abstractmethod
+    def is_batch(self) -> bool:
+        """Say whether the message names more than one row."""
+
+    @abstractmethod
+    def claim(self, now: datetime) -> list[C]:
+        """Lock the rows that are due and that no other worker holds."""
+
+    @abstractmethod
+    def count_lost(self, claims: Sequence[C]) -> None:
+        """Count tries that left no trace."""
+
+    @abstractmethod
+    def save_leases(self, claims: Sequence[C]) -> None:
+        """Save that calls outside are about to be made."""
+
+    @abstractmethod
+    def held(self, claims: Sequence[C]) -> list[C]:
+        """Lock the rows again and return the claims whose lease still stands."""
+
+    @abstractmethod
+    def save(self, claims: Sequence[C]) -> None:
+        """Save what came of tries."""
+
+    def give_up(self, claim: C, error: Exception, verdict: Verdict, now: datetime) -> None:
+        """Do what follows from giving up, before it is saved."""
+
+
+@dataclass(kw_only=True)
+class Taken(Generic[C]):
+    """What came of one message.
+
+    Attributes:
+        done: succeeded.
+        failed: failed; those with a try left are due later.
+        left: not tried, or without an outcome: to be sent alone.
     """
-    return Attempt.objects.create(
-        step=of if isinstance(of, StepRun) else None,
-        delivery=of if isinstance(of, Delivery) else None,
-        number=of.attempts,
-        kind=kind,
-        error=type(error).__name__[:200],
-        message=message_of(error),
-        traceback=_storable("".join(traceback.format_exception(error))),
-        started_at=started_at,
-        failed_at=failed_at,
-        retry_at=retry_at,
-    )
+
+    done: list[C] = field(default_factory=list)
+    failed: list[C] = field(default_factory=list)
+    left: list[C] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[C]:
+        return [*self.done, *self.failed, *self.left]
+
+
+def take(work: Work[C], clock: Clock) -> Taken[C]:
+    """Do what one message asks for.
+
+    Transaction: refuses one; opens its own.
+    Idempotent: what is settled, or held by another worker, is not claimed.
+
+    Raises:
+        TransactionRefusedError: called inside a transaction.
+    """
+    if connection.in_atomic_block:
+        raise TransactionRefusedError("the engine commits its own transactions")
+    taken: Taken[C] = Taken()
+    for leased in _take_inside(work, taken, clock):
+        _call_outside(work, leased, taken, clock)
+    return taken
+
+
+def _take_inside(work: Work[C], taken: Taken[C], clock: Clock) -> list[list[C]]:
+    """Claim; do what can be done inside; return what is leased for calls outside."""
+    counted = False
+    while True:
+        with transaction.atomic():
+            claims = work.claim(clock())
+            given_up = [claim for claim in claims if claim.is_given_up]
+            fit = [claim for claim in _without(claims, given_up) if not work.is_batch or claim.fits_a_batch]
+            doubtful = [] if counted else [claim for claim in fit if claim.sent_again]
+            if not doubtful:
+                taken.failed += given_up
+                taken.left += _without(claims, (*given_up, *fit))
+                return _take_claimed(work, fit, taken, clock)
+            # In a commit of its own, before the effect: work that kills its worker must not come back for ever.
+            work.count_lost(doubtful)
+        counted = True
+
+
+def _take_claimed(work: Work[C], claims: Sequence[C], taken: Taken[C], clock: Clock) -> list[list[C]]:
+    leased = []
+    for alike in _by_kind(claims):
+        if alike[0].work.outside:
+            now = clock()
+            for claim in alike:
+                claim.note_try(now)
+            work.save_leases(alike)
+            leased.append(alike)
+        else:
+            tried = _try_inside(alike, clock)
+            _settle(work, tried, taken, clock())
+            taken.left += _without(alike, tried)
+    return leased
+
+
+def _by_kind(claims: Iterable[C]) -> Iterable[list[C]]:
+    groups: dict[Hashable, list[C]] = defaultdict(list)
+    for claim in claims:
+        groups[claim.kind].append(claim)
+    return groups.values()
+
+
+def _without(claims: Iterable[C], others: Iterable[C]) -> list[C]:
+    those = set(others)
+    return [claim for claim in claims if claim not in those]
+
+
+# Inside -------------------------------------------------------------------------------------------------------------
+
+
+def _try_inside(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
+    """Do inside work; return what each claim failed with, None for success. A claim that is missing was not tried."""
+    if len(claims) > 1 and claims[0].many is not None:
+        tried = _try_together(claims, clock())
+        if tried is not None:
+            return tried
+    return _try_each(claims, clock)
+
+
+def _try_together(claims: Sequence[C], now: datetime) -> dict[C, Exception | None] | None:
+    """Do work that is written for many calls, in a savepoint; None if it raised: then it had no effect."""
+    for claim in claims:
+        claim.note_try(now)
+    tried: dict[C, Exception | None] | None = None
+    try:
+        with transaction.atomic():
+            tried = _outcomes(claims, now)
+            check_constraints()
+    except Exception as error:  # noqa: BLE001 - the engine isolates the work of others
+        tried = None
+        _warn(claims, error)
+    for claim in _without(claims, tried or ()):
+        claim.uncount_try()
+    return tried
+
+
+def _try_each(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
+    """Do inside work for one after the other, each in a savepoint, for as long as one try may take."""
+    until = time.monotonic() + claims[0].limit_seconds
+    tried: dict[C, Exception | None] = {}
+    for claim in claims:
+        left_seconds = math.inf if len(claims) == 1 else until - time.monotonic()
+        if left_seconds <= 0:
+            break
+        claim.note_try(clock())
+        error = _in_savepoint(claim, min(claim.limit_seconds, left_seconds))
+        if is_cut_short_by_others(error, claim, left_seconds):
+            claim.uncount_try()
+            break
+        tried[claim] = error
+    return tried
+
+
+def _in_savepoint(claim: Claim, max_seconds: float) -> Exception | None:
+    """Do the work; return what it raised, with its effect rolled back."""
+    assert claim.tried_at is not None  # noqa: S101 - noted by the caller
+    try:
+        with caused_by(claim.cause), transaction.atomic(), time_limit(max_seconds):
+            claim.keep(claim.perform(claim.tried_at))
+            check_constraints()
+    except Exception as error:  # noqa: BLE001 - the engine isolates the work of others
+        return error
+    return None
+
+
+def _outcomes(claims: Sequence[C], now: datetime) -> dict[C, Exception | None]:
+    """Call work that is written for many calls, and keep its outcomes."""
+    many = claims[0].many
+    assert many is not None  # noqa: S101 - asked by the caller
+    with caused_by_each({claim.key: claim.cause for claim in claims}), time_limit(claims[0].limit_seconds):
+        outcomes: Mapping[Any, Any] = many([claim.call(now) for claim in claims])
+    tried: dict[C, Exception | None] = {}
+    for claim in claims:
+        if claim.id in outcomes:
+            outcome = outcomes[claim.id]
+            tried[claim] = outcome if isinstance(outcome, Exception) else None
+            if tried[claim] is None:
+                claim.keep(outcome)
+    return tried
 
 
 def check_constraints() -> None:
@@ -54,27 +229,64 @@ def check_constraints() -> None:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
 
 
-def message_of(error: BaseException) -> str:
-    """Return what an exception says, even if it cannot say it."""
+# Outside ------------------------------------------------------------------------------------------------------------
+
+
+def _call_outside(work: Work[C], leased: Sequence[C], taken: Taken[C], clock: Clock) -> None:
+    """Make leased calls in no transaction and settle them in one."""
+    tried = _call_alone(leased[0], clock) if len(leased) == 1 else _call_together(leased, clock)
+    with transaction.atomic():
+        held = work.held(leased)
+        for claim in _without(leased, held):
+            logger.warning("lease_lost", key=claim.key, step=claim.work.name)
+        now = clock()
+        unanswered = _without(held, tried)
+        for claim in unanswered:
+            claim.note_unanswered(now)
+        work.save(unanswered)
+        _settle(work, {claim: tried[claim] for claim in held if claim in tried}, taken, now)
+    taken.left += unanswered
+
+
+def _call_alone(claim: C, clock: Clock) -> dict[C, Exception | None]:
+    assert claim.tried_at is not None  # noqa: S101 - noted with the lease
     try:
-        return _storable(str(error))
-    except Exception as broken:  # noqa: BLE001 - a __str__ of somebody else's
-        return f"(its message cannot be shown: {type(broken).__name__})"
+        with caused_by(claim.cause), time_limit(claim.limit_seconds):
+            claim.keep(claim.perform(claim.tried_at, clock))
+    except Exception as error:  # noqa: BLE001 - the engine isolates the work of others
+        return {claim: error}
+    return {claim: None}
 
 
-def storable_result(result: Any) -> Any:
-    """Return a result as it will be read back from the journal.
-
-    Raises:
-        TypeError, ValueError: it is not JSON, or holds what PostgreSQL cannot store.
-    """
-    text = json.dumps(result, cls=DjangoJSONEncoder, allow_nan=False, ensure_ascii=False)
-    text.encode()  # refuses half a surrogate pair
-    if _NULL.search(text):
-        raise ValueError("PostgreSQL cannot store a null character")
-    return json.loads(text)
+def _call_together(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
+    try:
+        now = clock()
+        if all(claim.is_in_time(now) for claim in claims):
+            return _outcomes(claims, now)
+    except Exception as error:  # noqa: BLE001 - the engine isolates the work of others
+        _warn(claims, error)
+    return {}
 
 
-def _storable(text: str) -> str:
-    text = text.replace("\x00", "�").encode("utf-8", "replace").decode()
-    return text if len(text) <= _MAX_CHARACTERS else f"… {text[-_MAX_CHARACTERS:]}"
+def _warn(claims: Sequence[Claim], error: Exception) -> None:
+    logger.warning("batch_failed", work=claims[0].work.name, error=message_of(error), size=len(claims))
+
+
+# Settling -----------------------------------------------------------------------------------------------------------
+
+
+def _settle(work: Work[C], tried: Mapping[C, Exception | None], taken: Taken[C], now: datetime) -> None:
+    """Journal what came of tries."""
+    failures = []
+    for claim, error in tried.items():
+        if error is None:
+            claim.note_done(now)
+            taken.done.append(claim)
+            continue
+        verdict = claim.note_failed(error, now)
+        if verdict.is_given_up:
+            work.give_up(claim, error, verdict, now)
+        failures.append(Failed(claim=claim, error=error, verdict=verdict, at=now))
+        taken.failed.append(claim)
+    work.save(list(tried))
+    journal(failures)

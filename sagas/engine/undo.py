@@ -1,5 +1,6 @@
-"""How runs turn back, and how they come in front of a person when they can go neither on nor back."""
+"""How runs are undone, and how a run that can go neither forward nor back comes to need a person."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -10,29 +11,31 @@ from django.db.models import F
 
 from ..core import registry
 from ..core.errors import DefinitionError, UnknownSagaError
-from ..core.statuses import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
-from ..db.rows import update_all
+from ..core.statuses import LIVE_RUNS, RunStatus
+from ..db.rows import update_all, update_together
 from ..models import Run, StepRun
-from .plan import WakeUp, plan_undo, wake_ups
-from .rules import begin_undo
+from .plan import plan_undo
+from .rules import begin_undo, undone_by
+from .wake_ups import WakeUp, wake_ups
 
 logger = structlog.get_logger(__name__)
 
-#: What an undo changes of a run.
+#: What an undo changes.
+_ROW_FIELDS = ("status", "lease_token", "held_until")
 _RUN_FIELDS = ("status", "epoch", "place", "due_at", "resends", "deadline_at", "finished_at")
 
 
 def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
-    """Turn back the runs of `epoch` whose failure is in the journal; return the undo chains to send.
+    """Start the undo of the runs of `epoch` whose failure is in the journal; return the undo chains to send.
 
-    The compare-and-set on status, epoch and failure makes it safe to call for any run at any time; the new epoch
-    makes every message that is still under way harmless.
+    The compare-and-set on status, epoch and failure makes it safe to call for any run at any time. The new epoch makes
+    every message that is still under way harmless.
 
     Transaction: opens one.
     Idempotent: by run and epoch.
     """
     with transaction.atomic():
-        # The status is not asked of the database: it would think of the indexes of live runs.
+        # Filtered in Python: with the status in SQL the planner takes the partial index on live runs.
         failed = Run.objects.claimed().filter(id__in=run_ids, epoch=epoch, failure__isnull=False)
         return undo_runs([run for run in failed if run.status == RunStatus.RUNNING], now=now)
 
@@ -42,29 +45,53 @@ def undo_runs(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
 
     Transaction: requires the one that has locked the runs.
     """
+    changed: list[StepRun] = []
     undo: list[StepRun] = []
     turned = []
     for run, rows in _with_rows(runs):
         try:
             planned = plan_undo(registry.saga(run.saga), run, rows)
         except (UnknownSagaError, DefinitionError) as error:
-            # Other code planned it; a process that has that code turns it back (rolling deploy).
+            # Other code planned it; a process that has that code starts its undo (rolling deploy).
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        begin_undo(run, planned, now=now)
-        undo.extend(planned)
+        begin_undo(run, rows, planned, now=now)
+        changed += rows
+        undo += planned
         turned.append(run)
-    StepRun.objects.filter(run__in=turned, status=StepStatus.PENDING).update(status=StepStatus.SKIPPED)
-    StepRun.objects.filter(run__in=turned, status__in=MAY_HAVE_EFFECT).update(
-        status=StepStatus.UNDOING, lease_token=None, held_until=None
-    )
+    update_together((changed, _ROW_FIELDS), (turned, _RUN_FIELDS))
     StepRun.objects.bulk_create(undo)
-    update_all(turned, _RUN_FIELDS)
     return wake_ups(turned, undo)
 
 
+def after_failure(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
+    """Do what follows once steps were given up: start the undo, or ask for a person; return the chains to send.
+
+    Transaction: opens two.
+    Idempotent: by run and epoch.
+    """
+    started = start_undo(run_ids=run_ids, epoch=epoch, now=now)
+    hand_over(run_ids=run_ids, epoch=epoch, now=now)
+    return started
+
+
+def save_undone(undo_rows: Sequence[StepRun]) -> None:
+    """Mark the steps whose undo is done as undone.
+
+    Transaction: requires the one that has locked their runs.
+    """
+    done = [row for row in undo_rows if row.action == StepRun.Action.UNDO]
+    if not done:
+        return
+    plans = StepRun.objects.filter(run__in=[row.run_id for row in done], action=StepRun.Action.RUN)
+    rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
+    for row in plans.filter(step__in={row.step for row in done}):
+        rows_of[row.run_id].append(row)
+    update_all([effect for row in done for effect in undone_by(row, rows_of[row.run_id])], ("status",))
+
+
 def hand_over(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> int:
-    """Put the runs of `epoch` that can go neither on nor back in front of a person; return how many.
+    """Note that the runs of `epoch` that can go neither forward nor back need a person; return how many.
 
     Transaction: opens one.
     Idempotent: by run and epoch.

@@ -1,4 +1,4 @@
-"""The catalogue of events and the AsyncAPI document: who publishes what, who reacts, since when; made from the code."""
+"""The catalogue of events and the AsyncAPI document: publishers, subscriptions and versions, made from the code."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -70,7 +70,7 @@ def _without_an_event(known: Collection[str]) -> Iterator[Complaint]:
 
 
 def write(*, today: str) -> list[Path]:
-    """Commit today's version of every event that breaks nobody; return the files that changed.
+    """Write the contract of every event whose change breaks no reader; return the files that changed.
 
     Args:
         today: an ISO date; since when a new version can be relied on.
@@ -202,7 +202,7 @@ def _since(contract: Contract, version: int) -> str:
 
 
 def _readers_of(event_type: str) -> list[Subscription]:
-    """Return who reacts by the code; who is configured in one process and not in another stands in no page."""
+    """Return the subscriptions in the code; those configured in the environment of one process stand in no page."""
     return [reader for reader in registry.readers_of(event_type) if not reader.configured]
 
 
@@ -215,7 +215,7 @@ def _readers(readers: Iterable[Subscription]) -> str:
 
 
 def asyncapi(*, title: str, description: str) -> dict[str, Any]:
-    """Return the AsyncAPI 3 document: a channel a type, with who sends and who receives."""
+    """Return the AsyncAPI 3 document: a channel a type, with its sender and its receivers."""
     known = contracts()
     schemas: dict[str, Any] = {"CloudEvent": cloudevents.SCHEMA}
     for contract in known:

@@ -1,32 +1,16 @@
-"""Who follows the event log, and how far each has come: subscriptions are owed it, up to their position."""
+"""The followers of the event log, and their positions. A subscription is owed the log up to its position."""
 
 from datetime import datetime
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import Subquery
 
 from ..core import registry
 from ..core.subscription import StartAt
+from ..db import locks
 from ..models import Event, Follower
 
-#: Name of the lock that one relay at a time holds ("rela" in ASCII): the log has one end.
-_LOCK = 0x72656C61
-
 _NEWEST = Event.objects.exclude(log_position=None).order_by("-log_position").values_list("log_position", flat=True)
-
-
-def lock_the_log(*, wait: bool) -> bool:
-    """Take the lock of the log's end until the transaction is over; say whether it was to be had.
-
-    Transaction: requires one.
-    """
-    with connection.cursor() as cursor:
-        if wait:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-            return True
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        (locked,) = cursor.fetchone() or (False,)
-        return bool(locked)
 
 
 def head() -> int:
@@ -59,7 +43,7 @@ def create_missing(*, now: datetime) -> None:
     Idempotent: by name.
     """
     with transaction.atomic():
-        lock_the_log(wait=True)
+        locks.take(locks.Lock.LOG)
         end = head()
         Follower.objects.bulk_create(
             (

@@ -17,13 +17,16 @@ from ..db.rows import array
 
 logger = structlog.get_logger(__name__)
 
+#: Called after each commit with an event that has reactions; the outbox knows no broker.
 _wake_relay: Callable[[], None] = lambda: None  # noqa: E731
 
 
 def set_waker(wake_relay: Callable[[], None]) -> Callable[[], None]:
-    """Set what tells the relay that there is something to do; return what did so far.
+    """Set the function that tells the relay of new events, for this process; return the former one.
 
-    It may fail, the relay looks each second anyway.
+    `sagas.apps` sets `sagas.messaging.waker` where Celery relays; until then, and where a process of its own relays,
+    nothing is called. It is called in the thread of the commit, so it must not wait for the broker. An error is logged
+    and changes nothing: the relay looks each second anyway.
     """
     global _wake_relay
     former, _wake_relay = _wake_relay, wake_relay
@@ -36,7 +39,7 @@ def emit(*events: DomainEvent, now: datetime) -> None:
     Transaction: requires one; the events exist if and only if it commits.
 
     Raises:
-        TransactionRequiredError: there is no transaction the events could share the fate of.
+        TransactionRequiredError: called outside a transaction.
         LookupError: a batch emits an event that belongs to none of its members.
     """
     if not connection.in_atomic_block:
@@ -51,7 +54,8 @@ def emit(*events: DomainEvent, now: datetime) -> None:
         transaction.on_commit(_wake, robust=True)
 
 
-#: Numbers the events of each subject on; two writers of one subject meet in the unique constraint.
+#: Numbers on the events of each subject. Two writers of one subject take the same number, and the unique constraint
+#: refuses the second.
 _INSERT = """
     INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id, causation_id,
         traceparent, low_priority, occurred_at)

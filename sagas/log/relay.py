@@ -13,11 +13,13 @@ from ..core import registry
 from ..core.events import known_types
 from ..core.statuses import DeliveryStatus
 from ..core.subscription import Start, Subscription
+from ..db import locks
 from ..db.rows import array, insert_for_each, update_all
-from ..engine.deliveries import DeliveryWakeUp, is_busy, wake_ups_for
-from ..engine.plan import WakeUp, resend_after
+from ..db.storable import message_of
+from ..engine.delivery_rows import is_busy
+from ..engine.limits import resend_after
 from ..engine.start import start_runs
-from ..engine.tries import message_of
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp, delivery_wake_ups
 from ..models import Delivery, Event, Follower
 from . import followers
 
@@ -39,22 +41,23 @@ class Relayed:
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-#: Position and type of each event that is to be taken next: so many at most, with those of the bulk or without.
-Waiting = Callable[[int, bool], list[tuple[int, str]]]
+#: Returns position and type of each event to be taken next. Called with how many at most, and whether those of low
+#: priority are among them.
+FindNew = Callable[[int, bool], list[tuple[int, str]]]
 
 
-def waiting(
+def new_events(
     limit: int,
-    low_priority: bool,  # noqa: FBT001 - as `Waiting`
+    low_priority: bool,  # noqa: FBT001 - as `FindNew`
     *,
     among: Collection[int] | None = None,
 ) -> list[tuple[int, str]]:
-    """Return position and type of what is to be taken: first what somebody waits for, then the bulk, each in order.
+    """Return position and type of the outbox's new events: interactive ones first, then low priority, each in order.
 
-    An event with an earlier one of its key among the others waits for that: order per key is kept.
+    Order per key is kept: an event waits for an earlier one of its key that is of the other priority.
 
     Args:
-        low_priority: otherwise what nobody waits for is left out.
+        low_priority: whether events of low priority are among them.
         among: the positions that are asked about; all, if None.
     """
     only, positions = ("", "") if among is None else (_ONLY, array(among))
@@ -107,11 +110,11 @@ _FIRST_OF_KEY = """
     """
 
 
-def relay_events(*, now: datetime, limit: int, waiting: Waiting = waiting, low_priority: bool = True) -> Relayed:
-    """Take at most `limit` new events into the log; write, in bulk, the runs and deliveries of who reacts to them.
+def relay_events(*, now: datetime, limit: int, find_new: FindNew = new_events, low_priority: bool = True) -> Relayed:
+    """Take at most `limit` new events into the log; write the runs and deliveries they lead to.
 
-    A follower that is behind (new from the beginning, paused and resumed, unknown to the relay of older code, with a
-    receiver that was away for long) is owed a portion of the log first; once it is at the head, it gets what is new.
+    A follower that is behind (new and from the beginning, paused and resumed, unknown to the relay of older code, or
+    with a receiver that was away for long) is owed a portion of the log first. At the head, it is owed what is new.
 
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
@@ -122,12 +125,12 @@ def relay_events(*, now: datetime, limit: int, waiting: Waiting = waiting, low_p
     Idempotent: by event; its place in the log is given in the same transaction.
 
     Args:
-        low_priority: otherwise what nobody waits for is left to a later turn.
-        waiting: which events are new; asked once the lock is held. The outbox itself, unless the write-ahead log
-            tells (`sagas.cdc`).
+        find_new: tells which events are new, once the lock is held: the outbox itself, or the write-ahead log
+            (`sagas.cdc`).
+        low_priority: whether events of low priority are taken, and followers that are behind are served.
     """
     with transaction.atomic():
-        if not followers.lock_the_log(wait=False):
+        if not locks.take_if_free(locks.Lock.LOG):
             return Relayed()
         relayed = Relayed()
         head, known = followers.of_subscriptions(now)
@@ -135,18 +138,18 @@ def relay_events(*, now: datetime, limit: int, waiting: Waiting = waiting, low_p
         for follower in behind:
             _catch_up(follower, head, relayed, now=now, limit=limit)
         update_all(behind, ("position",))
-        new = waiting(limit, low_priority)
+        new = find_new(limit, low_priority)
         relayed.events, relayed.more = len(new), relayed.more or len(new) == limit
         if new:
-            at_the_end = [follower for follower in known if follower.paused_at is None and follower.position >= head]
-            live = [follower for follower in at_the_end if not _has_enough(follower)]
-            _react(live, new, relayed, now)
+            at_head = [follower for follower in known if follower.paused_at is None and follower.position >= head]
+            live = [follower for follower in at_head if not _has_enough(follower)]
+            _serve_live(live, new, relayed, now)
             _number([position for position, _ in new], head, live, now)
     return relayed
 
 
 def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: datetime) -> None:
-    """Append events to the log, in the order in which they were written; who was at its end stays there."""
+    """Append events to the log, in the order in which they were written; live followers move on with it."""
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH moved AS (UPDATE sagas_follower SET position = %s WHERE name = ANY(%s::text[]))"
@@ -163,21 +166,21 @@ def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: 
         )
 
 
-def _react(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Relayed, now: datetime) -> None:
-    """Write the runs and deliveries of new events."""
+def _serve_live(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Relayed, now: datetime) -> None:
+    """Write the runs and deliveries that new events lead to, for the followers at the head of the log."""
     listening = [subscription for follower in live if (subscription := registry.subscription(follower.name))]
     heard = {event_type for subscription in listening for event_type in subscription.events}
     found = Event.objects.in_bulk([position for position, event_type in new if event_type in heard])
     for subscription in listening:
         wanted = [found[position] for position, event_type in new if event_type in subscription.events]
         for low_priority, alike in groupby(wanted, key=lambda event: event.low_priority):
-            _begin(subscription, list(alike), relayed, now, low_priority=low_priority)
+            _serve(subscription, list(alike), relayed, now, low_priority=low_priority)
 
 
 def _has_enough(follower: Follower) -> bool:
-    """Say whether it falls behind, for it has more to do than it should: its receiver is away, or slow.
+    """Say whether a follower has so many open deliveries that it falls behind: its receiver is away, or slow.
 
-    What piled up without end would keep the sweep from what others are owed.
+    Without this limit its deliveries would keep the sweep from those of others.
     """
     subscription = registry.subscription(follower.name)
     most = None if subscription is None else subscription.max_open_deliveries
@@ -185,7 +188,7 @@ def _has_enough(follower: Follower) -> bool:
 
 
 def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
-    """Owe a follower the next portion of the log, unless it still has enough to do; nobody sits and waits for it."""
+    """Owe a follower the next portion of the log, with low priority, unless it still has enough to do."""
     subscription = registry.subscription(follower.name)
     if subscription is None:
         return
@@ -196,25 +199,26 @@ def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime,
     portion = Event.objects.filter(
         log_position__gt=follower.position, log_position__lte=end, type__in=subscription.events
     )
-    _begin(subscription, list(portion.order_by("log_position")), relayed, now, low_priority=True)
+    _serve(subscription, list(portion.order_by("log_position")), relayed, now, low_priority=True)
     follower.position, relayed.more = end, True
 
 
-def _begin(
+def _serve(
     subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
 ) -> None:
+    """Write what these events lead to for one subscription: runs where it starts a saga, deliveries elsewhere."""
     if not events:
         return
     if isinstance(subscription, Start):
-        _start(subscription, events, relayed, now, low_priority=low_priority)
+        _write_runs(subscription, events, relayed, now, low_priority=low_priority)
     else:
-        _owe(subscription, events, relayed, now, low_priority=low_priority)
+        _write_deliveries(subscription, events, relayed, now, low_priority=low_priority)
 
 
-def _start(
+def _write_runs(
     subscription: Start, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
 ) -> None:
-    """Start runs in bulk; where that fails, one by one, so that an unreadable event parks alone."""
+    """Start runs together; where that fails, one by one, so that an unreadable event parks alone."""
     try:
         with transaction.atomic():
             started = start_runs(subscription, events, now=now)
@@ -224,18 +228,18 @@ def _start(
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
             parked = f"{type(error).__name__}: {message_of(error)}"
-            _owe(subscription, events, relayed, now, low_priority=low_priority, parked=parked)
+            _write_deliveries(subscription, events, relayed, now, low_priority=low_priority, parked=parked)
             return
     else:
         relayed.wake_ups.extend(started.wake_ups)
         if started.waiting:
-            _owe(subscription, started.waiting, relayed, now, low_priority=low_priority)
+            _write_deliveries(subscription, started.waiting, relayed, now, low_priority=low_priority)
         return
     for event in events:
-        _start(subscription, [event], relayed, now, low_priority=low_priority)
+        _write_runs(subscription, [event], relayed, now, low_priority=low_priority)
 
 
-def _owe(
+def _write_deliveries(
     subscription: Subscription,
     events: Sequence[Event],
     relayed: Relayed,
@@ -244,7 +248,11 @@ def _owe(
     low_priority: bool,
     parked: str = "",
 ) -> None:
-    """Write deliveries that do not stand already (an event may be relayed again by hand), in one statement."""
+    """Write deliveries in one statement; an event that was relayed before has its delivery already.
+
+    Args:
+        parked: why they go straight to a person.
+    """
     template = Delivery(subscription=subscription.name, low_priority=low_priority, due_at=now + resend_after(0))
     if parked:
         template.status, template.due_at, template.error = DeliveryStatus.PARKED, None, parked
@@ -255,4 +263,4 @@ def _owe(
         {"event_id": "new.event", "key": "new.key"},
     )
     if not parked:
-        relayed.deliveries.extend(wake_ups_for(subscription.name, owed, low_priority=low_priority))
+        relayed.deliveries.extend(delivery_wake_ups(subscription.name, owed, low_priority=low_priority))

@@ -1,13 +1,14 @@
-"""Snapshots: what a subject had become at some event, so that those before it need not be read again.
+"""Snapshots: the state of a subject at some event, so that the events before it need not be read again.
 
 A snapshot is a cache of its events: it may be deleted at any time, and one of another fingerprint of its fold is as
-good as none. It pays for a subject of many events whose state stays small (docs/event-sourcing.md); an order has eight.
+good as none. It pays for a subject of many events whose state stays small (docs/event-sourcing.md), such as a credit
+account; an order has eight.
 
 The events of one subject have no gaps and commit in the order of their sequence, for its writers meet in the unique
 constraint: all that comes after a snapshot has a higher sequence.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, NamedTuple
 
@@ -39,11 +40,13 @@ class Reached(Generic[AnyState]):
     Attributes:
         sequence: of its last event; 0 if there is none.
         read: how many events had to be read.
+        is_kept: it was written as a new snapshot.
     """
 
     state: AnyState
     sequence: int
     read: int
+    is_kept: bool = False
 
 
 def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[AnyState]:
@@ -64,23 +67,25 @@ def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[A
     )
 
 
-def take(fold: Fold[AnyState], *, aggregate: str, subject: str, now: datetime, every: int = EVERY) -> bool:
-    """Keep what a subject has become, if so many events came since that was last done; say whether it was.
+def current(
+    fold: Fold[AnyState], *, aggregate: str, subject: str, now: datetime, every: int = EVERY
+) -> Reached[AnyState]:
+    """As `state_of`; keeps what it returns as a snapshot if so many events had to be read.
 
-    Transaction: needs none; the last statement writes.
-    Idempotent: by fold and subject; one that is behind what another has kept meanwhile is thrown away.
+    Transaction: needs none; the last statement may write.
+    Idempotent: by fold and subject; a snapshot older than the stored one is not written.
 
     Raises:
         UnreadableEventError: a payload that today's code cannot read.
     """
     reached = state_of(fold, aggregate=aggregate, subject=subject)
     if reached.read < max(1, every):
-        return False
+        return reached
     state = reached.state.model_dump_json()
-    kept: list[Any] = [fold.name, aggregate, subject, fold.fingerprint, reached.sequence, state, now]
+    row: list[Any] = [fold.name, aggregate, subject, fold.fingerprint, reached.sequence, state, now]
     with connection.cursor() as cursor:
-        cursor.execute(_KEEP, kept)
-        return bool(cursor.rowcount)
+        cursor.execute(_KEEP, row)
+        return replace(reached, is_kept=bool(cursor.rowcount))
 
 
 _KEEP = """
@@ -93,7 +98,7 @@ _KEEP = """
 
 
 def _kept(fold: Fold[AnyState], aggregate: str, subject: str) -> Reached[AnyState] | None:
-    """Return the snapshot of this fold as it is now; None if there is none, or none that can be read."""
+    """Return the stored snapshot of this version of the fold; None if there is none, or it cannot be read."""
     kept = (
         Snapshot.objects.filter(fold=fold.name, aggregate=aggregate, subject=subject, fingerprint=fold.fingerprint)
         .values_list("state", "sequence")

@@ -1,1 +1,1 @@
-"""The edge to Celery: rows become messages, messages become calls of the engine."""
+"""The edge to Celery: messages out (`publish`, `waker`), messages in (`tasks`), and when they come (`schedule`)."""

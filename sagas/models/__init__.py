@@ -4,6 +4,7 @@ from .attempt import Attempt
 from .audit import AuditRecord
 from .books import Finding, Reconciliation
 from .delivery import Delivery
+from .heartbeat import Heartbeat
 from .intervention import Intervention
 from .journal import Run, StepRun
 from .locking import LockableQuerySet
@@ -16,6 +17,7 @@ __all__ = [
     "Event",
     "Finding",
     "Follower",
+    "Heartbeat",
     "Intervention",
     "LockableQuerySet",
     "Reconciliation",

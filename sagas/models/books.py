@@ -1,31 +1,29 @@
-"""The reconciliation: findings, and how far it got."""
+"""The reconciliation: findings, and its positions."""
 
 from typing import ClassVar
 
 from django.db import models
 
+from ..core.statuses import FindingStatus, choices
 from .locking import LockableQuerySet
 
 
 class Finding(models.Model):
     """Something that should be true of the books and is not: a row for a person, until it is true again.
 
-    It *stands* while `cleared_at` is empty. One that was dismissed stands too, so that it is not found anew each turn.
+    A finding *stands* while `cleared_at` is empty. A dismissed one stands too, so that it is not found anew each turn.
     """
-
-    class Status(models.TextChoices):
-        OPEN = "open"
-        CLEARED = "cleared"
-        DISMISSED = "dismissed"
 
     #: Not `check`: every model has a method of that name.
     check_name = models.CharField("check", max_length=100)
-    #: What is out of balance: an order's id, a SKU, an account, the name of an event type.
+    #: What is out of balance, as its check names it: the key of a run, the name of an event type.
     key = models.CharField(max_length=254)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.OPEN)
+    status = models.CharField(max_length=10, choices=choices(FindingStatus), default=FindingStatus.OPEN)
     #: One sentence for people.
     message = models.TextField()
-    #: The figures of both sides, and ids.
+    #: An object: the figures of both sides and ids, by names that the check chooses (`{"sku": "MUG", "reserved": 3,
+    #: "held": 2}`; `_minor` for money, `_at` for moments as ISO texts). It joins `Breach.facts`, which say what breach
+    #: it is, and `Breach.moving`, which may change meanwhile.
     facts = models.JSONField()
     found_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
@@ -50,6 +48,7 @@ class Finding(models.Model):
         ]
         indexes = [
             models.Index(fields=["id"], name="sagas_finding_open", condition=models.Q(status="open")),
+            models.Index(fields=["key"], name="sagas_finding_open_of_key", condition=models.Q(status="open")),
             models.Index(fields=["id"], name="sagas_finding_stands", condition=models.Q(cleared_at=None)),
         ]
 
@@ -60,16 +59,17 @@ class Finding(models.Model):
 
 
 class Reconciliation(models.Model):
-    """How far the reconciliation got: one row."""
+    """The positions of the reconciliation: one row."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    #: Goes up with each turn: who began from an older one throws its own away.
+    #: Goes up with each turn. A turn that began from an older number writes nothing.
     turn = models.PositiveBigIntegerField(default=0)
     turned_at = models.DateTimeField()
-    #: Positions in the event log.
+    #: `Event.position` up to which keys were looked at as they came, and once more after they had rested.
     looked_at = models.PositiveBigIntegerField(default=0)
     looked_again_at = models.PositiveBigIntegerField(default=0)
-    #: Where each walk stands, by its name.
+    #: By name of the walk, the mark it goes on from (`{"all orders": "01a2133d-…"}`): what `Walk.step` returned; an
+    #: empty text begins anew.
     walks = models.JSONField(default=dict)
 
     class Meta:

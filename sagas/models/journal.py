@@ -1,6 +1,6 @@
-"""The journal: runs and their steps."""
+"""The journal: what each run is to do, what it has done, and what came of it."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -10,14 +10,14 @@ from .locking import LockableQuerySet
 
 
 class Run(models.Model):
-    """One saga under way for one key."""
+    """One saga for one key: under way, or ended."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     saga = models.CharField(max_length=100)
     definition_hash = models.CharField(max_length=16)
     key = models.CharField(max_length=100)
     status = models.CharField(max_length=20, choices=choices(RunStatus), default=RunStatus.RUNNING)
-    #: What a run that stands still (paused, or in front of a person) goes on as, and since when it stands still.
+    #: The status with which a stopped run (paused, or needing attention) goes on, and since when it is stopped.
     resumes_as = models.CharField(max_length=20, blank=True, default="", db_default="", choices=choices(RunStatus))
     stopped_at = models.DateTimeField(null=True, blank=True)
     #: Goes up whenever the run changes direction; a message of an older epoch does nothing.
@@ -26,25 +26,29 @@ class Run(models.Model):
     place = models.PositiveSmallIntegerField(default=0)
     #: Where the plan it began with goes forward only; empty if it has no such step.
     pivot_place = models.PositiveSmallIntegerField(null=True, blank=True)
-    #: What the event said that started it, and in which version of its contract.
+    #: `data` of the event that started the run, as it was written (an object with the fields of the saga's input), and
+    #: the version it was written in.
     input = models.JSONField()
     input_version = models.PositiveSmallIntegerField(default=1, db_default=1)
-    #: What each finished step handed on, by its name.
+    #: By name of the row (a step or an undo), what it returned: `{"capture-payment": {"payment_id": "01a2…"}}`. A row
+    #: that returned nothing, was left out or has not finished has no entry. Later steps read it as `call.results`.
     results = models.JSONField(default=dict)
-    #: Why it turned back: step, kind, error, message.
+    #: Why the run turned back, as `core.saga.Failure`: `{"step": its name, "kind": a FailureKind, "error": class of the
+    #: exception, "message": its text}`. An empty `step` means the run as a whole, such as its deadline. None: nothing
+    #: has failed.
     failure = models.JSONField(null=True, blank=True)
     #: Why a person is needed, in the same form.
     attention = models.JSONField(null=True, blank=True)
-    #: When the sweep looks after it; empty once nothing is left to do.
+    #: When the sweep sends it again, if nothing has moved by then; empty once nothing is left to do.
     due_at = models.DateTimeField(null=True, blank=True)
     #: How often the sweep has sent it again since it last got on.
     resends = models.PositiveSmallIntegerField(default=0)
-    #: Empty once it no longer counts.
+    #: When the run is turned back if it stands before its pivot; empty if it has none, or no longer.
     deadline_at = models.DateTimeField(null=True, blank=True)
     event_id = models.UUIDField(help_text="The event that started it.")
     correlation_id = models.UUIDField()
     traceparent = models.CharField(max_length=55, blank=True, default="")
-    #: As its event: nobody sits and waits for it.
+    #: As its event: interactive work goes first.
     low_priority = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -83,12 +87,14 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=["started_at"],
-                name="sagas_run_needs_attention",
-                condition=models.Q(status=RunStatus.NEEDS_ATTENTION),
+                name="sagas_run_stopped",
+                condition=models.Q(status__in=STOPPED_RUNS),
             ),
             models.Index(fields=["key"], name="sagas_run_of_key"),
         ]
 
+    #: What people did to it, oldest first; loaded by `queries.load_interventions`.
+    interventions: list[Any]
     objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()
 
     def __str__(self) -> str:
@@ -96,7 +102,7 @@ class Run(models.Model):
 
     @property
     def direction(self) -> RunStatus:
-        """Forward or back: the status it has, or goes on with once it no longer stands still."""
+        """Forward or back: its status, or of a stopped run the status with which it goes on."""
         if self.status not in STOPPED_RUNS:
             return RunStatus(self.status)
         return RunStatus(self.resumes_as)
@@ -124,10 +130,10 @@ class StepRun(models.Model):
     #: Tries begun again after the last one left no trace: its worker died, or its message was lost.
     lost_tries = models.PositiveSmallIntegerField(default=0)
     idempotency_key = models.CharField(max_length=150)
-    #: Note [Lease token]: whoever calls outside holds a token; only the holder of the current one may write what
-    #: came of it, so a worker that was frozen and woken up changes nothing.
+    #: Note [Lease token]: a worker that calls outside holds a token. Only the holder of the current token may write
+    #: what came of the call, so a worker that was frozen and wakes up changes nothing.
     lease_token = models.UUIDField(null=True, blank=True)
-    #: Nobody takes the step before: a call is under way until then, or the next try is not due.
+    #: The step is not taken before: a call is under way until then, or the next try is not due.
     held_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

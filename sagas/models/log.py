@@ -1,4 +1,4 @@
-"""The event log: events, the followers that read it, snapshots of what events add up to."""
+"""The event log: events, the followers that read it, and snapshots of what the events of a subject add up to."""
 
 from typing import ClassVar
 
@@ -10,27 +10,28 @@ from .locking import LockableQuerySet
 
 
 class Event(models.Model):
-    """The outbox and the event log in one; written only inside a transaction, never changed but by the relay."""
+    """The outbox and the event log in one; written only inside a transaction, and changed by the relay only."""
 
     #: Order of writing; events commit out of this order.
     position = models.BigAutoField(primary_key=True)
-    #: The how-many-th event of the log, given by the relay; empty until then. Whoever follows the log reads it in this
-    #: order, which is that of writing for the events of one key, and never misses one that commits late.
+    #: Its number in the log, 1, 2, 3 …, given by the relay; empty until then. Followers read in this order: it is the
+    #: order of writing for the events of one key, and no event that commits late is passed over.
     log_position = models.BigIntegerField(null=True, blank=True, editable=False)
     id = models.UUIDField(unique=True, default=new_id, editable=False)
     type = models.CharField(max_length=100)
     version = models.PositiveSmallIntegerField(default=1)
-    #: What it happened to: kind, id and the how-many-th event of that thing.
+    #: What it happened to: its kind, its id, and the number of the event among those of that thing, 1, 2, 3 …
     aggregate = models.CharField(max_length=50)
     subject = models.CharField(max_length=100)
     sequence = models.PositiveIntegerField()
-    #: What order is kept by: an order's id; the subject unless the event says otherwise.
+    #: Order is kept among events of the same key; it is the subject unless the event says otherwise.
     key = models.CharField(max_length=100)
+    #: The payload: an object with the fields of the event's class, in `version`.
     data = models.JSONField()
     correlation_id = models.UUIDField()
     causation_id = models.UUIDField(null=True, blank=True)
     traceparent = models.CharField(max_length=55, blank=True, default="")
-    #: Nobody sits and waits for what it leads to: it yields to what somebody does wait for.
+    #: What it leads to yields to interactive work: an import, say.
     low_priority = models.BooleanField(default=False, db_default=False)
     occurred_at = models.DateTimeField()
     relayed_at = models.DateTimeField(null=True, blank=True)
@@ -57,7 +58,7 @@ class Event(models.Model):
 
 
 class Follower(models.Model):
-    """Who follows the event log, and how far it has come."""
+    """A subscription or a read model, and its position in the event log."""
 
     #: Of a subscription, or of a read model.
     name = models.CharField(primary_key=True, max_length=100)
@@ -68,7 +69,7 @@ class Follower(models.Model):
     moved_at = models.DateTimeField(null=True, blank=True)
     #: Why a read model stopped in front of the next event.
     error = models.TextField(blank=True, default="", db_default="")
-    #: While it is set, the position stands still and nothing of what is owed is done.
+    #: While it is set, the position stands still and no delivery is made.
     paused_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[models.Manager["Follower"]] = LockableQuerySet["Follower"].as_manager()
@@ -82,15 +83,16 @@ class Follower(models.Model):
 
 
 class Snapshot(models.Model):
-    """What a subject had become at one of its events: a cache, which may be deleted at any time."""
+    """The state of a subject at one of its events: a cache, which may be deleted at any time."""
 
-    #: Name of the fold, and its fingerprint: a snapshot that another fold made is none.
+    #: Name and fingerprint of the fold; with another fingerprint the snapshot does not count.
     fold = models.CharField(max_length=100)
     fingerprint = models.CharField(max_length=16)
     aggregate = models.CharField(max_length=50)
     subject = models.CharField(max_length=100)
     #: Of the last event in it.
     sequence = models.PositiveIntegerField()
+    #: The fold's state as an object: `State.model_dump_json`, units as in its fields.
     state = models.JSONField()
     taken_at = models.DateTimeField()
 

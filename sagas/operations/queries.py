@@ -1,7 +1,7 @@
 """Questions about the journal, for whoever shows it to people."""
 
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -9,8 +9,18 @@ from typing import Any, TypeVar
 from django.db.models import Count, Min, OuterRef, Prefetch, Q, QuerySet, Subquery, Sum
 
 from ..core import registry
+from ..core.errors import FailureKind
 from ..core.events import DomainEvent
-from ..core.statuses import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from ..core.statuses import (
+    LIVE_RUNS,
+    OPEN_RUNS,
+    Action,
+    DeliveryStatus,
+    FindingStatus,
+    InterventionStatus,
+    RunStatus,
+    StepStatus,
+)
 from ..log import followers as log
 from ..models import Attempt, Delivery, Event, Finding, Follower, Intervention, Reconciliation, Run, StepRun
 
@@ -31,22 +41,23 @@ __all__ = [
     "RunStatus",
     "StepRun",
     "StepStatus",
-    "attention",
     "choreographed",
     "events_of",
     "findings",
     "followers",
     "journal",
-    "keys_needing_attention",
     "lag_seconds",
     "latest_events",
     "movement",
     "open_findings",
     "owed",
     "parked",
+    "pauses",
     "reconciled_seconds_ago",
     "runs",
+    "skips",
     "somebody_waits_for_the_relay",
+    "unanswered",
     "waiting_for_the_relay",
 ]
 
@@ -61,7 +72,8 @@ class Lag:
         parked: deliveries that wait for a person.
         seconds: age of the oldest event that is not done, parked ones aside; 0 if there is none.
         paused_at: since when it stands still.
-        is_known: this code has it; otherwise nobody takes it on.
+        is_known: this code has it; otherwise it is not taken on.
+        is_switched_off: this code has it and is set not to make it; what comes it is not owed.
         error: why a read model stopped in front of the next event.
     """
 
@@ -73,11 +85,14 @@ class Lag:
     paused_at: datetime | None
     is_known: bool
     error: str = ""
+    is_switched_off: bool = False
 
     @property
     def status(self) -> str:
         if self.paused_at is not None:
             return "paused"
+        if self.is_switched_off:
+            return "switched off here, owing" if self.waiting else "switched off here"
         if not self.is_known:
             return "unknown"
         if self.error:
@@ -87,7 +102,7 @@ class Lag:
     @property
     def told(self) -> str:
         """The figures, for people."""
-        parts = [f"{self.events:,} events to come"] if self.events else []
+        parts = [f"{self.events:,} events to come"] if self.events and not self.is_switched_off else []
         parts += [f"{self.waiting:,} deliveries wait"] if self.waiting else []
         parts += [f"the oldest for {self.seconds:,.0f} s"] if parts else ["nothing waits"]
         parts += [f"{self.parked:,} parked"] if self.parked else []
@@ -103,37 +118,56 @@ class Journal:
 
 
 def journal(key: str) -> Journal:
-    """Return what happened under a key, oldest first; eight queries, however much it is."""
+    """Return what happened under a key, oldest first; seven queries, however much it is."""
     tries = Prefetch("tries", Attempt.objects.order_by("number", "pk"))
     steps = Prefetch("steps", StepRun.objects.order_by("place").prefetch_related(tries))
-    asked = Prefetch("interventions", Intervention.objects.order_by("pk"))
-    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries, asked))
-    return Journal(
-        runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps, asked)),
-        events=tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries)),
+    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries))
+    runs = tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps))
+    events = tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries))
+    load_interventions(runs, [delivery for event in events for delivery in event.deliveries.all()])
+    return Journal(runs=runs, events=events)
+
+
+def load_interventions(runs: Sequence[Run], deliveries: Sequence[Delivery] = ()) -> None:
+    """Put on each run and delivery what people did to it, as `interventions`; one statement."""
+    rows: dict[tuple[str, str], Run | Delivery] = {("run", str(run.pk)): run for run in runs}
+    rows |= {("delivery", str(delivery.pk)): delivery for delivery in deliveries}
+    found: dict[tuple[str, str], list[Intervention]] = defaultdict(list)
+    for asked in Intervention.objects.filter(subject_id__in=[pk for _, pk in rows]).order_by("pk"):
+        found[asked.kind, asked.subject_id].append(asked)
+    for ref, row in rows.items():
+        row.interventions = found[ref]
+
+
+def skips(run: Run) -> list[Intervention]:
+    """Return who took which steps of a run as done; its interventions are loaded."""
+    done = (asked for asked in run.interventions if asked.status == InterventionStatus.DONE)
+    return [asked for asked in done if asked.action == Action.SKIP]
+
+
+def unanswered(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> dict[Any, int]:
+    """Return how many tries of these steps and deliveries had no answer, by primary key of the run or the delivery.
+
+    One whose worker is gone has none either.
+    """
+    tries = Attempt.objects.filter(Q(step__in=rows) | Q(delivery__in=owed), kind=FailureKind.UNKNOWN)
+    of: Any = tries.values_list("step__run", "delivery")
+    found = Counter(run_id or pk for run_id, pk in of)
+    found.update(row.run_id for row in rows if row.status == StepStatus.RUNNING)
+    return dict(found)
+
+
+def pauses(refs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return who paused these subjects, by kind and primary key, and why."""
+    asked = Intervention.objects.filter(
+        subject_id__in=[pk for _, pk in refs], action=Action.PAUSE, status=InterventionStatus.DONE
     )
+    return {(row.kind, row.subject_id): f"{row.by}: {row.reason}" for row in asked.order_by("pk")}
 
 
 def events_of(key: str) -> list[Event]:
     """Return the events of a key in their order of writing; one statement."""
     return list(Event.objects.filter(key=key).order_by("position"))
-
-
-def attention(keys: Collection[str]) -> dict[str, str]:
-    """Return those of `keys` that need a person, each with the reason; two queries."""
-    parked = Delivery.objects.filter(key__in=keys, status=DeliveryStatus.PARKED)
-    reasons = {key: f"{name} gave up" for key, name in parked.values_list("key", "subscription")}
-    runs = Run.objects.filter(key__in=keys, status=RunStatus.NEEDS_ATTENTION)
-    for key, saga, why in runs.values_list("key", "saga", "attention"):
-        reasons[key] = f"{saga} stopped at {why['step']}: {why['message']}" if why else f"{saga} stopped"
-    return reasons
-
-
-def keys_needing_attention() -> set[str]:
-    """Return every key with a stopped run or a parked delivery; both have an index that holds only those."""
-    runs = Run.objects.filter(status=RunStatus.NEEDS_ATTENTION)
-    parked = Delivery.objects.filter(status=DeliveryStatus.PARKED)
-    return {*runs.values_list("key", flat=True), *parked.values_list("key", flat=True)}
 
 
 def lag_seconds(*, now: datetime) -> float:
@@ -178,6 +212,7 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
         paused_at=row.paused_at,
         is_known=registry.subscription(row.name) is not None or registry.read_model(row.name.split(":")[0]) is not None,
         error=row.error,
+        is_switched_off=registry.is_switched_off(row.name),
     )
 
 
@@ -250,7 +285,7 @@ def owed(subscription: str, keys: Collection[str]) -> set[str]:
 
 def findings() -> QuerySet[Finding]:
     """Return the findings that wait for a person, oldest first; an index holds only those."""
-    return Finding.objects.filter(status=Finding.Status.OPEN).order_by("pk")
+    return Finding.objects.filter(status=FindingStatus.OPEN).order_by("pk")
 
 
 def open_findings() -> int:

@@ -10,8 +10,8 @@ from ..core import registry
 from ..core.errors import DefinitionError, UnknownSagaError
 from ..core.saga import Pivot, Saga, Step
 from ..core.statuses import MAY_HAVE_EFFECT, OPEN_RUNS, StepStatus
-from ..engine.plan import tasks_of
 from ..engine.rules import goes_back
+from ..engine.wake_ups import tasks_of
 from ..models import Run, StepRun
 
 

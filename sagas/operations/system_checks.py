@@ -1,26 +1,49 @@
-"""Definition mistakes fail at start-up, as Django system checks."""
+"""Django system checks: mistakes in definitions and settings fail at start-up, each with what to do about it."""
 
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from ..conf import ENGINE_QUEUE, RELAY_QUEUE, conf
 from ..core import registry
 from ..core.events import IntegrationEvent
 from ..core.saga import Step
 from ..core.subscription import Start, Subscription
-from ..engine.plan import lease_of
+from ..engine.limits import lease_of
 
 
 def register_checks() -> None:
     """Have Django run the checks with its own."""
+    register(check_settings, "sagas")
+    register(check_admin, "sagas")
     register(check_definitions, "sagas")
 
 
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """Report every `SAGAS_*` setting that the engine cannot work with, or does not know."""
+    hint = "The settings of the engine, with their defaults, stand in sagas/conf.py."
+    return [Error(fault, hint=hint, id="sagas.E007") for fault in conf.faults()]
+
+
+def check_admin(**_: Any) -> list[CheckMessage]:
+    """Report an admin without unfold, which the engine's pages are made with."""
+    if not apps.is_installed("django.contrib.admin") or apps.is_installed("unfold"):
+        return []
+    hint = 'Install django-unfold, and put "unfold" in front of "django.contrib.admin" in INSTALLED_APPS.'
+    return [Error("The engine's pages in the admin need unfold.", hint=hint, id="sagas.E008")]
+
+
 def check_definitions(**_: Any) -> list[CheckMessage]:
-    """Report every fault of every registered saga and subscription, and of the settings they live by."""
+    """Report every fault of every registered saga and subscription, and of the limits they live by.
+
+    Limits are compared once each setting by itself is right: `check_settings` tells of those that are not.
+    """
+    if any(conf.faults()):
+        return []
     return [
         *(
             Error(f"saga {saga.name}: {fault}", hint="See sagas/core/saga.py.", id="sagas.E001")
@@ -28,9 +51,15 @@ def check_definitions(**_: Any) -> list[CheckMessage]:
             for fault in saga.faults()
         ),
         *(Error(fault, hint="Celery knows a task by its name only.", id="sagas.E002") for fault in _shared_names()),
-        *(Error(fault, hint="See CELERY_TASK_QUEUES.", id="sagas.E003") for fault in _unknown_queues()),
+        *(
+            Error(fault, hint="Add the queue to CELERY_TASK_QUEUES, and have a worker serve it.", id="sagas.E003")
+            for fault in _unknown_queues()
+        ),
         *(Error(fault, hint="See sagas/core/retry.py.", id="sagas.E004") for fault in _senseless_policies()),
-        *(Error(fault, hint="See the engine's part of the settings.", id="sagas.E005") for fault in _limits()),
+        *(
+            Error(fault, hint="Make it shorter, or CELERY_TASK_TIME_LIMIT longer.", id="sagas.E005")
+            for fault in _limits()
+        ),
         *(
             Error(fault, hint="Make it an IntegrationEvent: docs/contracts.md.", id="sagas.E006")
             for fault in _strangers()
@@ -61,10 +90,15 @@ def _shared_names() -> Iterator[str]:
 
 
 def _unknown_queues() -> Iterator[str]:
-    known = {queue.name for queue in getattr(settings, "CELERY_TASK_QUEUES", ())}
+    known = {queue.name for queue in getattr(settings, "CELERY_TASK_QUEUES", None) or ()}
+    if not known:
+        return  # workers are told their queues: `celery worker -Q`
+    for queue in (ENGINE_QUEUE, RELAY_QUEUE):
+        if queue not in known:
+            yield f"the engine: CELERY_TASK_QUEUES has no queue {queue!r}"
     for what, work in _work():
-        if known and work.queue not in known:
-            yield f"{what}: nobody serves the queue {work.queue!r}"
+        if work.queue not in known:
+            yield f"{what}: CELERY_TASK_QUEUES has no queue {work.queue!r}"
 
 
 def _senseless_policies() -> Iterator[str]:
@@ -80,22 +114,31 @@ def _senseless_policies() -> Iterator[str]:
     for what, work in _work():
         if not lease_of(work).total_seconds() > 0:
             yield f"{what}: its lease is over before it began"
+    for subscription in registry.subscriptions():
+        if subscription.at_once is not None and not (subscription.outside and subscription.at_once > 0):
+            yield f"subscription {subscription.name!r}: at_once is for reactions outside, and 1 at least"
 
 
 def _limits() -> Iterator[str]:
     """Each limit leaves time for the one inside it: try < Celery's < the broker's."""
-    if _hard_limit() <= settings.SAGAS_TRY_SECONDS:
+    if _hard_limit() <= conf.TRY_SECONDS:
         yield (
-            f"SAGAS_TRY_SECONDS ({settings.SAGAS_TRY_SECONDS:g}) is not shorter than CELERY_TASK_TIME_LIMIT"
+            f"SAGAS_TRY_SECONDS ({conf.TRY_SECONDS:g}) is not shorter than CELERY_TASK_TIME_LIMIT"
             f" ({_hard_limit():g}): a try that hangs would kill its worker"
         )
 
 
 def _strangers() -> Iterator[str]:
-    """Only its own context, whose name is its queue's, can follow what becomes of an event without a contract."""
+    """Only its own context can follow what becomes of an event without a contract.
+
+    A context goes by the name of its queue; the context of a saga is that of all its steps.
+    """
     for subscription in registry.subscriptions():
+        queues = {subscription.queue}
+        if isinstance(subscription, Start):
+            queues = {step.queue for step in (*subscription.saga.steps, *subscription.saga.after_undo)}
         for event in subscription.events.values():
-            if not issubclass(event, IntegrationEvent) and subscription.queue != event.type.partition(".")[0]:
+            if not issubclass(event, IntegrationEvent) and queues != {event.type.partition(".")[0]}:
                 yield f"subscription {subscription.name!r} reacts to {event.type}, a domain event of another context"
 
 

@@ -6,7 +6,7 @@ Boundaries are listed nowhere: they are met while a saga runs, so one commit mor
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn, TypeVar
@@ -17,15 +17,14 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..core import registry
 from ..core.errors import OutcomeUnknown, Rejected, Retryable
-from ..core.saga import Call, ManyAction, Result, Saga, Step, StepFunction
-from ..core.subscription import Received, Start, Subscription, starts
+from ..core.saga import Call, Result, Saga, SetFunction, Step, StepFunction
+from ..core.subscription import ReactionToMany, Received, Start, Subscription, starts
 from .broker import Body, Broker, Killed, Message
 from .clock import Clock
 from .paths import Fault, Path
 
 When = Literal["before", "after"]
 What = Literal["commit", "publish", "call"]
-ManyReactions = Callable[[Sequence[Received[Any]]], Collection[UUID]]
 T = TypeVar("T")
 
 _KINDS = ("run", "undo", "probe", "react")
@@ -267,11 +266,11 @@ def _watched_subscription(subscription: Subscription, watch: Callable[[], Watch]
     if isinstance(subscription, Start):
         return replace(subscription, saga=_watched_saga(subscription.saga, watch))
 
-    @functools.wraps(subscription.react)
-    def react(received: Received[Any]) -> None:
-        _act(watch(), _reaction(subscription, received), lambda: subscription.react(received))
-
-    return replace(subscription, react=react, many=_watched_many_reactions(subscription, watch))
+    return replace(
+        subscription,
+        react=_watched_reaction(subscription, watch),
+        react_many=_watched_reaction_to_many(subscription, watch),
+    )
 
 
 def _reaction(subscription: Subscription, received: Received[Any]) -> Acted:
@@ -284,14 +283,26 @@ def _reaction(subscription: Subscription, received: Received[Any]) -> Acted:
     )
 
 
-def _watched_many_reactions(subscription: Subscription, watch: Callable[[], Watch]) -> ManyReactions | None:
-    many = subscription.many
+def _watched_reaction(subscription: Subscription, watch: Callable[[], Watch]) -> Callable[[Received[Any]], None] | None:
+    react = subscription.react
+    if react is None:
+        return None
+
+    @functools.wraps(react)
+    def watched_react(received: Received[Any]) -> None:
+        _act(watch(), _reaction(subscription, received), lambda: react(received))
+
+    return watched_react
+
+
+def _watched_reaction_to_many(subscription: Subscription, watch: Callable[[], Watch]) -> ReactionToMany | None:
+    many = subscription.react_many
     if many is None:
         return None
 
-    def react_to_many(received: Sequence[Received[Any]]) -> set[UUID]:
+    def react_to_many(received: Sequence[Received[Any]]) -> Mapping[UUID, object]:
         acted = {each.event_id: (_reaction(subscription, each), each) for each in received}
-        return set(_act_many(watch(), acted, lambda some: dict.fromkeys(many(some) if some else ())))
+        return _act_many(watch(), acted, lambda some: many(some) if some else {})
 
     return react_to_many
 
@@ -300,10 +311,10 @@ def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
     def with_actions(step: Step) -> Step:
         return replace(
             step,
-            run=_watched_action(step, "run", step.run, watch),
+            run=None if step.run is None else _watched_action(step, "run", step.run, watch),
+            run_many=_watched_many(step, watch),
             undo=None if step.undo is None else _watched_action(step, "undo", step.undo, watch),
             probe=None if step.probe is None else _watched_action(step, "probe", step.probe, watch),
-            many=_watched_many(step, watch),
         )
 
     return replace(
@@ -323,14 +334,14 @@ def _watched_action(step: Step, kind: str, action: StepFunction, watch: Callable
     return act
 
 
-def _watched_many(step: Step, watch: Callable[[], Watch]) -> ManyAction | None:
-    many = step.many
+def _watched_many(step: Step, watch: Callable[[], Watch]) -> SetFunction | None:
+    many = step.run_many
     if many is None:
         return None
 
-    def act(calls: Sequence[Call[Any]]) -> Mapping[UUID, Result]:
+    def act(calls: Sequence[Call[Any]]) -> Mapping[UUID, Result | Exception]:
         acted = {
-            call.run_id: (
+            call.id: (
                 Acted(kind="run", name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside),
                 call,
             )
@@ -344,24 +355,31 @@ def _watched_many(step: Step, watch: Callable[[], Watch]) -> ManyAction | None:
 def _act_many(
     watch: Watch, acted: Mapping[UUID, tuple[Acted, T]], action: Callable[[Sequence[T]], Mapping[UUID, Any]]
 ) -> Mapping[UUID, Any]:
-    """As `_act`, for a batch: what fails for the victim is left out, and what loses its answer is not named."""
+    """As `_act`, for work that is written for many calls: a fault of the victim is its outcome.
+
+    Of a batch, a lost answer is no outcome at all: the call is missing.
+    """
     leased = any(one.outside for one, _ in acted.values())
     watch.acted += [one for one, _ in acted.values()]
     watch.phase = next(one.kind for one, _ in acted.values())
     watch.reach("before", "call", leased=leased)
     faults = {name: watch.fault_of(one) for name, (one, _) in acted.items()}
-    refused = {name for name, fault in faults.items() if fault in (Fault.REJECTED, Fault.FAILS_ONCE)}
-    results = action([work for name, (_, work) in acted.items() if name not in refused])
+    refused = {name: error for name, fault in faults.items() if (error := _refusal(fault)) is not None}
+    outcomes = {**refused, **action([work for name, (_, work) in acted.items() if name not in refused])}
     for name, (one, _) in acted.items():
-        one.failed = name in refused or (name not in results and not one.outside)
-        one.returned = name in results
-        if name in results and one.outside:
+        failed = isinstance(outcomes.get(name), Exception)
+        one.failed = isinstance(outcomes.get(name), Rejected | Retryable) or (name not in outcomes and not one.outside)
+        one.returned = name in outcomes and not failed
+        if one.returned and one.outside:
             one.stands = True
-        elif name in results:
+        elif one.returned:
             transaction.on_commit(one)
     watch.reach("after", "call", leased=leased)
     watch.phase = "settle"
-    return {name: result for name, result in results.items() if faults[name] is not Fault.LOSES_ANSWER}
+    lost = {name for name, fault in faults.items() if fault is Fault.LOSES_ANSWER}
+    if len(acted) == 1 and lost:
+        return dict.fromkeys(lost, OutcomeUnknown("The test lost the answer."))
+    return {name: outcome for name, outcome in outcomes.items() if name not in lost}
 
 
 def _act(watch: Watch, acted: Acted, action: Callable[[], Any]) -> Any:
@@ -370,7 +388,9 @@ def _act(watch: Watch, acted: Acted, action: Callable[[], Any]) -> Any:
     watch.reach("before", "call", leased=acted.outside)
     fault = watch.fault_of(acted)
     try:
-        _refuse(fault)
+        refusal = _refusal(fault)
+        if refusal is not None:
+            raise refusal
         result = action()
     except (Rejected, Retryable):
         acted.failed = True
@@ -389,8 +409,9 @@ def _act(watch: Watch, acted: Acted, action: Callable[[], Any]) -> Any:
     return result
 
 
-def _refuse(fault: Fault | None) -> None:
+def _refusal(fault: Fault | None) -> Rejected | Retryable | None:
     if fault is Fault.REJECTED:
-        raise Rejected("The test says no.")
+        return Rejected("The test says no.")
     if fault is Fault.FAILS_ONCE:
-        raise Retryable("The test says not now.")
+        return Retryable("The test says not now.")
+    return None

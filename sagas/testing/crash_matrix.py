@@ -159,7 +159,10 @@ def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs
     matrix = _Matrix(saga, start, invariants, runs)
     former = outbox.set_waker(lambda: None)
     try:
-        with registry.only(watched(saga, lambda: matrix.watch)), commits_watched(lambda: matrix.watch):
+        with (
+            registry.current().rewired(watched(saga, lambda: matrix.watch)).active(),
+            commits_watched(lambda: matrix.watch),
+        ):
             if any(_left_to_do()):
                 raise ValueError("the database holds unfinished work that would get into the way")
             yield matrix

@@ -13,10 +13,10 @@ from typing import Any, Self
 from ..core.events import DomainEvent
 from ..core.ids import new_id
 from ..core.saga import Call, Failure, Result, Saga, Step, StepFunction
-from ..core.statuses import LIVE_RUNS, MAY_HAVE_EFFECT, RunStatus, StepStatus
-from ..engine.claim import Claim
+from ..core.statuses import LIVE_RUNS, RunStatus
 from ..engine.plan import plan, plan_undo
-from ..engine.rules import DEADLINE_PASSED, advance, begin_undo, fail, set_failure, stands_before_pivot
+from ..engine.rules import DEADLINE_PASSED, begin_undo, set_failure, stands_before_pivot, undone_by
+from ..engine.step_claim import StepClaim
 from ..models import Event, StepRun
 
 #: What a played step answers: a result to hand on, None, an exception to raise, or a function of its call.
@@ -54,7 +54,7 @@ class Scenario:
 
     Example:
         Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
-            "undone", did=["reserve-stock", "capture-payment", "release-stock", "reject-order", "tell-customer"]
+            "undone", did=["reserve-stock", "capture-payment", "release-stock", "close-order", "tell-customer"]
         )
     """
 
@@ -185,45 +185,37 @@ class _Walk:
         if run.attention is not None:
             run.status = RunStatus.NEEDS_ATTENTION
         elif run.failure is not None and run.status == RunStatus.RUNNING:
-            self._turn_back()
+            self._start_undo()
         else:
             self._try(row)
         return True
 
-    def _turn_back(self) -> None:
+    def _start_undo(self) -> None:
         planned = plan_undo(self.saga, self.run, self.rows)
-        begin_undo(self.run, planned, now=self.now)
-        for row in self.rows:
-            if row.status == StepStatus.PENDING:
-                row.status = StepStatus.SKIPPED
-            elif row.status in MAY_HAVE_EFFECT:
-                row.status = StepStatus.UNDOING
+        begin_undo(self.run, self.rows, planned, now=self.now)
         self.rows += planned
 
     def _try(self, row: StepRun) -> None:
-        claim = Claim.of(self.run, row, self.saga)
-        claim.begin(self.now)
+        claim = StepClaim.of(row, self.saga)
+        claim.note_try(self.now)
         try:
-            claim.take(claim.perform(self.now))
-        except Exception as error:  # noqa: BLE001 - as the engine isolates steps
-            failed = fail(self.run, row, claim.step, error, asked_first=claim.asks_first, now=self.now)
-            self.now = failed.retry_at or self.now
+            claim.keep(claim.perform(self.now))
+        except Exception as error:  # noqa: BLE001 - as the engine isolates the work of others
+            self.now = claim.note_failed(error, self.now).retry_at or self.now
             return
-        advance(self.run, row, claim.result, now=self.now)
-        if row.action == StepRun.Action.UNDO:
-            for undone in self.rows:
-                if undone.step == row.step and undone.action == StepRun.Action.RUN:
-                    undone.status = StepStatus.UNDONE
+        claim.note_done(self.now)
+        undone_by(row, self.rows)
 
     def _played(self, step: Step) -> Step:
         return replace(
             step,
-            run=self._play(step.name, step.run),
-            undo=None if step.undo is None else self._play(step.undo_name, step.undo),
-            probe=None if step.probe is None else self._play(f"{step.name}?", step.probe),
+            run=self._play(step.name),
+            run_many=None,
+            undo=None if step.undo is None else self._play(step.undo_name),
+            probe=None if step.probe is None else self._play(f"{step.name}?"),
         )
 
-    def _play(self, name: str, played: StepFunction) -> StepFunction:
+    def _play(self, name: str) -> StepFunction:
         def act(call: Call[Any]) -> Result:
             self.did.append(name)
             self.now += self.durations.get(name, timedelta(0))
@@ -233,8 +225,7 @@ class _Walk:
                 raise answer
             return answer(call) if callable(answer) else answer
 
-        # An undo is known by the name of its function.
-        act.__name__ = played.__name__
+        act.__name__ = name  # an undo is known by the name of its function
         return act
 
 

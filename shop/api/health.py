@@ -11,8 +11,9 @@ import structlog
 from django.db import connections
 
 from sagas.db import clock
+from sagas.operations import attention, heartbeats
 from sagas.operations import queries as sagas
-from shop.celery import ping_broker
+from shop.celery import try_broker
 
 from ..reconciliation import LATE_SECONDS
 
@@ -29,9 +30,14 @@ class Health:
     """What was found; the figures are unknown while the database is down."""
 
     database: bool
+    #: It takes messages.
     broker: bool
     outbox_lag_seconds: float | None
+    #: Keys of which a run or a delivery waits for a person, or for a worker.
     needing_attention: int | None
+    open_findings: int | None
+    #: Queues that no worker serves, each with its seconds of silence.
+    silent_queues: dict[str, float] | None
     #: None also on a new shop, of which nobody has looked at the books yet.
     reconciled_seconds_ago: float | None
 
@@ -41,7 +47,8 @@ class Health:
             return "down"
         late = self.outbox_lag_seconds is not None and self.outbox_lag_seconds > LAG_SECONDS
         unchecked = self.reconciled_seconds_ago is not None and self.reconciled_seconds_ago > LATE_SECONDS
-        return "degraded" if late or unchecked or self.needing_attention else "ok"
+        waits = self.needing_attention or self.open_findings or self.silent_queues
+        return "degraded" if late or unchecked or waits else "ok"
 
 
 def health() -> Health:
@@ -49,14 +56,27 @@ def health() -> Health:
     until = time.monotonic() + ANSWER_SECONDS
     asked = _figures.ask(), _broker.ask()
     figures, broker = (_answer(future, until) for future in asked)
-    lag, attention, reconciled = figures or (None, None, None)
+    known = figures or _Figures()
     return Health(
         database=figures is not None,
         broker=broker is not None,
-        outbox_lag_seconds=lag,
-        needing_attention=attention,
-        reconciled_seconds_ago=reconciled,
+        outbox_lag_seconds=known.lag_seconds,
+        needing_attention=known.needing_attention,
+        open_findings=known.open_findings,
+        silent_queues=known.silent_queues,
+        reconciled_seconds_ago=known.reconciled_seconds_ago,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Figures:
+    """What the database says; unknown while it is down."""
+
+    lag_seconds: float | None = None
+    needing_attention: int | None = None
+    open_findings: int | None = None
+    silent_queues: dict[str, float] | None = None
+    reconciled_seconds_ago: float | None = None
 
 
 class _Probe:
@@ -89,18 +109,25 @@ def _answer(asked: "Future[Any]", until: float) -> Any:
         return None
 
 
-def _figures_now() -> tuple[float, int, float | None]:
+def _figures_now() -> _Figures:
+    now = clock.now()
     try:
-        attention = len(sagas.keys_needing_attention()) + sagas.open_findings()
-        return sagas.lag_seconds(now=clock.now()), attention, sagas.reconciled_seconds_ago(now=clock.now())
+        silent = heartbeats.silent(now=now)
+        return _Figures(
+            lag_seconds=sagas.lag_seconds(now=now),
+            needing_attention=len(attention.stuck_keys(now=now)),
+            open_findings=sagas.open_findings(),
+            silent_queues={queue: round((now - at).total_seconds(), 1) for queue, at in silent.items()},
+            reconciled_seconds_ago=sagas.reconciled_seconds_ago(now=now),
+        )
     finally:
         connections.close_all()  # this thread's
 
 
-def _ping() -> bool:
-    ping_broker()
+def _take_a_message() -> bool:
+    try_broker()
     return True
 
 
 _figures = _Probe("database", _figures_now)
-_broker = _Probe("broker", _ping)
+_broker = _Probe("broker", _take_a_message)

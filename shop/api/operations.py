@@ -11,16 +11,15 @@ from django.urls import reverse
 from ninja import NinjaAPI, Query, Status
 from ninja.security import HttpBearer
 
+from backoffice.money import formatted
 from orders import selectors as catalogue
 from orders import services as orders
-from orders.errors import OrderRefused
+from orders.errors import OrderRefused, TotalChanged
 from orders.selectors import Order
 from sagas.db import clock
 from shop import catalogue as catalogue_pages
 from shop.importing.placing import KEY_PREFIX
-from shop.money import formatted
 from shop.readmodels import feed, order_list
-from shop.timeline import story
 
 from . import health as shop_health
 from .problems import MEDIA_TYPE, Refused, StrictJson, handle_errors, problem
@@ -34,6 +33,7 @@ from .schemas import (
     OrderStoryOut,
     ProductOut,
 )
+from .story import story_of
 
 logger = structlog.get_logger(__name__)
 
@@ -47,6 +47,11 @@ therefore no error of this API: the order becomes `rejected`, with the `reason` 
 
 **Safe to repeat.** Send an `Idempotency-Key`; the same key with the same body answers 201 again with the same order,
 and the header `Idempotent-Replayed: true`. The same key with another body is refused with 422.
+
+**No surprise in the price.** Send `expected_total_minor`, what the customer was shown; an order that costs something
+else by then is refused with 409, and the document has both figures.
+
+**A customer is an e-mail address**, in small letters: `Ada@Example.com` and `ada@example.com` are one.
 
 **Errors** are problem documents (RFC 9457, `application/problem+json`); `errors` names each wrong field.
 """
@@ -127,6 +132,7 @@ def _problems(**statuses: str) -> dict[str, Any]:
     openapi_extra=_problems(
         s400="The body is not JSON.",
         s401="The token is missing or wrong.",
+        s409="The order costs something else than `expected_total_minor`; `total_minor` says what.",
         s413="The body is too large.",
         s415="The body is not announced as JSON.",
         s422="A field is wrong, a SKU is unknown, or the Idempotency-Key was used for another order.",
@@ -144,6 +150,15 @@ def place_order(
         raise Refused(422, "This key cannot be used.", [("Idempotency-Key", f"{KEY_PREFIX} belongs to the import.")])
     try:
         (placed,) = orders.place_many([_request(order, idempotency_key)], now=clock.now())
+    except TotalChanged as changed:
+        raise Refused(
+            409,
+            changed.message,
+            [(changed.field, changed.message)],
+            expected_total_minor=changed.expected_minor,
+            total_minor=changed.total_minor,
+            currency=changed.currency,
+        ) from None
     except OrderRefused as refused:
         raise Refused(422, refused.message, [(refused.field, refused.message)]) from None
     response["Location"] = _address(placed.order)
@@ -159,6 +174,7 @@ def _request(order: OrderIn, idempotency_key: str | None) -> orders.OrderRequest
         payment_method=order.payment_method,
         lines=[orders.LineRequest(sku=line.sku, quantity=line.quantity) for line in order.lines],
         idempotency_key=idempotency_key,
+        expected_total_minor=order.expected_total_minor,
     )
 
 
@@ -175,7 +191,7 @@ def get_order(request: HttpRequest, order_id: UUID) -> dict[str, Any]:  # noqa: 
     order = catalogue.order(order_id)
     if order is None:
         raise Refused(404, "There is no such order.")
-    standing, timeline = story(order_id)
+    standing, timeline = story_of(order_id)
     run = {
         "id": standing.run_id,
         "status": standing.run_status,
@@ -195,7 +211,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @api.get(
-    "/customers/{email}/orders",
+    "/customers/{path:email}/orders",
     operation_id="list_orders_of_customer",
     response=list[CustomerOrderOut],
     tags=["customers"],
@@ -208,7 +224,7 @@ def list_orders_of_customer(request: HttpRequest, email: str, limit: Limit = 20)
 
 
 @api.get(
-    "/customers/{email}/feed",
+    "/customers/{path:email}/feed",
     operation_id="get_feed_of_customer",
     response=list[FeedEntryOut],
     tags=["customers"],
@@ -247,12 +263,13 @@ def list_products(
     auth=None,
     tags=["operations"],
     summary="Ask whether the shop is well",
-    openapi_extra=_problems(s503="The database or the broker does not answer; the figures stand in the document."),
+    openapi_extra=_problems(s503="The database or the broker does not work; the figures stand in the document."),
 )
 def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
     """Answer within two seconds.
 
-    `degraded`: events wait too long for the relay, nobody reconciles the books, or something needs a person.
+    `degraded`: events wait too long for the relay, the books are not looked at, no worker serves a queue
+    (`silent_queues`, each with its seconds of silence), orders need a person, or findings are open.
     With the broker down orders are still taken; they are carried on once it is back.
     """
     found = shop_health.health()
@@ -261,9 +278,11 @@ def get_health(request: HttpRequest) -> Any:  # noqa: ARG001
         "broker": found.broker,
         "outbox_lag_seconds": found.outbox_lag_seconds,
         "needing_attention": found.needing_attention,
+        "open_findings": found.open_findings,
+        "silent_queues": found.silent_queues,
         "reconciled_seconds_ago": found.reconciled_seconds_ago,
     }
     if found.status == "down":
         names = [name for name in ("database", "broker") if not document[name]]
-        return problem(503, f"Does not answer: {', '.join(names)}.", **document)
+        return problem(503, f"Does not work: {', '.join(names)}.", **document)
     return document | {"status": found.status}

@@ -37,11 +37,12 @@ class Refused(Exception):  # noqa: N818 - a refusal, no bug
 
     Attributes:
         errors: what is wrong with which field, such as `("lines.0.sku", "There is no product 'X'.")`.
+        more: extension members of the problem document.
     """
 
-    def __init__(self, status: int, detail: str, errors: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, status: int, detail: str, errors: Iterable[tuple[str, str]] = (), **more: Any) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.errors = status, detail, tuple(errors)
+        self.status, self.detail, self.errors, self.more = status, detail, tuple(errors), more
 
 
 def problem(status: int, detail: str = "", errors: Iterable[tuple[str, str]] = (), **more: Any) -> HttpResponse:
@@ -102,7 +103,7 @@ def handle_errors(api: NinjaAPI) -> None:
 
         return register
 
-    handle(Refused)(lambda refused: problem(refused.status, refused.detail, refused.errors))
+    handle(Refused)(_refused)
     handle(ValidationError)(_invalid)
     handle(HttpError)(_http_error)
     handle(AuthenticationError)(lambda _: problem(401))
@@ -111,6 +112,10 @@ def handle_errors(api: NinjaAPI) -> None:
     handle(UnreadablePostError)(lambda _: problem(400))
     handle(OperationalError, InterfaceError)(_unavailable)
     handle(Exception)(_failed)
+
+
+def _refused(refused: Refused) -> HttpResponse:
+    return problem(refused.status, refused.detail, refused.errors, **refused.more)
 
 
 def _invalid(error: ValidationError) -> HttpResponse:
@@ -135,7 +140,7 @@ def _printable(name: str) -> str:
 def _http_error(error: HttpError) -> HttpResponse:
     # django-ninja wraps whatever a parser raises.
     if isinstance(error.__cause__, Refused):
-        return problem(error.__cause__.status, error.__cause__.detail, error.__cause__.errors)
+        return _refused(error.__cause__)
     return problem(error.status_code, error.message)
 
 

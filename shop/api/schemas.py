@@ -8,6 +8,7 @@ from ninja import Header
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from orders import services as orders
+from orders.errors import OrderRefused
 from orders.selectors import Order
 from payments import selectors as payments
 
@@ -26,6 +27,13 @@ def _way_to_pay(method: str) -> str:
     return method
 
 
+def _name(text: str) -> str:
+    try:
+        return orders.checked_name("customer.name", text)
+    except OrderRefused as refused:
+        raise ValueError(refused.message) from None
+
+
 Text = Annotated[str, AfterValidator(_one_line)]
 
 
@@ -37,7 +45,7 @@ class _Asked(BaseModel):
 
 class CustomerIn(_Asked):
     email: Text = Field(max_length=254, examples=["ada@example.com"])
-    name: Text = Field(min_length=1, max_length=200, examples=["Ada Lovelace"])
+    name: Annotated[str, AfterValidator(_name)] = Field(min_length=1, max_length=200, examples=["Ada Lovelace"])
 
 
 class LineIn(_Asked):
@@ -47,8 +55,15 @@ class LineIn(_Asked):
 
 class OrderIn(_Asked):
     customer: CustomerIn
-    lines: list[LineIn] = Field(min_length=1, max_length=1000)
+    lines: list[LineIn] = Field(min_length=1, max_length=orders.MAX_LINES)
     payment_method: Annotated[Text, AfterValidator(_way_to_pay)] = Field(examples=["tok_visa"])
+    expected_total_minor: int | None = Field(
+        default=None,
+        ge=1,
+        le=orders.MAX_MINOR,
+        description="What the customer was shown; an order that costs something else by now is refused with 409.",
+        examples=[2590],
+    )
 
 
 #: Visible ASCII; a header can carry no more.
@@ -113,7 +128,11 @@ class RunOut(BaseModel):
 
 
 class EntryOut(_Told):
-    """One thing that happened; further kinds may come, and further values of `data`."""
+    """One thing that happened; further kinds may come, and further values of `data`.
+
+    A failed try (`attempt`) has the kind of its failure as `status`: `rejected`, `retryable`, `unexpected`, or
+    `unknown`: no answer came.
+    """
 
     at: datetime
     kind: str = Field(examples=["event", "step", "attempt", "payment", "notification", "delivery", "intervention"])
@@ -145,7 +164,7 @@ class CustomerOrderOut(_Told):
     contents: str
     placed_at: datetime
     decided_at: datetime | None
-    paid: bool
+    paid: bool = Field(description="A card was charged and not refunded; an order by invoice is not paid yet.")
     tracking_number: str
     told_at: datetime | None
 
@@ -166,4 +185,6 @@ class HealthOut(BaseModel):
     broker: bool
     outbox_lag_seconds: float | None
     needing_attention: int | None
+    open_findings: int | None
+    silent_queues: dict[str, float] | None
     reconciled_seconds_ago: float | None

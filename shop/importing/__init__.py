@@ -1,1 +1,1 @@
-"""Orders from a file: read (`reading`), placed (`placing`), waited for (`waiting`)."""
+"""Orders from a file: lines (`records`, `fields`), invoices (`reading`), placed (`placing`), waited for (`waiting`)."""

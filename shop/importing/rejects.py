@@ -6,17 +6,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from .reading import REJECT_COLUMNS, Reject, UnreadableFile
+from .reading import InvoiceFile, Reject
+from .records import UnreadableFile
+
+#: In front of the original columns; left out when such a file is imported itself.
+REJECT_COLUMNS = ("line", "reason")
 
 
 class RejectFile:
-    """Refused lines, in a form that can be corrected and imported; `columns` are the original's."""
+    """Refused lines, in a form that can be corrected and imported: columns and separator are the original's."""
 
-    def __init__(self, file: TextIO, columns: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, columns: Sequence[str], separator: str) -> None:
         self.path = Path(file.name)
         self._kept = [place for place, name in enumerate(columns) if name not in REJECT_COLUMNS]
         self._width = len(columns)
-        self._writer = csv.writer(file)
+        self._writer = csv.writer(file, delimiter=separator)
         self._writer.writerow([*REJECT_COLUMNS, *(columns[place] for place in self._kept)])
 
     def write(self, reject: Reject) -> None:
@@ -27,12 +31,13 @@ class RejectFile:
 
 
 @contextmanager
-def open_rejects(original: Path, columns: Sequence[str], wanted: Path | None) -> Iterator[RejectFile]:
+def open_rejects(invoices: InvoiceFile, wanted: Path | None) -> Iterator[RejectFile]:
     """Open the file where it is wanted, else beside the original, else in the current folder.
 
     Raises:
         UnreadableFile: it cannot be written, or would be the original itself.
     """
+    original = invoices.csv.path
     name = f"{original.name}.rejects.csv"
     if wanted is not None:
         file = _opened(wanted, original)
@@ -42,7 +47,7 @@ def open_rejects(original: Path, columns: Sequence[str], wanted: Path | None) ->
         except UnreadableFile:
             file = _opened(Path(name), original)
     with file:
-        yield RejectFile(file, columns)
+        yield RejectFile(file, invoices.csv.columns, invoices.csv.separator)
 
 
 def _opened(path: Path, original: Path) -> TextIO:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from orders import selectors as orders
 from orders.selectors import Order
+from sagas.operations import attention
 from sagas.operations import queries as sagas
 
 _LOOK_EVERY_SECONDS = 0.5
@@ -31,10 +32,11 @@ class Tally:
 
 
 def tally(order_ids: Sequence[UUID]) -> Tally:
-    pending = orders.pending(order_ids)
+    # Few are blocked, of however many that were imported.
+    blocked = attention.blocked_keys()
     return Tally(
         by_status=orders.count_by_status(order_ids),
-        needing_attention=len(sagas.attention([str(order_id) for order_id in pending])),
+        needing_attention=len(orders.pending([order_id for order_id in order_ids if str(order_id) in blocked])),
     )
 
 

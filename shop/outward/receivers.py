@@ -26,6 +26,8 @@ RETRY = Retry(attempts=100, base_seconds=2, cap_seconds=1800, try_seconds=20)
 LEASE = timedelta(seconds=30)
 #: What one that is away for long is owed beyond this waits in the log, not in deliveries.
 MAX_OPEN_DELIVERIES = 5_000
+#: How many messages of one receiver are worked on at once: however slow it is, it holds no more workers.
+AT_ONCE = 1
 #: Most seconds a batch goes on to the next call; with the longest call it ends within a try.
 BATCH_SECONDS = 8.0
 #: How long nobody calls a receiver that did not answer: twice as long each time, from the first to the last of these.
@@ -49,7 +51,7 @@ class _Entry(BaseModel):
 class _WebhookEntry(_Entry):
     url: str
     secret: str | list[str]
-    #: Shorter than what a batch leaves of a try.
+    #: With the second for the body shorter than what a batch leaves of a try.
     timeout_seconds: float = Field(8.0, ge=0.1, le=10, strict=False)
     pings: bool = False
 
@@ -79,7 +81,7 @@ class Webhook(Receiver):
 
     Attributes:
         signers: one a secret, the newest first; they never show it.
-        timeout_seconds: how long it may keep us waiting for an answer, or for a part of one.
+        timeout_seconds: how long it may take to answer, from the connection to the last header.
         pings: it gets notifications, and fetches what it wants to know.
     """
 

@@ -8,7 +8,7 @@ lower than the last one.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 from redis.retry import Retry
 
-from sagas.core.subscription import Received
+from sagas.core.subscription import ReactionToMany, Received
 from sagas.log import cloudevents
 
 from .errors import ReceiverAway, ReceiverRefused
@@ -39,31 +39,26 @@ _ADD = """
 _resting: Resting[str] = Resting()
 
 
-def adder(stream: Stream) -> Callable[[Received[Any]], None]:
-    """Return what adds one event to a stream.
+def adder(stream: Stream) -> ReactionToMany:
+    """Return what adds events to a stream, in one exchange with Redis.
 
     The call refuses a transaction. Idempotent: by the key of the delivery, among the last `maxlen`; a replay adds anew.
 
-    Raises (what it returns):
-        ReceiverAway, ReceiverRefused: Retryable; Redis was not to be reached, or did not take it.
+    Outcomes (of what it returns), by event id: None; `ReceiverAway` or `ReceiverRefused`, Retryable, Redis was not to
+    be reached, or did not take it.
     """
 
-    def add(received: Received[Any]) -> None:
-        (failure,) = _add(stream, [received])
-        if failure is not None:
-            raise ReceiverRefused(f"Redis did not take it for {stream.key!r}: {failure}")
+    def add(received: Sequence[Received[Any]]) -> dict[UUID, object]:
+        try:
+            failures = _add(stream, received)
+        except (ReceiverAway, ReceiverRefused) as error:
+            return dict.fromkeys((each.event_id for each in received), error)
+        return {
+            each.event_id: failure and ReceiverRefused(f"Redis did not take it for {stream.key!r}: {failure}")
+            for each, failure in zip(received, failures, strict=True)
+        }
 
     return add
-
-
-def adders(stream: Stream) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
-    """Return what adds many, in one exchange with Redis: it returns those that were added."""
-
-    def add_many(received: Sequence[Received[Any]]) -> set[UUID]:
-        failures = _add(stream, received)
-        return {each.event_id for each, failure in zip(received, failures, strict=True) if failure is None}
-
-    return add_many
 
 
 def _add(stream: Stream, received: Sequence[Received[Any]]) -> list[Exception | None]:

@@ -5,7 +5,7 @@ Source: standardwebhooks.com, "Specification"; CloudEvents 1.0.2, "HTTP Protocol
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -23,83 +23,73 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from sagas.core.subscription import Received
+from sagas.core.errors import TryTimedOut
+from sagas.core.subscription import ReactionToMany, Received
+from sagas.db.time_limit import time_limit
 from sagas.log import cloudevents
 
 from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
 from .receivers import BATCH_SECONDS, Resting, Webhook
 
 _CONNECT_SECONDS = 2.0
-#: Of an answer: nobody needs more of it, and who sends more gets a new connection next time.
+#: What is read of an answer's body, and for how long. The answer is its status; the body is read for the reason of a
+#: refusal, and to its end so that the connection can be used again.
 _MAX_BYTES = 16_384
+_BODY_SECONDS = 1.0
 _MAX_SHOWN = 200
 
 _resting: Resting[str] = Resting()
 
 
-def poster(webhook: Webhook) -> Callable[[Received[Any]], None]:
-    """Return what posts one event to a receiver.
+def poster(webhook: Webhook) -> ReactionToMany:
+    """Return what posts events to a receiver, one after the other over one connection.
 
-    The call refuses a transaction. It is made at least once; the receiver is idempotent by `webhook-id`, the id of the
-    event.
+    The call refuses a transaction. A post is made at least once; the receiver is idempotent by `webhook-id`, the id of
+    the event.
 
-    Raises (what it returns):
-        ReceiverGone: Rejected; it said 410.
-        ReceiverAway, ReceiverRefused: Retryable; it was not to be reached, or said anything but 2xx.
+    Outcomes (of what it returns), by event id: None; `ReceiverGone`, Rejected, it said 410; `ReceiverAway` or
+    `ReceiverRefused`, Retryable, it was not to be reached, or said anything but 2xx. When the receiver is away or asks
+    for time, the events behind have the same outcome; when time is up, they have none.
     """
 
-    def post(received: Received[Any]) -> None:
-        _post(webhook, received)
-
-    return post
-
-
-def posters(webhook: Webhook) -> Callable[[Sequence[Received[Any]]], set[UUID]]:
-    """Return what posts many, one after the other over one connection: it returns those that were taken.
-
-    One that is refused is left out and holds up no other; when the receiver is away or asks for time, or time is up, so
-    is the rest.
-    """
-
-    def post_many(received: Sequence[Received[Any]]) -> set[UUID]:
-        taken = set()
+    def post(received: Sequence[Received[Any]]) -> dict[UUID, object]:
+        outcomes: dict[UUID, object] = {}
         until = time.monotonic() + BATCH_SECONDS
-        for each in received:
-            if time.monotonic() > until:
+        for place, each in enumerate(received):
+            if outcomes and time.monotonic() > until:
                 break
             try:
                 _post(webhook, each)
-            except ReceiverRefused as refused:
-                if refused.retry_after_seconds is not None:
-                    break
-                continue
-            except ReceiverGone:
-                continue
-            except ReceiverAway:
-                break
-            taken.add(each.event_id)
-        return taken
+            except (ReceiverGone, ReceiverAway, ReceiverRefused) as error:
+                outcomes[each.event_id] = error
+                if isinstance(error, ReceiverAway) or getattr(error, "retry_after_seconds", None) is not None:
+                    return outcomes | {behind.event_id: error for behind in received[place:]}
+            else:
+                outcomes[each.event_id] = None
+        return outcomes
 
-    return post_many
+    return post
 
 
 def _post(webhook: Webhook, received: Received[Any]) -> None:
     _resting.refuse(webhook.name, webhook.host, received.now)
     body = json.dumps(_told_to(webhook, received.stored), ensure_ascii=False, separators=(",", ":"))
     try:
-        answer = _pool().request(
-            "POST",
-            webhook.url,
-            body=body.encode(),
-            headers=_headers(webhook, str(received.event_id), body, received.now),
-            timeout=urllib3.Timeout(
-                connect=min(_CONNECT_SECONDS, webhook.timeout_seconds), read=webhook.timeout_seconds
-            ),
-            redirect=False,
-            retries=False,
-            preload_content=False,
-        )
-    except HTTPError as error:
+        # For the whole exchange up to the last header. The timeouts of the pool are for each part that arrives.
+        with time_limit(webhook.timeout_seconds):
+            answer = _pool().request(
+                "POST",
+                webhook.url,
+                body=body.encode(),
+                headers=_headers(webhook, str(received.event_id), body, received.now),
+                timeout=urllib3.Timeout(
+                    connect=min(_CONNECT_SECONDS, webhook.timeout_seconds), read=webhook.timeout_seconds
+                ),
+                redirect=False,
+                retries=False,
+                preload_content=False,
+            )
+    except (HTTPError, TryTimedOut) as error:
         _resting.note_away(webhook.name, received.now)
         raise ReceiverAway(_told(error, webhook)) from None
     _resting.note_there(webhook.name)
@@ -117,18 +107,14 @@ def _told_to(webhook: Webhook, event: Any) -> dict[str, Any]:
 
 
 def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
-    """Return what it says, as far as anybody wants to know; what it answered stands, whatever comes of this."""
-    said = b""
+    """Return the beginning of the body; empty if it does not come in time."""
     try:
-        if (answer.length_remaining or 0) <= _MAX_BYTES:
-            said = answer.read(_MAX_BYTES)
-            if not answer.length_remaining:
-                answer.release_conn()  # read to its end, it is used again
-                return said
-    except HTTPError:
-        pass
-    answer.close()
-    return said
+        with time_limit(_BODY_SECONDS):
+            return answer.read(_MAX_BYTES, decode_content=False)
+    except (HTTPError, TryTimedOut):
+        return b""
+    finally:
+        answer.close()  # read to its end, it has left its connection to the pool
 
 
 def _headers(webhook: Webhook, event_id: str, body: str, now: datetime) -> dict[str, str]:
@@ -179,7 +165,7 @@ def _asked_seconds(text: str, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds()) if moment.tzinfo is not None else None
 
 
-def _told(error: HTTPError, webhook: Webhook) -> str:
+def _told(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
     """Return in words why there is no answer; the libraries' own would show paths, which may hold tokens."""
     match error:
         case NameResolutionError():
@@ -188,7 +174,7 @@ def _told(error: HTTPError, webhook: Webhook) -> str:
             return f"{webhook.host} takes no connection: {_reason(error)}"
         case ConnectTimeoutError():
             return f"no connection to {webhook.host} within {_CONNECT_SECONDS:g} s"
-        case ReadTimeoutError():
+        case ReadTimeoutError() | TryTimedOut():
             return f"{webhook.host} gave no answer within {webhook.timeout_seconds:g} s"
         case SSLError():
             return f"no TLS with {webhook.host}: {_reason(error)}"

@@ -1,14 +1,15 @@
 """What one sees first in the admin: the figures of the day, and whatever waits for a person."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
 
 from orders import selectors as orders
-from sagas.admin.work_pages import may_see
+from sagas.admin.buttons import may_see_queue
 from sagas.db import clock
+from sagas.operations import attention, heartbeats
 from sagas.operations import queries as sagas
 
 from ..reconciliation import LATE_SECONDS
@@ -38,17 +39,24 @@ def _orders_today() -> list[dict[str, Any]]:
 
 
 def _work_queue(request: Any) -> list[dict[str, Any]]:
-    attention, parked = len(sagas.keys_needing_attention()), sagas.parked()
-    lag_seconds = sagas.lag_seconds(now=clock.now())
-    findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=clock.now())
+    now = clock.now()
+    waiting, parked = len(attention.keys(now=now)), sagas.parked()
+    silent, lag_seconds = heartbeats.silent(now=now), sagas.lag_seconds(now=now)
+    findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=now)
     late = checked is None or checked > LATE_SECONDS
     queue, listed = reverse("admin:sagas_queue"), reverse("admin:orders_order_changelist")
-    may_act = may_see(request, "run")
+    may_act = may_see_queue(request)
     return [
         {
             "name": "orders need a person",
-            "value": attention,
-            "status": "needs_attention" if attention else "done",
+            "value": waiting,
+            "status": "needs_attention" if waiting else "done",
+            "url": queue if may_act else f"{listed}?attention=yes",
+        },
+        {
+            "name": _silence(silent, now),
+            "value": len(silent),
+            "status": "needs_attention" if silent else "done",
             "url": queue if may_act else f"{listed}?attention=yes",
         },
         {
@@ -70,6 +78,13 @@ def _work_queue(request: Any) -> list[dict[str, Any]]:
             "url": reverse("admin:sagas_event_changelist") + "?relayed=no",
         },
     ]
+
+
+def _silence(silent: dict[str, datetime], now: datetime) -> str:
+    """Name the figure of the workers: which queues have none, and for how long."""
+    if not silent:
+        return "queues without a worker"
+    return f"queues without a worker for {span(now - min(silent.values()))}: {', '.join(silent)}"
 
 
 def _ago(seconds: float | None) -> str:

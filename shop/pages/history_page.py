@@ -10,16 +10,17 @@ from uuid import UUID
 
 from django import forms
 
+from backoffice.money import formatted
 from inventory.history import GoodsState
 from notifications.history import ToldState
 from orders.history import OrderState
+from payments import selectors as payments
 from payments.history import MoneyState
 from sagas.core.errors import UnreadableEventError
-from shop.entries import Entry, event_entry, words
-from shop.history import History, Moment, Whole, history
-from shop.money import formatted
+from shop.story.entries import Entry, event_entry
+from shop.story.history import History, Moment, Whole, history
+from shop.story.words import words
 
-from .order_form import methods
 from .order_page import span, tone
 
 #: What a state says, ready to print, by part and label.
@@ -200,7 +201,7 @@ def _order(order: OrderState) -> Told:
     if order.decided_at is not None:
         yield _ORDER, "Decided", _said(order.decided_at)
     yield _ORDER, "Customer", f"{order.customer_name}, {order.customer_email}"
-    yield _ORDER, "Payment", dict(methods()).get(order.payment_method, order.payment_method)
+    yield _ORDER, "Payment", payments.method_name(order.payment_method)
     for line in order.lines:
         each = formatted(line.unit_price_minor, order.currency)
         yield _ORDER, f"{line.name} ({line.sku}) at {each}", f"{line.quantity:,}"

@@ -1,35 +1,32 @@
 """How an order is typed into the admin: what can be refused is refused at its field, and nothing is written."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
 from django.forms.models import BaseInlineFormSet
+from django.utils.functional import cached_property
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from backoffice.customers import identity
 from inventory import selectors as inventory
-from orders.errors import KeyUsedForAnotherOrder, OrderRefused
-from orders.models import Order
+from orders.errors import KeyUsedForAnotherOrder, OrderRefused, TotalChanged
+from orders.models import Order, Product
 from orders.services import LineRequest
 from payments import selectors as payments
 from sagas.core.ids import new_id
 
-#: What the fake provider's test methods do, for whoever tries the shop.
-_WHAT_IT_DOES = {
-    "tok_visa": "Visa card: works",
-    "tok_chargeDeclined": "Declined card: the bank says no",
-    "tok_flaky": "Flaky card: fails twice, then works",
-    "tok_lostReply": "Lost reply: charged, but the answer gets lost",
-    "tok_down": "Provider down: never answers",
-    "invoice": "Invoice: uses the customer's credit (try credit@example.com)",
-}
-
+_PRICE_CHANGED = "A price was changed while this page was open. Place the order again to accept the new total."
 _FIELDS = {"customer.name": "customer_name", "customer.email": "customer_email", "payment_method": "payment_method"}
 
 
 def methods() -> list[tuple[str, str]]:
-    """Return every way to pay, with what it does."""
-    return [(method, f"{_WHAT_IT_DOES.get(method, method)} · {method}") for method in payments.methods()]
+    """Return every way to pay, with what to know before choosing it."""
+    return [
+        (method.code, f"{method.name}: {method.note}" if method.note else method.name)
+        for method in payments.ways_to_pay()
+    ]
 
 
 class OrderForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -41,23 +38,51 @@ class OrderForm(forms.ModelForm):  # type: ignore[type-arg]
     payment_method = forms.ChoiceField(choices=methods, widget=UnfoldAdminSelectWidget)
     #: One showing of the form places one order, however often it is sent.
     form_key = forms.UUIDField(initial=new_id, widget=forms.HiddenInput)
+    #: The total in minor units as the page showed it; empty where it could show none.
+    shown_total = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
 
     class Meta:
         model = Order
         fields = ("customer_name", "customer_email", "payment_method")
         labels = {"customer_name": "Customer's name", "customer_email": "Customer's e-mail"}
 
+    def clean_customer_email(self) -> str:
+        return identity(self.cleaned_data["customer_email"])
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
         if isinstance(self.refused, KeyUsedForAnotherOrder):
             self.add_error(None, "This page has placed an order already. Open it anew to place another one.")
+        elif isinstance(self.refused, TotalChanged):
+            self.add_error(None, f"{self.refused.message} {_PRICE_CHANGED}")
         elif self.refused is not None:
             self.add_error(_FIELDS.get(self.refused.field), self.refused.message)
         return cleaned
 
 
+class ProductField(forms.ModelChoiceField):  # type: ignore[type-arg]
+    """A product that can be ordered.
+
+    Attributes:
+        chosen: the products of all lines by their id, read together; None on an empty form.
+    """
+
+    chosen: Mapping[str, Product] | None = None
+
+    def to_python(self, value: Any) -> Any:
+        if self.chosen is None or value in self.empty_values:
+            return super().to_python(value)
+        if (product := self.chosen.get(str(value))) is None:
+            raise forms.ValidationError(self.error_messages["invalid_choice"], code="invalid_choice")
+        return product
+
+
 class LineForm(forms.ModelForm):  # type: ignore[type-arg]
     """One product of the order."""
+
+    def _get_validation_exclusions(self) -> set[str]:
+        """Judge a line by its fields alone: its model would ask the database twice about each."""
+        return {*super()._get_validation_exclusions(), *self.fields}  # type: ignore[misc]
 
     def has_changed(self) -> bool:
         """A line without a product is an empty one, whatever quantity stands beside it."""
@@ -66,6 +91,22 @@ class LineForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class LineFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
     """The products of the order, each once or several times."""
+
+    default_error_messages = {
+        **BaseInlineFormSet.default_error_messages,
+        "too_many_forms": "An order has %(num)d lines at most; place the rest as another order.",
+    }
+
+    @cached_property
+    def chosen(self) -> dict[str, Product]:
+        typed = {self.data.get(f"{self.add_prefix(place)}-product", "") for place in range(self.total_form_count())}
+        ids = [int(pk) for pk in typed if pk.isascii() and pk.isdigit() and len(pk) < 19]
+        return {str(product.pk): product for product in Product.objects.filter(pk__in=ids, active=True)}
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        if self.is_bound:
+            form.fields["product"].chosen = self.chosen
 
     def clean(self) -> None:
         super().clean()

@@ -8,16 +8,19 @@ from typing import Any
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from shop.entries import Entry
-from shop.money import formatted
-from shop.timeline import Standing
+from backoffice.money import formatted
+from sagas.conf import conf
+from shop.story.entries import Entry
+from shop.story.standing import Standing
 
 #: Good, bad, on the way back, under way, by the way.
 _TONES = {
     **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
     **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention", "refused"), "bad"),
     **dict.fromkeys(("undone", "undoing", "undoing", "undone", "released", "refunded"), "back"),
-    **dict.fromkeys(("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused"), "back"),
+    **dict.fromkeys(
+        ("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused", "skipped by hand"), "back"
+    ),
     **dict.fromkeys(("running", "next", "pending", "held", "queued"), "busy"),
 }
 
@@ -31,6 +34,8 @@ _STATUS_ICONS = {
     "waiting": "schedule",
     "unknown": "help",
     "skipped": "do_not_disturb_on",
+    "skipped by hand": "front_hand",
+    "paused": "pause_circle",
     "undoing": "undo",
     "undone": "undo",
     "parked": "warning",
@@ -61,6 +66,8 @@ _MEANINGS = {
     "unexpected": "unexpected error",
 }
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+#: Two turns of the reconciliation, and some time to make them.
+_LOOKED_AT_WITHIN = timedelta(seconds=20 + 2 * conf.RECONCILE_SECONDS)
 _LABELLED = ("step", "undo", "attempt", "delivery")
 
 
@@ -134,14 +141,15 @@ class Line:
         )
 
 
-def poll_ms(standing: Standing, *, placed_at: datetime, now: datetime) -> int:
+def poll_ms(standing: Standing, *, placed_at: datetime, last_at: datetime, now: datetime) -> int:
     """Return how long the page waits before it asks again; 0 for no more.
 
     A second; less in the first five, when most orders are done and somebody is looking on; more while nothing can
-    happen before the next try.
+    happen before the next try, while it waits for a person, and for a minute after the last thing that happened: the
+    books are looked at once all is over.
     """
     if not standing.live:
-        return 0
+        return 5000 if standing.needs_attention or now - last_at < _LOOKED_AT_WITHIN else 0
     if standing.next_try_at is not None and standing.next_try_at - now > timedelta(seconds=10):
         return 5000
     return 300 if now - placed_at < timedelta(seconds=5) else 1000

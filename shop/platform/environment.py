@@ -3,11 +3,14 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+
+from backoffice.money import UnknownCurrency, currency_code
+from sagas.conf import Setting, T
 
 env = environ.Env()
 
@@ -87,6 +90,26 @@ def matching(name: str, pattern: str, what: str, *, default: str) -> str:
     if not re.fullmatch(pattern, found):
         refuse(name, f"{what} is needed, not {found!r}")
     return found
+
+
+def setting(of: Setting[T]) -> T:
+    """Return the value of a setting of the engine, with its default, and as it may be."""
+    default: Any = of.default
+    if of.known:
+        found: Any = env.str(of.name, default=default)
+        if found not in of.known:
+            refuse(of.name, f"{' or '.join(map(str, of.known))} is needed, not {found!r}")
+        return found  # type: ignore[no-any-return]
+    read: Any = whole if isinstance(default, int) else number
+    return read(of.name, default=default, least=of.least)  # type: ignore[no-any-return]
+
+
+def currency(name: str, *, default: str) -> str:
+    """Return an ISO 4217 code in capitals."""
+    try:
+        return currency_code(env.str(name, default=default))
+    except UnknownCurrency as unknown:
+        refuse(name, str(unknown))
 
 
 def refuse(name: str, why: str) -> NoReturn:

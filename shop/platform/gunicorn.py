@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from shop import embedded
+import embedded
 
 HOST = os.environ.get("BIND", "127.0.0.1")
 PORT = os.environ.get("PORT", "8000")

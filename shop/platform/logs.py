@@ -1,6 +1,10 @@
 """Log lines of every process: one structlog event a line, with the correlation id when there is one."""
 
+import logging
+import re
 import sys
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -11,6 +15,73 @@ _SHARED: list[Any] = [
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
+
+
+#: What differs from one line of a failure to the next: ids, moments, figures.
+_VARIES = re.compile(r"\w*\d[\w.:+-]*")
+#: A failure that goes on is told again after the first pause, then after one twice as long each time, up to the last.
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
+#: After so long without it, it is a new one.
+_OVER_SECONDS = 60.0
+#: So many failures are remembered at once.
+_MAX_FAILURES = 1_000
+
+
+@dataclass
+class _Told:
+    at: float
+    seen_at: float
+    pause_seconds: float = _FIRST_PAUSE_SECONDS
+    repeated: int = 0
+
+
+class Repeats(logging.Filter):
+    """Lets a failure that goes on through ever more rarely, with how often it was left out meanwhile (`repeated`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, _Told] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether a line is written."""
+        fingerprinted = isinstance(record.msg, dict) and "fingerprint" in record.msg
+        if record.levelno < logging.WARNING and not fingerprinted:
+            return True
+        failure, now = _failure(record), monotonic()
+        told = self._told.pop(failure, None)
+        if told is None or now - told.seen_at > _OVER_SECONDS:
+            if len(self._told) >= _MAX_FAILURES:
+                del self._told[next(iter(self._told))]  # the one seen longest ago
+            self._told[failure] = _Told(at=now, seen_at=now)
+            return True
+        self._told[failure], told.seen_at = told, now
+        if now - told.at < told.pause_seconds:
+            told.repeated += 1
+            return False
+        _add(record, told.repeated)
+        told.at, told.repeated = now, 0
+        told.pause_seconds = min(2 * told.pause_seconds, _LAST_PAUSE_SECONDS)
+        return True
+
+
+def _add(record: logging.LogRecord, repeated: int) -> None:
+    if repeated and isinstance(record.msg, dict):
+        record.msg = record.msg | {"repeated": repeated}
+    elif repeated:
+        record.msg, record.args = f"{record.getMessage()} (repeated {repeated} times)", ()
+
+
+def _failure(record: logging.LogRecord) -> str:
+    """Return what the lines of one failure have in common."""
+    told: Any = record.msg  # a dictionary, when structlog wrote it
+    if not isinstance(told, dict):
+        return f"{record.name} {_VARIES.sub('#', record.getMessage())}"
+    if "fingerprint" in told:
+        return f"{told['event']} {told['fingerprint']}"
+    return _VARIES.sub("#", " ".join(f"{name}={told[name]}" for name in sorted(told) if name not in _OF_THE_LINE))
+
+
+_OF_THE_LINE = ("timestamp", "correlation_id", "_record", "_from_structlog")
 
 
 def config(level: str) -> dict[str, Any]:
@@ -38,7 +109,10 @@ def config(level: str) -> dict[str, Any]:
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *exceptions, renderer],
             },
         },
-        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "structlog"}},
+        "filters": {"repeats": {"()": Repeats}},
+        "handlers": {
+            "console": {"class": "logging.StreamHandler", "formatter": "structlog", "filters": ["repeats"]},
+        },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
             # A line for each task received and done costs more than a third of the throughput (measured).

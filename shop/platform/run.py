@@ -1,20 +1,28 @@
 """`make run`: the database brought up to date, demo data, then every process of the Procfile until Ctrl-C."""
 
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from honcho.environ import parse_procfile  # type: ignore[import-untyped]
 from honcho.manager import Manager  # type: ignore[import-untyped]
 from honcho.printer import Printer  # type: ignore[import-untyped]
 
-from shop import embedded
+import embedded
 
 DEMO_LOGIN = "demo / demo"
+
+#: A process that ends more often than this in a minute has something that another start does not mend.
+MAX_ENDS_A_MINUTE = 5
 
 
 def main() -> None:
@@ -32,7 +40,7 @@ def main() -> None:
     embedded.ensure()
     _manage("migrate", "--verbosity=0")
     _manage("seed")
-    sys.exit(_supervise())
+    sys.exit(supervise(processes()))
 
 
 def _require_free_port(host: str, port: str) -> None:
@@ -54,15 +62,49 @@ def _manage(*command: str) -> None:
         sys.exit(done.returncode)
 
 
-def _supervise() -> int:
-    """Run the Procfile; one process that ends ends all."""
-    manager = Manager(Printer(_Terminal()))
-    for name, command in processes().items():
+def supervise(commands: Mapping[str, str]) -> int:
+    """Run commands until Ctrl-C, or until one of them ends too often; return the exit code."""
+    manager = _Supervisor(Printer(_Terminal()))
+    for name, command in commands.items():
         manager.add_process(name, command)
     # A closed terminal is a stop like any other; honcho knows only Ctrl-C and SIGTERM.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
     return int(manager.returncode or 0)
+
+
+class _Supervisor(Manager):  # type: ignore[misc]
+    """Starts a process again that has ended; honcho alone would end all the others."""
+
+    returncode: int | None
+
+    def __init__(self, printer: Printer) -> None:
+        super().__init__(printer)
+        self._ends: dict[str, list[float]] = defaultdict(list)
+
+    def _all_stopped(self) -> bool:
+        """Say whether nothing runs any more; honcho asks in each turn of its loop."""
+        if not self._terminating:
+            for name, process in self._processes.items():
+                if process.get("returncode") is not None:
+                    self._has_ended(name, process)
+        return bool(super()._all_stopped())
+
+    def _has_ended(self, name: str, process: dict[str, Any]) -> None:
+        code, now = process["returncode"], time.monotonic()
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        self._ends[name] = [*(each for each in self._ends[name] if now - each < 60), now]
+        if len(self._ends[name]) > MAX_ENDS_A_MINUTE:
+            self._system_print(
+                f"{name} {how}, the {len(self._ends[name])}th end within a minute: the shop stops;"
+                f" the lines of {name} above say why\n"
+            )
+            return
+        self._system_print(f"{name} {how}; it is started again\n")
+        del process["returncode"]
+        self.returncode = None
+        process["process"] = multiprocessing.Process(name=name, target=process["obj"].run, args=(self.events, True))
+        process["process"].start()
 
 
 def processes() -> dict[str, str]:

@@ -4,7 +4,7 @@ import os
 import secrets
 from contextlib import suppress
 
-from .. import embedded
+import embedded
 
 
 def drawn_once() -> str:

@@ -8,22 +8,25 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import services as inventory
+from inventory.errors import OutOfStock
 from notifications import services as notifications
 from notifications.events import NotificationKind
 from orders import services as orders
 from orders.events import OrderPlaced
+from payments import selectors as payments_books
 from payments import services as payments
 from payments.selectors import INVOICE
 from sagas.core.errors import FailureKind as Failed
+from sagas.core.errors import Rejected
 from sagas.core.retry import PATIENT, Retry
 from sagas.core.saga import Call, Failure, Pivot, Result, Saga, Step
-from shop.money import formatted
 
 OrderCall = Call[OrderPlaced]
 OrderCalls = Sequence[OrderCall]
-#: Of a set-based step: the results of what it did, by run.
-Results = Mapping[UUID, Result]
+#: What came of calls: what each hands on, or what it failed with, by `Call.id`.
+Outcomes = Mapping[UUID, Result | Exception]
 T = TypeVar("T")
 
 
@@ -35,15 +38,8 @@ def pays_by_card(order: OrderPlaced) -> bool:
     return order.payment_method != INVOICE
 
 
-def reserve_stock(call: OrderCall) -> Result:
-    quantities = [(line.sku, line.quantity) for line in call.input.lines]
-    return _pieces(
-        inventory.reserve(order_id=call.input.order_id, quantities=quantities, key=call.idempotency_key, now=call.now)
-    )
-
-
-def reserve_stock_many(calls: OrderCalls) -> Results:
-    asked = [
+def reserve_stock(calls: OrderCalls) -> Outcomes:
+    requests = [
         inventory.StockRequest.of(
             order_id=call.input.order_id,
             quantities=[(line.sku, line.quantity) for line in call.input.lines],
@@ -51,28 +47,25 @@ def reserve_stock_many(calls: OrderCalls) -> Results:
         )
         for call in calls
     ]
-    return _results(calls, inventory.reserve_many(asked, now=calls[0].now), _pieces)
+    outcomes = {
+        order_id: outcome if isinstance(outcome, list) else _by_name(outcome, calls)
+        for order_id, outcome in inventory.reserve_many(requests, now=calls[0].now).items()
+    }
+    return _outcomes(calls, outcomes, _pieces)
+
+
+def _by_name(refusal: Rejected, calls: OrderCalls) -> Rejected:
+    """Return a refusal that calls the product by its name: the warehouse knows its SKU only."""
+    names = {line.sku: line.name for call in calls for line in call.input.lines}
+    return refusal.called(names[refusal.sku]) if isinstance(refusal, OutOfStock) else refusal
 
 
 def release_stock(call: OrderCall) -> Result:
     return _pieces(inventory.release(order_id=call.input.order_id, key=call.idempotency_key, now=call.now))
 
 
-def hold_credit(call: OrderCall) -> Result:
-    order = call.input
-    hold = payments.hold_credit(
-        order_id=order.order_id,
-        customer_email=order.customer_email,
-        amount_minor=order.total_minor,
-        currency=order.currency,
-        key=call.idempotency_key,
-        now=call.now,
-    )
-    return _held(hold)
-
-
-def hold_credit_many(calls: OrderCalls) -> Results:
-    asked = [
+def hold_credit(calls: OrderCalls) -> Outcomes:
+    requests = [
         payments.CreditRequest(
             order_id=call.input.order_id,
             customer_email=call.input.customer_email,
@@ -82,7 +75,7 @@ def hold_credit_many(calls: OrderCalls) -> Results:
         )
         for call in calls
     ]
-    return _results(calls, payments.hold_credit_many(asked, now=calls[0].now), _held)
+    return _outcomes(calls, payments.hold_credit_many(requests, now=calls[0].now), _held)
 
 
 def release_credit(call: OrderCall) -> Result:
@@ -90,13 +83,8 @@ def release_credit(call: OrderCall) -> Result:
     return None
 
 
-def capture(call: OrderCall) -> Result:
-    return _charged(payments.capture(_payment(call), now=call.now))
-
-
-def capture_many(calls: OrderCalls) -> Results:
-    captured = payments.capture_many([_payment(call) for call in calls], now=calls[0].now)
-    return _results(calls, captured, _charged)
+def capture_payment(calls: OrderCalls) -> Outcomes:
+    return _outcomes(calls, payments.capture_many([_payment(call) for call in calls], now=calls[0].now), _charged)
 
 
 def find_capture(call: OrderCall) -> Result:
@@ -111,35 +99,24 @@ def refund(call: OrderCall) -> Result:
     return {"refunded": formatted(payment.amount_minor, payment.currency)}
 
 
-def book_shipment(call: OrderCall) -> Result:
-    return _tracked(inventory.book_shipment(order_id=call.input.order_id, now=call.now))
+def book_shipment(calls: OrderCalls) -> Outcomes:
+    return _outcomes(
+        calls, inventory.book_shipments([call.input.order_id for call in calls], now=calls[0].now), _tracked
+    )
 
 
-def book_shipments(calls: OrderCalls) -> Results:
-    parcels = inventory.book_shipments([call.input.order_id for call in calls], now=calls[0].now)
-    return _results(calls, parcels, _tracked)
+def confirm_order(calls: OrderCalls) -> Outcomes:
+    return _outcomes(
+        calls, orders.confirm_many([call.input.order_id for call in calls], now=calls[0].now), lambda _: None
+    )
 
 
-def confirm_order(call: OrderCall) -> Result:
-    orders.confirm(order_id=call.input.order_id, now=call.now)
-    return None
-
-
-def confirm_orders(calls: OrderCalls) -> Results:
-    confirmed = orders.confirm_many([call.input.order_id for call in calls], now=calls[0].now)
-    return {call.run_id: None for call in calls if call.input.order_id in confirmed}
-
-
-def notify_customer(call: OrderCall) -> Result:
-    return _tell(call, _confirmation(call))
-
-
-def notify_customers(calls: OrderCalls) -> Results:
+def notify_customer(calls: OrderCalls) -> Outcomes:
     queued = notifications.queue_many([_confirmation(call) for call in calls], now=calls[0].now)
-    return _results(calls, queued, _queued)
+    return _outcomes(calls, queued, _queued)
 
 
-def reject_order(call: OrderCall) -> Result:
+def close_order(call: OrderCall) -> Result:
     reason = reason_of(call.failure)
     decide = orders.cancel if _was_called_off(call) else orders.reject
     decide(order_id=call.input.order_id, reason=reason, now=call.now)
@@ -148,7 +125,25 @@ def reject_order(call: OrderCall) -> Result:
 
 def tell_customer(call: OrderCall) -> Result:
     kind = NotificationKind.ORDER_CANCELLED if _was_called_off(call) else NotificationKind.ORDER_REJECTED
-    return _tell(call, _message(call, kind, reason=reason_of(call.failure)))
+    message = _message(call, kind, reason=reason_of(call.failure), **_given_back(call))
+    return _queued(notifications.queue(message, now=call.now))
+
+
+def _given_back(call: OrderCall) -> dict[str, str]:
+    """Return what became of the customer's money, for a message; empty if none was taken.
+
+    Money that was `kept` means that a person skipped the refund.
+    """
+    balances = payments_books.balances([call.input.order_id]).get(call.input.order_id, {})
+    amounts = {
+        "refunded": {currency: balance.refunded_minor for currency, balance in balances.items()},
+        "kept": {currency: balance.kept_minor for currency, balance in balances.items()},
+    }
+    return {
+        what: " and ".join(formatted(minor, currency) for currency, minor in by_currency.items())
+        for what, by_currency in amounts.items()
+        if any(by_currency.values())
+    }
 
 
 def _payment(call: OrderCall) -> payments.PaymentRequest:
@@ -162,9 +157,14 @@ def _payment(call: OrderCall) -> payments.PaymentRequest:
     )
 
 
-def _results(calls: OrderCalls, done: Mapping[UUID, T], result: Callable[[T], Result]) -> Results:
-    """Return the results of what was done, by run; `done` is by order."""
-    return {call.run_id: result(done[call.input.order_id]) for call in calls if call.input.order_id in done}
+def _outcomes(calls: OrderCalls, by_order: Mapping[UUID, T | Exception], result: Callable[[T], Result]) -> Outcomes:
+    """Return the outcomes of calls, from what a context returned by order."""
+    outcomes: dict[UUID, Result | Exception] = {}
+    for call in calls:
+        if call.input.order_id in by_order:
+            outcome = by_order[call.input.order_id]
+            outcomes[call.id] = outcome if isinstance(outcome, Exception) else result(outcome)
+    return outcomes
 
 
 # Rows of other apps' tables, which have no name here.
@@ -195,22 +195,15 @@ def _was_called_off(call: OrderCall) -> bool:
 
 
 def reason_of(failure: Failure | None) -> str:
-    """Say why, as the customer reads it: the words of the business or a person, never those of a broken machine."""
+    """Say why, as the customer reads it: the words of the business, or of the person who called it off.
+
+    Never those of a broken machine, nor the reason for which a person had it undone, which is for colleagues.
+    """
     if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
         return failure.message
+    if failure is not None and failure.kind == Failed.UNDONE:
+        return "We could not carry out your order."
     return "Something on our side did not work; please try again later."
-
-
-def _tell(call: OrderCall, message: notifications.Message) -> Result:
-    return _queued(
-        notifications.queue(
-            order_id=message.order_id,
-            kind=message.kind,
-            recipient=message.recipient,
-            context=message.context,
-            now=call.now,
-        )
-    )
 
 
 def _confirmation(call: OrderCall) -> notifications.Message:
@@ -242,32 +235,24 @@ fulfil_order = Saga(
     input=OrderPlaced,
     deadline=timedelta(hours=24),
     steps=(
-        Step("reserve-stock", queue="inventory", run=reserve_stock, many=reserve_stock_many, undo=release_stock),
-        Step(
-            "hold-credit",
-            queue="payments",
-            run=hold_credit,
-            many=hold_credit_many,
-            undo=release_credit,
-            when=pays_by_invoice,
-        ),
+        Step("reserve-stock", queue="inventory", run_many=reserve_stock, undo=release_stock),
+        Step("hold-credit", queue="payments", run_many=hold_credit, undo=release_credit, when=pays_by_invoice),
         Step(
             "capture-payment",
             queue="payments",
-            run=capture,
-            many=capture_many,
+            run_many=capture_payment,
             undo=refund,
             probe=find_capture,
             when=pays_by_card,
             outside=True,
             retry=Retry(attempts=5, base_seconds=0.5, cap_seconds=10),
         ),
-        Pivot("book-shipment", queue="inventory", run=book_shipment, many=book_shipments),
-        Step("confirm-order", queue="orders", run=confirm_order, many=confirm_orders, retry=PATIENT),
-        Step("notify-customer", queue="notifications", run=notify_customer, many=notify_customers, retry=PATIENT),
+        Pivot("book-shipment", queue="inventory", run_many=book_shipment),
+        Step("confirm-order", queue="orders", run_many=confirm_order, retry=PATIENT),
+        Step("notify-customer", queue="notifications", run_many=notify_customer, retry=PATIENT),
     ),
     after_undo=(
-        Step("reject-order", queue="orders", run=reject_order, retry=PATIENT),
+        Step("close-order", queue="orders", run=close_order, retry=PATIENT),
         Step("tell-customer", queue="notifications", run=tell_customer, retry=PATIENT),
     ),
 )

@@ -1,21 +1,22 @@
-"""The same process as reactions only: nobody conducts it; what one context tells is what the next one begins on.
+"""The order process as choreography: reactions to events, and no saga that coordinates them.
 
-The steps are those of the saga, and so are the keys of their effects. What the saga's engine does by itself is written
-down in `shop/wiring.py`, with what stands here: who begins on what, what follows when a step gives up, the way back.
-docs/coordination.md lays the two side by side.
+The steps are those of the saga, with the keys of their effects. What the saga's engine knows from the plan stands in
+the table at the end: which event each step follows, what follows when a step gives up, the way back.
+docs/coordination.md compares the two.
 
-An order that has a run is the saga's: it is left alone, so that the setting can be changed while orders are under way.
+An order that has a run belongs to the saga and is left alone, so the setting can be changed while orders are under way.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from inventory import services as inventory
-from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, StockReserved
-from orders.events import OrderPlaced, OrderRejected
+from inventory.events import ShipmentBooked, ShipmentRefused, StockRefused, StockReleased, StockReserved
+from orders.events import OrderConfirmed, OrderPlaced, OrderRejected
 from payments import services as payments
-from payments.events import PaymentFailed
+from payments.events import CreditHeld, PaymentCaptured, PaymentFailed, PaymentReleased
 from sagas.core.errors import FailureKind
 from sagas.core.events import DomainEvent
 from sagas.core.saga import Call, Failure, Step
@@ -24,115 +25,121 @@ from sagas.operations import queries
 
 from .fulfil_order import fulfil_order, reason_of
 
-reserve, hold, capture, ship, confirm, notify = fulfil_order.steps
-reject, tell = fulfil_order.after_undo
-
 Events = type[DomainEvent] | tuple[type[DomainEvent], ...]
-#: Keys → what earlier steps handed on, by key.
+#: Keys → what earlier steps handed on, by key and name of the step.
 Results = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
+Reason = Callable[[Received[Any]], str]
+
+step = fulfil_order.step
 
 
-def does(
-    step: Step,
+@dataclass(frozen=True, kw_only=True)
+class Choreography:
+    """A process as reactions.
+
+    Attributes:
+        begins: the reaction that begins it.
+        reactions: the reactions that go on with it.
+    """
+
+    begins: Subscription
+    reactions: tuple[Subscription, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(one.name for one in (self.begins, *self.reactions))
+
+
+def reaction(
+    taken: Step,
     *,
     on: Events,
     name: str = "",
     on_give_up: Callable[[Received[Any], Failure], None] | None = None,
-    why: Callable[[Received[Any]], str] | None = None,
+    why: Reason | None = None,
     results: Results = lambda _: {},
 ) -> Subscription:
-    """Take a step of the saga when one of these events tells that it is its turn.
+    """Take a step of the saga when one of these events happens.
 
     Args:
-        gave_up: tells what the others have to know when it cannot be done.
-        why: the reason the customer reads, of a step that follows on a refusal.
-        results: what the step finds of earlier ones.
+        on_give_up: publishes what other contexts need to know when the step cannot be done.
+        why: returns the reason that the customer reads, for a step that follows a refusal.
+        results: returns what earlier steps handed on.
     """
 
-    def react(received: Received[Any]) -> None:
-        for call in _calls(step, [received], why, results):
+    def react_many(received: Sequence[Received[Any]]) -> dict[UUID, object]:
+        calls = _calls(taken, received, why, results)
+        outcomes: dict[UUID, object] = dict.fromkeys({each.event_id for each in received} - {call.id for call in calls})
+        for call in calls:
             # An earlier try may have taken effect without an answer.
-            if step.probe is None or received.attempt == 1 or step.probe(call) is None:
-                step.run(call)
+            if call.attempt > 1 and taken.probe is not None and (found := taken.probe(call)) is not None:
+                outcomes[call.id] = found
+        left = [call for call in calls if call.id not in outcomes]
+        if not left:
+            return outcomes
+        if taken.run_many is not None:
+            return outcomes | dict(taken.run_many(left))
+        assert taken.run is not None  # noqa: S101 - a step has one of the two
+        return outcomes | {call.id: taken.run(call) for call in left}
 
-    def react_to_many(received: Sequence[Received[Any]]) -> set[UUID]:
-        assert step.many is not None  # noqa: S101 - only given where there is one
-        calls = _calls(step, received, why, results)
-        others = {each.event_id for each in received} - {call.run_id for call in calls}
-        return others | set(step.many(calls) if calls else ())
+    def react(received: Received[Any]) -> None:
+        react_many([received])
 
+    together = taken.run_many is not None
     return Subscription(
-        name or f"then-{step.name}",
+        name or f"then-{taken.name}",
         event=on,
-        queue=step.queue,
-        react=react,
-        many=None if step.many is None else react_to_many,
+        queue=taken.queue,
+        react=None if together else react,
+        react_many=react_many if together else None,
         on_give_up=on_give_up,
-        outside=step.outside,
-        retry=step.retry,
-        lease=step.lease,
+        outside=taken.outside,
+        retry=taken.retry,
+        lease=taken.lease,
     )
 
 
-def undoes(step: Step, *, on: Events) -> Subscription:
-    """Undo a step of the saga when one of these events tells that it is its turn."""
+def undo_reaction(
+    *undone: Step, on: Events, name: str = "", then: Callable[[Received[Any]], None] | None = None
+) -> Subscription:
+    """Undo steps of the saga, those that the order was meant for, when one of these events happens.
+
+    Args:
+        then: publishes what others need to know once that is done.
+    """
+    last = undone[-1]
 
     def react(received: Received[Any]) -> None:
-        _undo(received, step)
+        for one in undone:
+            for call in _calls(one, [received]):
+                if one.undo is not None:
+                    one.undo(call)
+        if then is not None and received.event.key not in queries.runs([received.event.key]):
+            then(received)
 
     return Subscription(
-        f"then-{step.undo_name}",
+        name or f"then-{last.undo_name}",
         event=on,
-        queue=step.queue,
+        queue=last.queue,
         react=react,
-        outside=step.outside,
-        retry=step.undo_retry,
-        lease=step.lease,
+        outside=last.outside,
+        retry=last.undo_retry,
+        lease=last.lease,
     )
-
-
-def releases_payment(*, on: Events) -> Subscription:
-    """Give back what was charged or kept back, however the order was to be paid, and tell that it is."""
-
-    def react(received: Received[Any]) -> None:
-        _undo(received, hold, capture)
-        if received.event.key not in queries.runs([received.event.key]):
-            payments.tell_released(order_id=received.event.order_id, now=received.now)
-
-    return Subscription(
-        "then-release-payment",
-        event=on,
-        queue=capture.queue,
-        react=react,
-        outside=True,
-        retry=capture.undo_retry,
-        lease=capture.lease,
-    )
-
-
-def _undo(received: Received[Any], *steps: Step) -> None:
-    """Undo those of the steps that the order is meant for."""
-    for step in steps:
-        for call in _calls(step, [received]):
-            if step.undo is not None:
-                step.undo(call)
 
 
 def _calls(
-    step: Step,
-    received: Sequence[Received[Any]],
-    why: Callable[[Received[Any]], str] | None = None,
-    results: Results = lambda _: {},
+    taken: Step, received: Sequence[Received[Any]], why: Reason | None = None, results: Results = lambda _: {}
 ) -> list[Call[OrderPlaced]]:
-    """Return what the step is called with, of the orders that are ours and that it is meant for."""
+    """Return what the step is called with, of the orders that have no run and that the step is meant for."""
     keys = {each.event.key for each in received}
-    placed, conducted, handed_on = queries.latest_events(keys, OrderPlaced), queries.runs(keys), results(keys)
+    placed, has_run, handed_on = queries.latest_events(keys, OrderPlaced), queries.runs(keys), results(keys)
     return [
         Call(
-            run_id=each.event_id,
+            id=each.event_id,
             key=each.event.key,
-            step=step.name,
-            idempotency_key=f"{each.event.key}:{step.name}",
+            step=taken.name,
+            idempotency_key=f"{each.event.key}:{taken.name}",
             input=order,
             results=handed_on.get(each.event.key, {}),
             attempt=each.attempt,
@@ -141,8 +148,8 @@ def _calls(
         )
         for each in received
         if (order := placed.get(each.event.key)) is not None
-        and each.event.key not in conducted
-        and (step.when is None or step.when(order))
+        and each.event.key not in has_run
+        and (taken.when is None or taken.when(order))
     ]
 
 
@@ -161,8 +168,8 @@ def refuse_shipment(received: Received[Any], failure: Failure) -> None:
     inventory.refuse_shipment(order_id=received.event.order_id, reason=reason_of(failure), now=received.now)
 
 
-def reason_told(received: Received[Any]) -> str:
-    """Return why it failed, as it was told first."""
+def reason_published(received: Received[Any]) -> str:
+    """Return why it failed: the reason of the first event that says so."""
     if isinstance(received.event, StockRefused | OrderRejected):
         return str(received.event.reason)
     key = received.event.key
@@ -174,4 +181,39 @@ def reason_told(received: Received[Any]) -> str:
 
 def parcel(keys: Collection[str]) -> dict[str, dict[str, Any]]:
     booked = queries.latest_events(keys, ShipmentBooked)
-    return {key: {ship.name: {"tracking_number": event.tracking_number}} for key, event in booked.items()}
+    return {key: {"book-shipment": {"tracking_number": event.tracking_number}} for key, event in booked.items()}
+
+
+def payment_released(received: Received[Any]) -> None:
+    payments.tell_released(order_id=received.event.order_id, now=received.now)
+
+
+fulfil_order_by_events = Choreography(
+    # orders.order_placed →
+    begins=reaction(step("reserve-stock"), on=OrderPlaced, name=f"start-{fulfil_order.name}", on_give_up=refuse_stock),
+    reactions=(
+        # inventory.stock_reserved →
+        reaction(step("hold-credit"), on=StockReserved, on_give_up=give_up_payment),
+        reaction(step("capture-payment"), on=StockReserved, on_give_up=give_up_payment),
+        # payments.payment_captured, payments.credit_held →
+        reaction(step("book-shipment"), on=(PaymentCaptured, CreditHeld), on_give_up=refuse_shipment),
+        # inventory.shipment_booked →
+        reaction(step("confirm-order"), on=ShipmentBooked),
+        # orders.order_confirmed →
+        reaction(step("notify-customer"), on=OrderConfirmed, results=parcel),
+        # And back: payments.payment_failed, inventory.shipment_refused →
+        undo_reaction(
+            step("hold-credit"),
+            step("capture-payment"),
+            on=(PaymentFailed, ShipmentRefused),
+            name="then-release-payment",
+            then=payment_released,
+        ),
+        # payments.payment_released →
+        undo_reaction(step("reserve-stock"), on=PaymentReleased),
+        # inventory.stock_released, inventory.stock_refused →
+        reaction(step("close-order"), on=(StockRefused, StockReleased), why=reason_published),
+        # orders.order_rejected →
+        reaction(step("tell-customer"), on=OrderRejected, why=reason_published),
+    ),
+)

@@ -20,14 +20,14 @@ from django.conf import settings
 from redis import Redis
 from redis.exceptions import RedisError
 
+from backoffice.customers import identity
+from backoffice.money import formatted
 from inventory.events import ShipmentBooked
 from orders import selectors as orders
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from payments.events import PaymentRefunded
 from sagas.core.read_model import Difference, ReadModel, Recorded
 from sagas.operations import queries
-
-from ..money import formatted
 
 logger = structlog.get_logger(__name__)
 
@@ -77,7 +77,7 @@ def of_customer(email: str, *, limit: int = 20) -> list[Entry]:
 
     One question to Redis and one statement, which reads the orders that are newer than the feed.
     """
-    found, as_of = _kept(email.lower(), limit)
+    found, as_of = _kept(identity(email), limit)
     since = None if as_of is None else as_of - _LATE
     fresh = [
         _entry(str(order.id), order.number, "placed", formatted(order.total_minor, order.currency), order.placed_at)
@@ -119,7 +119,7 @@ def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
     """Return the entries of events, each with the customer whose it is."""
     placed = queries.latest_events([each.key for each in events], OrderPlaced)
     return [
-        (order.customer_email.lower(), _entry(each.key, order.number, *_said(each.event), each.occurred_at))
+        (identity(order.customer_email), _entry(each.key, order.number, *_said(each.event), each.occurred_at))
         for each in events
         if (order := placed.get(each.key)) is not None
     ]

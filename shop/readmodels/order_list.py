@@ -5,10 +5,11 @@ from functools import singledispatch
 from typing import Any
 from uuid import UUID
 
+from backoffice.customers import identity
 from inventory.events import ShipmentBooked
 from notifications.events import NotificationSent
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
-from payments.events import CreditHeld, CreditReleased, PaymentCaptured, PaymentRefunded
+from payments.events import PaymentCaptured, PaymentRefunded
 from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import insert_all, update_all
 
@@ -35,7 +36,7 @@ def apply(events: Sequence[Recorded]) -> None:
 
 def of_customer(email: str, *, limit: int) -> list[CustomerOrder]:
     """Return the newest orders of a customer; one statement."""
-    mine = CustomerOrder.objects.filter(customer_email__in={email, email.lower()})
+    mine = CustomerOrder.objects.filter(customer_email=identity(email))
     return list(mine.order_by("-placed_at", "-number")[:limit])
 
 
@@ -47,7 +48,7 @@ def _placed(order: OrderPlaced, recorded: Recorded) -> CustomerOrder:
     return CustomerOrder(
         order_id=order.order_id,
         number=order.number,
-        customer_email=order.customer_email,
+        customer_email=identity(order.customer_email),
         status="pending",
         reason="",
         currency=order.currency,
@@ -78,15 +79,13 @@ def _(event: OrderCancelled, row: CustomerOrder, recorded: Recorded) -> None:
     row.status, row.reason, row.decided_at = "cancelled", event.reason, recorded.occurred_at
 
 
-@_change.register(PaymentCaptured)
-@_change.register(CreditHeld)
-def _(_: Any, row: CustomerOrder, __: Recorded) -> None:
+@_change.register
+def _(_: PaymentCaptured, row: CustomerOrder, __: Recorded) -> None:
     row.paid = True
 
 
-@_change.register(PaymentRefunded)
-@_change.register(CreditReleased)
-def _(_: Any, row: CustomerOrder, __: Recorded) -> None:
+@_change.register
+def _(_: PaymentRefunded, row: CustomerOrder, __: Recorded) -> None:
     row.paid = False
 
 
@@ -109,8 +108,6 @@ order_list = ReadModel(
         OrderCancelled,
         PaymentCaptured,
         PaymentRefunded,
-        CreditHeld,
-        CreditReleased,
         ShipmentBooked,
         NotificationSent,
     ),

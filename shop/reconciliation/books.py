@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from backoffice.money import formatted
 from inventory import selectors as inventory
 from inventory.selectors import Goods
 from notifications import selectors as notifications
@@ -13,7 +14,6 @@ from payments.selectors import INVOICE, Balance
 from sagas.core.books import Scope
 from sagas.operations import queries as sagas
 from sagas.operations.queries import OPEN_RUNS
-from shop.money import formatted
 from shop.wiring import CHOREOGRAPHY
 
 
@@ -67,7 +67,9 @@ class Books:
 
     @property
     def currency(self) -> str:
-        return self.order.currency if self.order is not None else next(iter(self.balances), "")
+        if self.order is not None:
+            return self.order.currency
+        return next(iter(self.balances), "" if self.credit is None else self.credit.currency)
 
     @property
     def balance(self) -> Balance:

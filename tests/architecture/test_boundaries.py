@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CONTEXTS = ("orders", "inventory", "payments", "notifications")
 SOURCES = [
     path
-    for package in (*CONTEXTS, "sagas", "shop")
+    for package in (*CONTEXTS, "sagas", "embedded", "shop", "backoffice")
     for path in sorted((ROOT / package).rglob("*.py"))
     if "migrations" not in path.parts
 ]

@@ -7,7 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
-from shop import embedded
+import embedded
 
 from . import knobs as turned
 from .folder import own_folder

@@ -14,7 +14,7 @@ import psutil
 from django.utils import timezone
 from redis import Redis, RedisError
 
-from shop import embedded
+import embedded
 
 from .supervising import Supervised, Supervisor
 

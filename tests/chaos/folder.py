@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from shop import embedded
+import embedded
 
 _LEAVE_SECONDS = 30.0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from shop import embedded
+import embedded
 from shop.platform.run import processes
 
 _TURN_SECONDS = 0.1

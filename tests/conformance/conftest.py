@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import pytest
 from django.db import connection, transaction
 
-from sagas.core import registry
 from sagas.core.events import DomainEvent
+from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Result, Saga, Step
 from sagas.core.subscription import starts
@@ -106,7 +106,7 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-def saga(store: Store, monkeypatch: pytest.MonkeyPatch) -> Saga[TripWanted]:
+def saga(store: Store) -> Iterator[Saga[TripWanted]]:
     def booking(name: str, undo: str, **more: Any) -> Step:
         return Step(
             name, queue="sagas", run=store.step(name), undo=store.step(undo), retry=TWICE, undo_retry=TWICE, **more
@@ -123,10 +123,8 @@ def saga(store: Store, monkeypatch: pytest.MonkeyPatch) -> Saga[TripWanted]:
             booking("send-confirmation", "withdraw-confirmation"),
         ),
     )
-    monkeypatch.setattr(registry, "_sagas", {})
-    monkeypatch.setattr(registry, "_subscriptions", {})
-    registry.register([starts(saga)])
-    return saga
+    with Registry([starts(saga)]).active():
+        yield saga
 
 
 @pytest.fixture

@@ -15,11 +15,13 @@ from django.db import OperationalError, connection, transaction
 
 from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected
+from sagas.core.registry import Registry
 from sagas.core.saga import Saga, Step
+from sagas.core.statuses import Action
+from sagas.core.subscription import starts
 from sagas.log import outbox
 from sagas.models import Attempt, Delivery, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.operations.stranded_runs import faults_in_flight
 from sagas.testing import Broker, ChainMessage, Killed, MovableClock
 
@@ -81,13 +83,13 @@ def test_unknown_outcome_that_took_no_effect(want: Want, store: Store, broker: B
 
 
 def test_unknown_outcome_that_stays_unknown_is_undone(
-    want: Want, saga: Saga[TripWanted], store: Store, broker: Broker, clock: MovableClock, monkeypatch: Any
+    want: Want, saga: Saga[TripWanted], store: Store, broker: Broker, clock: MovableClock
 ) -> None:
     def silence(call: object) -> None:
         raise OutcomeUnknown("silence")
 
     steps = tuple(replace(step, probe=silence) if step.outside else step for step in saga.steps)
-    monkeypatch.setattr(registry, "_sagas", {saga.name: replace(saga, steps=steps)})
+    registry.activate(Registry([starts(replace(saga, steps=steps))]))
     store.after["charge-card"] = [OutcomeUnknown("silence")]
     want()
     settle(broker, clock)
@@ -157,7 +159,7 @@ def test_an_undo_touches_only_its_own_run(want: Want, store: Store, broker: Brok
 
 
 def test_deploy_in_the_middle(
-    want: Want, saga: Saga[TripWanted], store: Store, broker: Broker, clock: MovableClock, monkeypatch: Any
+    want: Want, saga: Saga[TripWanted], store: Store, broker: Broker, clock: MovableClock
 ) -> None:
     """New code has one step more: the run that is under way keeps the plan it began with, the next has the new one."""
     start(want, broker)
@@ -165,7 +167,7 @@ def test_deploy_in_the_middle(
     hotel = saga.steps[1]
     rent = Step("rent-car", queue="sagas", run=store.step("rent-car"), undo=store.step("return-car"))
     new = replace(saga, steps=(saga.steps[0], hotel, rent, *saga.steps[2:]))
-    monkeypatch.setattr(registry, "_sagas", {saga.name: new})
+    registry.activate(Registry([starts(new)]))
     assert list(faults_in_flight()) == []
     settle(broker, clock)
     assert (store.effects, run_of().status) == (FORWARD, "completed")

@@ -10,9 +10,9 @@ from django.utils import timezone
 from redis import Redis
 
 from sagas.engine import undo
-from sagas.engine.plan import WakeUp
+from sagas.engine.wake_ups import WakeUp
 from sagas.log.relay import relay_events
-from sagas.messaging import tasks
+from sagas.messaging.publish import send
 from sagas.models import Run
 from sagas.testing import Broker, ChainMessage, ErrorMessage
 from tests.conftest import broker as redis_of
@@ -66,7 +66,7 @@ def simulated(wake_up: WakeUp) -> dict[str, Any]:
 def test_a_chain_of_the_kit_is_a_chain_of_celery(place: Place, redis: Redis) -> None:
     place()
     (wake_up,) = relay_events(now=timezone.now(), limit=10).wake_ups
-    tasks.send([wake_up])
+    send([wake_up])
     assert on_redis(redis, "inventory") == [simulated(wake_up)]
     assert simulated(wake_up)["rest"][0] == "payments.capture_payment"
 
@@ -76,6 +76,6 @@ def test_an_undo_of_the_kit_is_an_undo_of_celery(place: Place, redis: Redis) -> 
     (forward,) = relay_events(now=timezone.now(), limit=10).wake_ups
     Run.objects.update(failure={"step": "", "kind": "rejected", "error": "No", "message": "no"})
     (back,) = undo.start_undo(run_ids=forward.run_ids, epoch=1, now=timezone.now())
-    tasks.send([back])
+    send([back])
     assert on_redis(redis, "orders") == [simulated(back)]
-    assert simulated(back)["on_error"] == ["sagas.hand_over"]
+    assert simulated(back)["on_error"] == ["sagas.undo"]

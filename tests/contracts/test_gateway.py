@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from payments.errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
-from payments.gateway import Charge, Gateway
+from payments.gateway import Charge, ChargeOrder, Gateway
 from payments.gateways.fake import FakeGateway
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from tests.concurrency import at_once
@@ -30,11 +30,17 @@ def key() -> str:
 
 
 def charge(gateway: Gateway, key: str, method: str = "tok_visa", amount_minor: int = 2000) -> Charge:
-    return gateway.charge(key=key, amount_minor=amount_minor, currency="GBP", method=method)
+    return gateway.charge(ChargeOrder(key=key, amount_minor=amount_minor, currency="GBP", method=method))
 
 
 def test_it_names_the_methods_it_takes(gateway: Gateway) -> None:
-    assert set(gateway.methods) >= {"tok_visa", "tok_chargeDeclined", "tok_flaky", "tok_lostReply", "tok_down"}
+    assert {method.code for method in gateway.methods} >= {
+        "tok_visa",
+        "tok_chargeDeclined",
+        "tok_flaky",
+        "tok_lostReply",
+        "tok_down",
+    }
 
 
 def test_a_good_card_is_charged(gateway: Gateway, key: str) -> None:

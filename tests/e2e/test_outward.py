@@ -124,7 +124,7 @@ def replay_one(receivers: dict[str, LocalReceiver], expected: dict[str, list[str
     since = Event.objects.order_by("occurred_at").values_list("occurred_at", flat=True)[0]
     follower = Follower.objects.get(name="webhook-well")
     hooks = webhooks(environment(receivers)["WEBHOOKS"], insecure=False)
-    with registry.only([*registry.subscriptions(), *map(wiring.to_webhook, hooks)]):
+    with registry.current().rewired([*registry.subscriptions(), *map(wiring.to_webhook, hooks)]).active():
         batch = replays.ask(follower, since=since, until=clock.now(), reason="lost", by="ada", now=clock.now())
     wait_for(lambda: Intervention.objects.get(batch=batch).status == "done")
     wait_for(lambda: seen(receivers["well"]) == expected, seconds=60)

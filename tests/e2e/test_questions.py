@@ -11,8 +11,8 @@ from django_celery_results.models import TaskResult
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import FakeCharge, Payment
-from sagas.engine.plan import wake_ups_of
-from sagas.messaging import tasks
+from sagas.engine.wake_ups import wake_ups_of
+from sagas.messaging.publish import send
 from sagas.models import Delivery, Event, Run, StepRun
 from tests.asking import stock
 from tests.conftest import ROOT, Processes, broker, wait_for
@@ -140,7 +140,7 @@ def test_the_same_event_is_delivered_twice(place: Place, processes: Processes) -
     Event.objects.update(log_position=None)
     run = Run.objects.get()
     run.status, run.place = "running", 0  # as the message saw it when it was sent
-    tasks.send(wake_ups_of([run]) * 2)
+    send(wake_ups_of([run]) * 2)
     wait_for(lambda: not Event.objects.filter(log_position=None).exists())
     second = place()
     wait_for(lambda: len(processes.mails()) == 2)

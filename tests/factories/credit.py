@@ -5,7 +5,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.utils import timezone
 from factory.base import Factory
-from factory.declarations import LazyFunction, SubFactory
+from factory.declarations import LazyFunction, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
 from payments import services as payments
@@ -30,6 +30,7 @@ class CreditHoldFactory(DjangoModelFactory[CreditHold]):
         model = CreditHold
 
     order_id = LazyFunction(uuid4)
+    key = Sequence(lambda number: f"key-{number}")
     account = SubFactory(CreditAccountFactory)
     amount_minor = 1
     held_at = LazyFunction(timezone.now)

@@ -1,21 +1,19 @@
-"""Messages, queued by the service."""
+"""Messages to people."""
 
 from uuid import uuid4
 
-from django.utils import timezone
 from factory.base import Factory
 from factory.declarations import LazyFunction
 
 from notifications import services as notifications
 from notifications.events import NotificationKind
-from notifications.models import Notification
 
 
-class QueuedNotificationFactory(Factory[Notification]):
-    """A message that is to be sent."""
+class MessageFactory(Factory[notifications.Message]):
+    """What `notifications.queue` is asked for."""
 
     class Meta:
-        model = notifications.queue
+        model = notifications.Message
 
     order_id = LazyFunction(uuid4)
     kind = NotificationKind.ORDER_CONFIRMED
@@ -28,4 +26,3 @@ class QueuedNotificationFactory(Factory[Notification]):
             "lines": [{"quantity": 2, "name": "Mug", "total": "£20.00"}],
         }
     )
-    now = LazyFunction(timezone.now)

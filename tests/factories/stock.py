@@ -23,6 +23,7 @@ class ReservationFactory(DjangoModelFactory[Reservation]):
         model = Reservation
 
     order_id = LazyFunction(uuid4)
+    key = Sequence(lambda number: f"key-{number}")
     sku = "MUG"
     quantity = 1
     reserved_at = LazyFunction(timezone.now)

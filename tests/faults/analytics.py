@@ -4,21 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from celery import shared_task
 from django.db import connection
 
 from orders.events import OrderCancelled, OrderConfirmed, OrderPlaced, OrderRejected
 from sagas.core import registry
 from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.db.rows import array
-from sagas.messaging import tasks
 
 
-def note(received: Received[Any]) -> None:
-    note_many([received])
-
-
-def note_many(received: Sequence[Received[Any]]) -> set[UUID]:
+def note_many(received: Sequence[Received[Any]]) -> dict[UUID, object]:
     """Write events down; one that came before violates the primary key."""
     with connection.cursor() as cursor:
         cursor.execute(
@@ -30,17 +24,15 @@ def note_many(received: Sequence[Received[Any]]) -> set[UUID]:
                 array(each.stored.log_position for each in received),
             ],
         )
-    return {each.event_id for each in received}
+    return dict.fromkeys(each.event_id for each in received)
 
 
 ANALYTICS = Subscription(
     "analytics",
     event=(OrderPlaced, OrderConfirmed, OrderRejected, OrderCancelled),
     queue="sagas",
-    react=note,
-    many=note_many,
+    react_many=note_many,
     start_at=StartAt.BEGINNING,
 )
 
 registry.register([ANALYTICS])
-shared_task(name=ANALYTICS.task)(tasks._deliver)

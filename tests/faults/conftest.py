@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -69,11 +71,17 @@ def clock_set_by(file: Path) -> dict[str, Any]:
     return _fake_time() | {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
 
 
+#: Holds a link to the library: names in LD_PRELOAD have neither spaces nor colons, the folder of a checkout may.
+_folder = tempfile.TemporaryDirectory(prefix="faketime-", dir="/tmp")
+
+
+@cache
 def _fake_time() -> dict[str, str]:
     found = find_spec("libfaketime")
     assert found is not None
     assert found.origin is not None
-    library = Path(found.origin).with_name("vendor") / "libfaketime/src/libfaketime.so.1"
+    library = Path(_folder.name) / "libfaketime.so.1"
+    library.symlink_to(Path(found.origin).with_name("vendor") / "libfaketime/src/libfaketime.so.1")
     environment = {"LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1", "NO_FAKE_STAT": "1"}
     ask = [sys.executable, "-c", "import time; print(time.time())"]
     told = subprocess.run(

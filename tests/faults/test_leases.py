@@ -17,7 +17,7 @@ from orders.models import Order
 from payments.models import FakeCharge
 from sagas.db import clock
 from sagas.log.relay import relay_events
-from sagas.messaging.tasks import send
+from sagas.messaging.publish import send
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
 from tests.asking import stock
 from tests.concurrency import at_once

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from django.db import connection, connections
 
+import embedded
 from orders.models import Order
 from sagas.models import Event
-from shop import embedded
 from tests.conftest import ROOT, Processes, wait_for
 from tests.factories.orders import Place
 

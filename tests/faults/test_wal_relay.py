@@ -9,6 +9,7 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
+import embedded
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
@@ -16,7 +17,6 @@ from sagas.cdc import slots
 from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.models import AuditRecord, Delivery, Event, Run
-from shop import embedded
 from tests.conftest import Processes, wait_for
 from tests.factories.orders import Place
 
@@ -25,7 +25,7 @@ from .test_servers import kill_and_wait
 
 Start = Callable[[], Any]
 SLOT = "tests_relay"
-FOLLOW = ("relay", "--follow-wal", f"--slot={SLOT}")
+FOLLOW = ("relay", f"--slot={SLOT}")
 
 
 def followed_by() -> int | None:
@@ -203,31 +203,20 @@ def test_it_stops_in_order_and_lets_go_of_the_slot(place: Place, processes: Proc
     assert b"The slot tests_relay is dropped." in processes.log(dropping)
 
 
-def test_without_the_log_it_asks_each_second(place: Place, processes: Processes) -> None:
-    polling = processes.manage("relay")
-    place()
-    wait_for(lambda: Run.objects.count() == 1, why=lambda: processes.log(polling).decode())
-    place()
-    wait_for(lambda: Run.objects.count() == 2)
-    polling.send_signal(signal.SIGTERM)
-    wait_for(lambda: polling.poll() is not None)
-    assert polling.returncode == 0
-
-
 _WHAT_CELERY_HEARS = """
 import django
 django.setup()
 from sagas.log import outbox
-from sagas.messaging import tasks
+from sagas.messaging.waker import waker
 from shop.celery import app
-print(sorted(app.conf.beat_schedule), outbox._wake_relay is tasks.wake_relay)
+print(sorted(app.conf.beat_schedule), outbox._wake_relay == waker.wake)
 """
 
 
 def test_celery_hears_nothing_where_a_process_of_its_own_relays(processes: Processes) -> None:
     for relays, told in (
-        ("celery", b"['celery.backend_cleanup', 'follow', 'reconcile', 'relay', 'sweep'] True"),
-        ("process", b"['celery.backend_cleanup', 'follow', 'reconcile'] False"),
+        ("celery", b"['ask-workers', 'celery.backend_cleanup', 'follow', 'reconcile', 'relay', 'sweep'] True"),
+        ("process", b"['ask-workers', 'celery.backend_cleanup', 'follow', 'reconcile'] False"),
     ):
         asked = processes.run([sys.executable, "-c", _WHAT_CELERY_HEARS], SAGAS_RELAY=relays)
         assert asked.wait(60) == 0

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from datetime import datetime
 
 import psutil
 from django.db import transaction
@@ -10,7 +11,8 @@ from django.db import transaction
 from inventory.models import StockItem
 from orders.models import Order
 from payments.models import FakeCharge
-from sagas.models import Delivery, Event, Run, StepRun
+from sagas.models import Delivery, Event, Heartbeat, Run, StepRun
+from sagas.operations import heartbeats
 from tests.asking import stock
 from tests.concurrency import at_once
 from tests.conftest import Processes, wait_for
@@ -113,3 +115,21 @@ def test_a_worker_of_older_code_drops_a_message_and_the_sweep_sends_another(plac
     processes.worker(name="new")
     wait_for(lambda: all_completed(1), why=state)
     assert_all_done_once(1)
+
+
+def test_every_queue_of_a_worker_gives_signs_of_life_and_those_of_a_frozen_one_stop(processes: Processes) -> None:
+    processes.beat()
+    processes.worker("relay,sagas", name="engine")
+    contexts = processes.worker("orders,inventory,payments,notifications", name="contexts")
+
+    def signs() -> dict[str, datetime]:
+        return heartbeats.last_signs()
+
+    wait_for(lambda: set(signs()) == set(heartbeats.queues()) and not Heartbeat.objects.exclude(asked_at=None).exists())
+    os.killpg(contexts.pid, signal.SIGSTOP)
+    wait_for(lambda: Heartbeat.objects.filter(asked_at__isnull=False).count() == 4)
+    frozen = signs()
+    wait_for(lambda: signs()["sagas"] > frozen["sagas"] and signs()["relay"] > frozen["relay"])
+    assert all(signs()[queue] == frozen[queue] for queue in ("orders", "inventory", "payments", "notifications"))
+    os.killpg(contexts.pid, signal.SIGCONT)
+    wait_for(lambda: all(signs()[queue] > frozen[queue] for queue in frozen))

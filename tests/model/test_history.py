@@ -25,12 +25,11 @@ from orders.models import Order
 from payments import services as payments
 from payments.history import MoneyState
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.core.statuses import LIVE_RUNS
+from sagas.core.statuses import LIVE_RUNS, Action
 from sagas.models import Run
 from sagas.operations import interventions, queries
-from sagas.operations.interventions import Action
 from sagas.testing import Broker, MovableClock, drive
-from shop.history import History, Whole, folded, history
+from shop.story.history import History, Whole, folded, history
 from tests.factories.credit import CreditAccountFactory
 from tests.rows import rows_of
 
@@ -176,7 +175,8 @@ class Services(RuleBasedStateMachine):
     def tell(self, which: int, kind: NotificationKind) -> None:
         with self.on(self.orders[which % len(self.orders)]) as order:
             context = {"number": order.number, "name": "Ada", "total": "£1", "lines": [], "reason": "Sold out."}
-            notifications.queue(order_id=order.id, kind=kind, recipient=EMAIL, context=context, now=self.now)
+            message = notifications.Message(order_id=order.id, kind=kind, recipient=EMAIL, context=context)
+            notifications.queue(message, now=self.now)
 
     @precondition(lambda self: self.orders)
     @rule(which=WHICH, last=st.booleans())

@@ -9,17 +9,16 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.events import DomainEvent
+from sagas.core.registry import Registry
 from sagas.core.retry import Retry
-from sagas.core.saga import Call, ManyAction, Pivot, Result, Saga, Step
-from sagas.core.statuses import OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from sagas.core.saga import Call, Pivot, Result, Saga, SetFunction, Step
+from sagas.core.statuses import OPEN_RUNS, Action, DeliveryStatus, RunStatus, StepStatus
 from sagas.core.subscription import starts
 from sagas.log import outbox
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import Killed, Message, MovableClock
 from sagas.testing.boundaries import Boundary, Watch, WatchedBroker, commits_watched
 
@@ -92,7 +91,7 @@ class World:
         self.nested = False
         self.touched = True
         self._stack = ExitStack()
-        self._stack.enter_context(registry.only([starts(self._saga())]))
+        self._stack.enter_context(Registry([starts(self._saga())]).active())
         self._stack.enter_context(commits_watched(lambda: self.watch))
 
     def close(self) -> None:
@@ -231,8 +230,7 @@ class World:
         pay = Step(
             "pay",
             queue="sagas",
-            run=self._act("pay", self._pay),
-            many=self._act_together("pay", self._pay),
+            run_many=self._act_together("pay", self._pay),
             undo=self._act("give-back", self._give_back),
             probe=self._act("pay?", self._ask),
             outside=True,
@@ -256,8 +254,7 @@ class World:
         return Step(
             name,
             queue="sagas",
-            run=self._effect(name),
-            many=self._act_together(name, self._write(name)),
+            run_many=self._act_together(name, self._write(name)),
             undo=self._effect(undo) if undo else None,
             retry=RETRY,
             undo_retry=RETRY,
@@ -300,31 +297,33 @@ class World:
         act.__name__ = name.replace("-", "_")
         return act
 
-    def _act_together(self, name: str, work: Callable[[Call[Any]], Result]) -> ManyAction:
-        """As `_act`, for a batch: what is not named was not done, or nobody knows what became of it outside."""
+    def _act_together(self, name: str, work: Callable[[Call[Any]], Result]) -> SetFunction:
+        """As `_act`, for many calls: an outcome for each, or none where an answer is lost in a batch."""
 
-        def act(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
-            done: dict[UUID, Result] = {}
+        def act(calls: Sequence[Call[Any]]) -> dict[UUID, Result | Exception]:
+            outcomes: dict[UUID, Result | Exception] = {}
             for call in calls:
                 answer = self._answer(name)
-                if answer in ("rejected", "busy", "unknown before"):
+                if answer in REFUSALS:
+                    outcomes[call.id] = REFUSALS[answer]
                     continue
                 if answer == "bug":
                     raise ZeroDivisionError
                 if answer == "killed before":
                     self.watch.kill()
                 try:
-                    result = work(call)
-                except Rejected:
+                    outcomes[call.id] = work(call)
+                except Rejected as rejected:
+                    outcomes[call.id] = rejected
                     continue
                 if answer == "killed after":
                     self.watch.kill()
                 if answer == "slow" and not connection.in_atomic_block and not self.nested:
                     self._others_go_on()
                     raise TimeoutError  # as the alarm would, at the end of the lease
-                if answer != "unknown after":
-                    done[call.run_id] = result
-            return done
+                if answer == "unknown after":
+                    lose(call.id, outcomes, together=len(calls) > 1)
+            return outcomes
 
         return act
 
@@ -358,3 +357,19 @@ class World:
 
     def _ask(self, call: Call[Any]) -> Result:
         return {"paid": True} if self.bank.status.get(call.idempotency_key) == "charged" else None
+
+
+#: How a call that is written for many fails before it has an effect.
+REFUSALS: dict[str, Exception] = {
+    "rejected": Rejected("no"),
+    "busy": Retryable("busy"),
+    "unknown before": OutcomeUnknown("lost"),
+}
+
+
+def lose(of: UUID, outcomes: dict[UUID, Result | Exception], *, together: bool) -> None:
+    """Lose the answer of a call that took effect: alone it is unknown, in a batch it is missing."""
+    if together:
+        del outcomes[of]
+    else:
+        outcomes[of] = OutcomeUnknown("lost")

@@ -5,11 +5,12 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from inventory.models import Reservation
+from inventory.models import Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import CreditAccount, FakeCharge, Payment
 from payments.services import open_credit
+from sagas.core.statuses import Action
 from sagas.models import Attempt, Event, Run
 from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
@@ -47,15 +48,23 @@ def test_too_little_stock_rejects_before_anything_is_charged(place: Place) -> No
         ("book-shipment", "skipped"),
         ("confirm-order", "skipped"),
         ("notify-customer", "skipped"),
-        ("reject-order", "done"),
+        ("close-order", "done"),
         ("tell-customer", "done"),
     ]
-    assert decided(order) == ("rejected", "LAMP is out of stock: 101 wanted, 100 available.")
+    assert decided(order) == ("rejected", "Only 100 of Lamp (LAMP) are left, and you asked for 101.")
     assert stock("MUG") == (100, 0)
     assert stock("LAMP") == (100, 0)
     assert not Reservation.objects.exists()
     assert not FakeCharge.objects.exists()
     assert messages(order) == ["order_rejected"]
+
+
+def test_a_product_that_is_sold_out_is_called_by_its_name(place: Place) -> None:
+    StockItem.objects.filter(sku="LAMP").update(on_hand=0)
+    order = place(lines=(("LAMP", 2),))
+    drive()
+    assert decided(order) == ("rejected", "Lamp (LAMP) is sold out.")
+    assert Notification.objects.get().context["reason"] == "Lamp (LAMP) is sold out."
 
 
 def test_a_declined_card_releases_the_stock(place: Place) -> None:
@@ -69,13 +78,14 @@ def test_a_declined_card_releases_the_stock(place: Place) -> None:
         ("confirm-order", "skipped"),
         ("notify-customer", "skipped"),
         ("release-stock", "done"),
-        ("reject-order", "done"),
+        ("close-order", "done"),
         ("tell-customer", "done"),
     ]
     assert decided(order) == ("rejected", "Your card was declined.")
     assert stock("MUG") == (100, 0)
     assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
     assert messages(order) == ["order_rejected"]
+    assert {"refunded", "kept"} & Notification.objects.get().context.keys() == set()
     assert Run.objects.get(key=order.id).status == "undone"
 
 
@@ -135,8 +145,8 @@ def test_an_invoice_holds_credit_and_charges_no_card(place: Place) -> None:
 @pytest.mark.parametrize(
     ("limit_minor", "reason"),
     [
-        (1999, "The order of 20.00 GBP is over the credit that is left, 19.99 GBP."),
-        (None, "There is no credit account for this customer; pay by card instead."),
+        (1999, "The order costs £20.00, and your credit has £19.99 left."),
+        (None, "You have no credit account with us; please pay by card instead."),
     ],
 )
 def test_too_little_credit_releases_the_stock(place: Place, limit_minor: int | None, reason: str) -> None:
@@ -161,7 +171,7 @@ def test_an_order_that_is_not_done_in_a_day_is_undone(place: Place) -> None:
     assert FakeCharge.objects.get().status in ("new", "cancelled")
 
 
-def call_off(order: Order, clock: MovableClock, action: interventions.Action) -> None:
+def call_off(order: Order, clock: MovableClock, action: Action) -> None:
     run = Run.objects.get(key=order.id)
     batch = interventions.ask([run], action, reason="Ada changed her mind.", by="grace", now=clock())
     assert interventions.work(now=clock(), batch=batch).done == 1
@@ -174,18 +184,19 @@ def test_an_order_that_is_called_off_is_cancelled_and_undone_and_the_customer_re
     order = place("tok_lostReply", now=clock())
     drive(now=clock)
     assert list(FakeCharge.objects.values_list("status", flat=True)) == ["charged"]
-    call_off(order, clock, interventions.Action.CANCEL)
+    call_off(order, clock, Action.CANCEL)
     assert steps(order)[-4:] == [
         ("refund", "done"),
         ("release-stock", "done"),
-        ("reject-order", "done"),
+        ("close-order", "done"),
         ("tell-customer", "done"),
     ]
     assert decided(order) == ("cancelled", "Ada changed her mind.")
     assert list(FakeCharge.objects.values_list("status", flat=True)) == ["refunded"]
     assert stock("MUG") == (100, 0)
     assert messages(order) == ["order_cancelled"]
-    assert Notification.objects.get().context["reason"] == "Ada changed her mind."
+    context = Notification.objects.get().context
+    assert (context["reason"], context["refunded"]) == ("Ada changed her mind.", "£20.00")
     said = Event.objects.get(type="orders.order_cancelled")
     assert (said.version, said.data["reason"]) == (1, "Ada changed her mind.")
     assert not Event.objects.filter(type="orders.order_rejected").exists()
@@ -195,12 +206,12 @@ def test_an_order_that_is_undone_by_hand_is_rejected_in_the_words_of_the_shop(pl
     clock = MovableClock()
     order = place("tok_flaky", now=clock())
     drive(now=clock)
-    call_off(order, clock, interventions.Action.UNDO)
-    assert decided(order) == ("rejected", "Something on our side did not work; please try again later.")
+    call_off(order, clock, Action.UNDO)
+    assert decided(order) == ("rejected", "We could not carry out your order.")
     assert messages(order) == ["order_rejected"]
 
 
-def test_a_batch_leaves_its_failing_runs_to_be_run_alone(place: Place, settings: Settings) -> None:
+def test_a_batch_rejects_the_orders_that_stock_does_not_reach_for(place: Place, settings: Settings) -> None:
     settings.SAGAS_BATCH_SIZE = 50
     orders = [place(lines=(("LAMP", 30),)) for _ in range(5)]
     drive()

@@ -1,7 +1,8 @@
 """What becomes of an order is the same whoever coordinates it: the saga, or the contexts among themselves."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -17,7 +18,8 @@ from sagas.core.errors import Rejected, Retryable
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
-from shop.timeline import standing, timeline
+from shop.story.standing import standing
+from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
 from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
@@ -27,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("longest_pauses")
 
 @pytest.fixture(params=["saga", "choreography"])
 def coordination(request: pytest.FixtureRequest) -> Iterator[str]:
-    with registry.only(wiring(request.param), sagas=SAGAS):
+    with registry.current().rewired(wiring(request.param), sagas=SAGAS).active():
         yield request.param
 
 
@@ -99,7 +101,7 @@ def test_an_order_by_invoice_keeps_credit_back(place: Place, settle: Callable[[]
 def test_too_little_stock_rejects(place: Place, settle: Callable[[], None], clock: MovableClock) -> None:
     order = place(lines=(("MUG", 101),), now=clock())
     settle()
-    reason = "MUG is out of stock: 101 wanted, 100 available."
+    reason = "Only 100 of Mug (MUG) are left, and you asked for 101."
     assert outcome(order) == REFUSED | {"order": ("rejected", reason), "held": [], "payments": [], "charges": []}
 
 
@@ -130,8 +132,8 @@ def test_a_provider_that_never_answers_is_given_up_and_its_key_spent(
 @pytest.mark.parametrize(
     ("limit_minor", "reason"),
     [
-        (1999, "The order of 20.00 GBP is over the credit that is left, 19.99 GBP."),
-        (None, "There is no credit account for this customer; pay by card instead."),
+        (1999, "The order costs £20.00, and your credit has £19.99 left."),
+        (None, "You have no credit account with us; please pay by card instead."),
     ],
 )
 def test_a_credit_check_that_fails_releases_the_stock(
@@ -160,11 +162,10 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
 ) -> None:
     CreditAccountFactory.create(limit_minor=5000)
 
-    def no_van(**_: Any) -> None:
-        raise Rejected("There is no van today.")
+    def no_van(order_ids: Collection[UUID], **_: Any) -> dict[UUID, Rejected]:
+        return {order_id: Rejected("There is no van today.") for order_id in order_ids}
 
-    monkeypatch.setattr(inventory, "book_shipment", no_van)
-    monkeypatch.setattr(inventory, "book_shipments", lambda *_, **__: {})
+    monkeypatch.setattr(inventory, "book_shipments", no_van)
     order = place(method, now=clock())
     settle()
     card = method == "tok_visa"
@@ -175,6 +176,8 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
         "charges": ["refunded"] if card else [],
         "credit": [] if card else ["released"],
     }
+    context = Notification.objects.get().context
+    assert (context.get("refunded"), context.get("kept")) == ("£20.00" if card else None, None)
 
 
 def test_a_batch_of_orders_comes_out_as_they_would_alone(
@@ -194,7 +197,7 @@ def test_a_batch_of_orders_comes_out_as_they_would_alone(
 
 @pytest.fixture
 def choreography() -> Iterator[None]:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         yield
 
 
@@ -222,11 +225,11 @@ def test_nobody_conducts(place: Place, choreography: None) -> None:
 def test_orders_of_the_saga_are_left_alone_when_the_setting_changes_under_them(
     place: Place, clock: MovableClock
 ) -> None:
-    with registry.only(wiring("saga"), sagas=SAGAS):
+    with registry.current().rewired(wiring("saga"), sagas=SAGAS).active():
         conducted = place("tok_flaky", now=clock())
         drive(now=clock)
         assert Run.objects.get().status == "running"
-    with registry.only(wiring("choreography", "saga"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography", "saga"), sagas=SAGAS).active():
         among_themselves = place(now=clock())
         for _ in range(10):
             drive(now=clock)
@@ -239,10 +242,10 @@ def test_orders_of_the_saga_are_left_alone_when_the_setting_changes_under_them(
 def test_orders_of_the_choreography_are_finished_when_the_setting_changes_back(
     place: Place, clock: MovableClock
 ) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         first = place("tok_flaky", now=clock())
         drive(now=clock)
-    with registry.only(wiring("saga", "choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("saga", "choreography"), sagas=SAGAS).active():
         second = place(now=clock())
         for _ in range(10):
             drive(now=clock)
@@ -257,24 +260,24 @@ def test_the_page_of_a_choreographed_order_says_where_it_stands_and_why(
 ) -> None:
     said = []
     order = place("tok_flaky", now=clock())
-    said.append(standing(order.id).sentence)
+    said.append(standing(order.id, now=clock()).sentence)
     relay_events(now=clock(), limit=500)
-    said.append(standing(order.id).sentence)
+    said.append(standing(order.id, now=clock()).sentence)
     clock.move(minutes=1)
     drive(now=clock)
-    said.append(standing(order.id).sentence)
-    assert standing(order.id).live
+    said.append(standing(order.id, now=clock()).sentence)
+    assert standing(order.id, now=clock()).live
     for _ in range(5):
         clock.move(minutes=1)
         drive(now=clock)
-    said.append(standing(order.id).sentence)
-    assert not standing(order.id).live
+    said.append(standing(order.id, now=clock()).sentence)
+    assert not standing(order.id, now=clock()).live
     declined = place("tok_chargeDeclined", now=clock())
     drive(now=clock)
-    said.append(standing(declined.id).sentence)
+    said.append(standing(declined.id, now=clock()).sentence)
     assert said == [
         "The order is saved; its process starts in a moment.",
-        "“Start fulfil order” is next.",
+        "“Reserve stock” is next.",
         "“Capture payment” did not work once: The payment provider is busy (503). It will be tried again.",
         "Everything is done.",
         "It could not be fulfilled: Your card was declined. All that had been done for it is undone.",

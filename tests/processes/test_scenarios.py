@@ -24,7 +24,7 @@ BY_CARD = OrderPlaced(
 )
 BY_INVOICE = BY_CARD.model_copy(update={"payment_method": "invoice"})
 
-REJECTED = ["reject-order", "tell-customer"]
+REJECTED = ["close-order", "tell-customer"]
 
 
 def test_an_order_by_card() -> None:

@@ -10,26 +10,27 @@ from ...cli.progress_bar import progress
 from ...core import registry
 from ...core.read_model import ReadModel
 from ...db import clock
-from ...log import read_models
+from ...log import rebuild
+from ...log.read_models import PORTION
 from ...operations import queries
 
 
 class Command(BaseCommand):
-    """Prints; what it does stands in `sagas.readmodels`."""
+    """Prints; what it does stands in `sagas.log.rebuild`."""
 
     help = "List the read models, or rebuild one from the event log while the old one serves."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         actions.add_parser("list", help="the read models, and how far each is behind")
-        rebuild = actions.add_parser(
+        build = actions.add_parser(
             "rebuild", help="build NAME anew from the log, compare it with the old one, let it take its place"
         )
-        rebuild.add_argument("name", choices=[model.name for model in registry.read_models()])
-        rebuild.add_argument("--compare", action="store_true", help="only compare: the old one stays")
-        rebuild.add_argument("--anew", action="store_true", help="do not go on with a rebuild that was stopped")
-        rebuild.add_argument("--forget", action="store_true", help="only forget a rebuild that was stopped")
-        rebuild.add_argument("--portion", type=int, default=read_models.PORTION, help="events of one transaction")
+        build.add_argument("name", choices=[model.name for model in registry.read_models()])
+        build.add_argument("--compare", action="store_true", help="only compare: the old one stays")
+        build.add_argument("--anew", action="store_true", help="do not go on with a rebuild that was stopped")
+        build.add_argument("--forget", action="store_true", help="only forget a rebuild that was stopped")
+        build.add_argument("--portion", type=int, default=PORTION, help="events of one transaction")
 
     def handle(self, *_: Any, action: str, **options: Any) -> None:
         if action == "list":
@@ -49,24 +50,24 @@ class Command(BaseCommand):
             raise CommandError("--portion is a number of events, 1 at least.")
         try:
             if options["anew"] or options["forget"]:
-                read_models.drop_rebuild(model)
+                rebuild.drop(model)
             if options["forget"]:
                 self.stdout.write(f"Nothing is left of a rebuild of {name}; what serves stays.")
             else:
                 self._build(model, portion=options["portion"], swap=not options["compare"])
-        except (read_models.RebuildStoppedError, read_models.StoreAwayError) as stopped:
+        except (rebuild.RebuildStoppedError, rebuild.StoreAwayError) as stopped:
             raise CommandError(str(stopped)) from None
         except OperationalError as error:
             raise CommandError(f"{str(error).strip()}. Nothing is lost: the same command goes on.") from None
 
     def _build(self, model: ReadModel, *, portion: int, swap: bool) -> None:
-        done, total = read_models.begin_rebuild(model, now=clock.now())
+        done, total = rebuild.begin(model, now=clock.now())
         if done:
             self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")
         with progress(f"Rebuild of {model.name}", total, self.stdout.write) as show:
-            while (position := read_models.rebuild(model, now=clock.now(), limit=portion)) is not None:
+            while (position := rebuild.go_on(model, now=clock.now(), limit=portion)) is not None:
                 show(position, f"{position:,} events")
-        found = read_models.finish_rebuild(model, now=clock.now(), swap=swap)
+        found = rebuild.finish(model, now=clock.now(), swap=swap)
         for table, (only_old, only_new) in found.differences.items():
             same = not (only_old or only_new)
             said = "the same" if same else f"{only_old:,} only in the old copy, {only_new:,} only in the new one"

@@ -16,7 +16,8 @@ from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.db import clock
 from shop.importing import placing, waiting
-from shop.importing.reading import COLUMNS, InvoiceFile, Reject, UnreadableFile
+from shop.importing.reading import COLUMNS, InvoiceFile, Reject
+from shop.importing.records import UnreadableFile
 from shop.importing.rejects import RejectFile, open_rejects
 from shop.importing.waiting import Tally
 
@@ -27,6 +28,7 @@ class _Done:
 
     order_ids: list[UUID] = field(default_factory=list)
     new: int = 0
+    lines: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -34,7 +36,8 @@ class Command(BaseCommand):
     help = (
         "Place the invoices of a CSV file as orders, with the products and the stock they need. "
         "Safe to repeat and to interrupt: an invoice is placed once. The good lines of an invoice are placed without "
-        "its bad ones; those go to FILE.rejects.csv, each with its line number and the reason."
+        "its bad ones; those go to FILE.rejects.csv, each with its line number and the reason. Correct them in FILE or "
+        "in a copy of that, and import it: what was refused becomes one more order."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -48,15 +51,15 @@ class Command(BaseCommand):
             raise CommandError(f"{payment_method!r} is not a way to pay; one of {', '.join(payments.methods())}.")
         started = time.monotonic()
         try:
-            with InvoiceFile(file) as invoices, open_rejects(file, invoices.columns, rejects) as refused:
-                if invoices.encoding == "latin-1":
-                    self.stdout.write(f"{file} is not UTF-8: it is read as Latin-1.")
+            with InvoiceFile(file) as invoices, open_rejects(invoices, rejects) as refused:
+                if invoices.csv.encoding == "cp1252":
+                    self.stdout.write(f"{file} is not UTF-8: it is read as Windows-1252.")
                 if rejects is None and refused.path.parent != file.parent:
                     self.stdout.write(f"{file.parent} cannot be written: refused lines go to ./{refused.path}")
                 done = self._import(invoices, payment_method, refused)
         except UnreadableFile as unreadable:
             raise CommandError(str(unreadable)) from None
-        self._report_import(done, invoices.lines, refused.path, time.monotonic() - started)
+        self._report_import(done, invoices, refused.path, time.monotonic() - started)
         tally = self._wait(done.order_ids) if wait else waiting.tally(done.order_ids)
         self._report_orders(tally, done.new, time.monotonic() - started, waited=wait)
 
@@ -65,7 +68,7 @@ class Command(BaseCommand):
         # An import is one cause: all it leads to shares a correlation id, and yields to orders placed by hand.
         with (
             caused_by(Cause(correlation_id=new_id(), low_priority=True)),
-            progress("Placing", file.size, self.stdout.write) as show,
+            progress("Placing", file.csv.size, self.stdout.write) as show,
         ):
             for invoices, rejects in placing.batches(file):
                 placed = placing.place(invoices, payment_method=payment_method, now=clock.now())
@@ -76,7 +79,8 @@ class Command(BaseCommand):
                     else:
                         done.order_ids.append(item.order_id)
                         done.new += item.is_new
-                show(file.position, f"{len(done.order_ids)} orders")
+                        done.lines += item.lines
+                show(file.csv.position, f"{len(done.order_ids)} orders")
         return done
 
     def _wait(self, order_ids: list[UUID]) -> Tally:
@@ -85,11 +89,13 @@ class Command(BaseCommand):
                 show(tally.decided, f"{tally.under_way} under way")
         return tally
 
-    def _report_import(self, done: _Done, lines: int, rejects: Path, seconds: float) -> None:
+    def _report_import(self, done: _Done, file: InvoiceFile, rejects: Path, seconds: float) -> None:
+        rate, standing = done.new / seconds, len(done.order_ids) - done.new
         self.stdout.write(
-            f"{lines} lines read in {seconds:.1f} s: {done.new} orders placed ({done.new / seconds:.0f} a second), "
-            f"{len(done.order_ids) - done.new} stood already."
+            f"{file.lines} lines read in {seconds:.1f} s: {done.new} orders placed ({rate:.0f} a second), "
+            f"{standing} stood already."
         )
+        self.stdout.write(f"{done.lines} lines are in these orders, {file.blank} are blank.")
         self.stdout.write(f"{done.refused.total()} lines refused: {rejects}")
         for kind, count in done.refused.most_common():
             self.stdout.write(f"{count:6} {kind}")

@@ -27,7 +27,7 @@ CATALOGUE = (
     ("CANDLE-12", "Box of twelve beeswax candles", 1640, 1000),
     ("VASE-TALL", "Tall stoneware vase", 5200, 3),
     ("CHAIR-LAST", "The last rocking chair", 24900, 1),
-    ("BELL-GONE", "Brass doorbell (sold out)", 2700, 0),
+    ("BELL-GONE", "Brass doorbell", 2700, 0),
 )
 
 

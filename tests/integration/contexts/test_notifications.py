@@ -9,6 +9,7 @@ import pytest
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import IntegrityError, transaction
+from django.template import TemplateDoesNotExist
 
 from notifications import selectors
 from notifications import services as notifications
@@ -19,7 +20,7 @@ from sagas.models import Event
 from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
-from tests.factories.notifications import QueuedNotificationFactory
+from tests.factories.notifications import MessageFactory
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LATER = NOW + timedelta(hours=1)
@@ -33,11 +34,14 @@ CONTEXT = {
 
 
 def queue(
-    kind: NotificationKind = NotificationKind.ORDER_CONFIRMED, *, order_id: UUID = ORDER, **more: Any
+    kind: NotificationKind = NotificationKind.ORDER_CONFIRMED,
+    *,
+    order_id: UUID = ORDER,
+    now: datetime = NOW,
+    **more: Any,
 ) -> Notification:
-    return QueuedNotificationFactory.create(
-        **{"order_id": order_id, "kind": kind, "context": CONTEXT, "now": NOW} | more
-    )
+    message = MessageFactory.create(order_id=order_id, kind=kind, **{"context": CONTEXT} | more)
+    return notifications.queue(message, now=now)
 
 
 @pytest.fixture
@@ -197,7 +201,8 @@ def test_a_message_that_cannot_be_rendered_does_not_double_its_neighbours(
     good, bad, other = (queue(order_id=uuid4()) for _ in range(3))
     Notification.objects.filter(pk=bad.pk).update(kind="nonsense")
     sent = notifications.send_many([good.pk, bad.pk, other.pk], now=LATER)
-    assert sent == {good.pk, other.pk}
+    assert {pk for pk, outcome in sent.items() if isinstance(outcome, Notification)} == {good.pk, other.pk}
+    assert isinstance(sent[bad.pk], TemplateDoesNotExist)
     assert len(mailoutbox) == 2
     assert dict(Notification.objects.values_list("pk", "status")) == {
         good.pk: "sent", bad.pk: "queued", other.pk: "sent"

@@ -1,6 +1,6 @@
 """A saga and a subscription of the tests' own, whose steps do as they are told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,13 +10,15 @@ from django.db import transaction
 
 from sagas.core import registry
 from sagas.core.events import DomainEvent, IntegrationEvent
+from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
-from sagas.core.subscription import Received, Subscription, starts
+from sagas.core.statuses import Action
+from sagas.core.subscription import Received, Start, Subscription, starts
 from sagas.log import outbox
-from sagas.models import Event, Run
+from sagas.models import Delivery, Event, Follower, Run
 from sagas.operations import interventions
-from sagas.operations.interventions import Subject, Worked
+from sagas.operations.interventions import Worked
 from sagas.testing import MovableClock
 
 
@@ -76,7 +78,7 @@ def clock() -> MovableClock:
 
 
 @pytest.fixture
-def saga(script: Script, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Saga[Asked]:
+def saga(script: Script, transactional_db: None) -> Iterator[Saga[Asked]]:
     """`first`, then `far` outside, the pivot, `last`; two subscriptions to `Told`."""
     twice = Retry(attempts=2, base_seconds=10, cap_seconds=10)
     saga = Saga(
@@ -93,16 +95,15 @@ def saga(script: Script, transactional_db: None, monkeypatch: pytest.MonkeyPatch
         ),
         after_undo=(Step("say-sorry", queue="sagas", run=script.step("say-sorry"), retry=twice),),
     )  # fmt: skip
-    monkeypatch.setattr(registry, "_sagas", {})
-    monkeypatch.setattr(registry, "_subscriptions", {})
-    monkeypatch.setattr(registry, "_read_models", {})
-    registry.register(
-        (
-            starts(saga),
-            Subscription("inside", event=Told, queue="sagas", react=script.react, retry=twice),
-        )
-    )
-    return saga
+    inside = Subscription("inside", event=Told, queue="sagas", react=script.react, retry=twice)
+    with Registry([starts(saga), inside]).active():
+        yield saga
+
+
+def deploy(*sagas: Saga[Any]) -> None:
+    """Be a process of other code, to the end of the test: it knows these sagas, and the reactions there are."""
+    reactions = [one for one in registry.subscriptions() if not isinstance(one, Start)]
+    registry.activate(Registry([*map(starts, sagas), *reactions]))
 
 
 @pytest.fixture
@@ -128,16 +129,21 @@ def emit(event: DomainEvent, clock: MovableClock) -> Event:
 
 
 def intervene(
-    subject: Subject, action: str, clock: MovableClock, *, as_seen: str | None = None, result: Any = None
+    subject: Run | Delivery | Follower,
+    action: str,
+    clock: MovableClock,
+    *,
+    version_token: str | None = None,
+    result: Any = None,
 ) -> Worked:
     """Do what a person with a reason does at a button."""
     batch = interventions.ask(
         [subject],
-        interventions.Action(action),
+        Action(action),
         reason="somebody must",
         by="ada",
         now=clock(),
-        as_seen=as_seen,
+        version_tokens=version_token,
         result=result,
     )
     return interventions.work(now=clock(), batch=batch)

@@ -1,6 +1,7 @@
 """What an adversary would try: poison, hanging and killed work, other code's rows, late answers, fences left out."""
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -22,7 +23,7 @@ from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive, run_delivery
 from tests.conftest import Redefine
 
-from .conftest import Asked, Script, intervene, standing
+from .conftest import Asked, Script, deploy, intervene, standing
 
 Ask = Callable[..., Event]
 Tell = Callable[[str, int], Event]
@@ -38,13 +39,6 @@ def drive_on(clock: MovableClock, *, turns: int = 30) -> None:
         with contextlib.suppress(Killed):
             drive(now=clock)
         clock.move(minutes=11)
-
-
-def deploy(monkeypatch: pytest.MonkeyPatch, saga: Saga[Asked], *steps: Step) -> None:
-    """Put other code in the place of the saga's."""
-    other = Saga(saga.name, input=saga.input, deadline=saga.deadline, after_undo=saga.after_undo, steps=steps)
-    assert list(other.faults()) == []
-    monkeypatch.setattr(registry, "_sagas", {saga.name: other})
 
 
 # Work that kills or hangs ----------------------------------------------------------------------------------------
@@ -156,6 +150,7 @@ def test_a_deferred_constraint_fails_the_step_that_violates_it(
     settings.SAGAS_BATCH_SIZE = 10
     saga = registry.saga("test")
     good = saga.steps[0].run
+    assert good is not None
 
     def dangling(call: Any) -> Any:
         if call.key == "bad":
@@ -191,6 +186,7 @@ def test_no_call_is_made_after_its_undo(
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     far = registry.saga("test").steps[1]
     quick = far.run
+    assert quick is not None
 
     def slow(call: Any) -> Any:
         if call.key == "a" and "undo-first b" not in script.did:
@@ -199,7 +195,7 @@ def test_no_call_is_made_after_its_undo(
         return quick(call)
 
     redefine("far", run=slow)
-    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).singles:
+    for alone in steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).wake_ups:
         steps.execute(run_ids=alone.run_ids, place=1, epoch=1, clock=clock)
     assert "undo-first b" in script.did
     assert "far b" not in script.did
@@ -260,7 +256,6 @@ def test_a_run_behind_its_own_pivot_never_goes_back_whatever_was_deployed(
     saga: Saga[Asked],
     script: Script,
     clock: MovableClock,
-    monkeypatch: pytest.MonkeyPatch,
     says: list[Exception],
     status: str,
 ) -> None:
@@ -271,7 +266,9 @@ def test_a_run_behind_its_own_pivot_never_goes_back_whatever_was_deployed(
         Step(name, queue="sagas", run=script.step(name), undo=script.step(f"un{name}"))
         for name in ("check-a", "check-b")
     ]
-    deploy(monkeypatch, saga, *more, *saga.steps)
+    longer = dataclasses.replace(saga, steps=(*more, *saga.steps))
+    assert list(longer.faults()) == []
+    deploy(longer)
     clock.move(hours=2)
     drive(now=clock)
     assert standing()[0] == status

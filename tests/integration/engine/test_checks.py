@@ -20,16 +20,14 @@ from sagas.operations.stranded_runs import faults_in_flight
 from sagas.operations.system_checks import check_definitions
 from sagas.testing import MovableClock, drive
 
-from .conftest import Asked, Script, Told, standing
+from .conftest import Asked, Script, Told, deploy, standing
 
 Ask = Callable[..., Event]
 
 
-def deploy(monkeypatch: pytest.MonkeyPatch, saga: Saga[Asked], *steps: Step, **parts: Any) -> Saga[Asked]:
-    """Put other code in the place of the saga's."""
-    other = replace(saga, steps=steps or saga.steps, **parts)
-    monkeypatch.setattr(registry, "_sagas", {saga.name: other})
-    return other
+def deploy_steps(saga: Saga[Asked], *steps: Step) -> None:
+    """Put a saga of these steps in the place of another."""
+    deploy(replace(saga, steps=steps))
 
 
 def faults() -> list[str]:
@@ -63,7 +61,7 @@ def wrong(**parts: Any) -> Step:
     ("step", "fault"),
     [
         (wrong(undo=None), "step 'wrong' stands before the pivot and has no undo"),
-        (wrong(queue="nowhere"), "nobody serves the queue 'nowhere'"),
+        (wrong(queue="nowhere"), "CELERY_TASK_QUEUES has no queue 'nowhere'"),
         (wrong(retry=Retry(attempts=0)), "retry allows no try"),
         (wrong(undo_retry=Retry(attempts=0)), "undo_retry allows no try"),
         (wrong(retry=Retry(base_seconds=5, cap_seconds=1)), "the pauses of retry go from 5 to 1 s"),
@@ -71,10 +69,8 @@ def wrong(**parts: Any) -> Step:
         (wrong(lease=timedelta(0)), "its lease is over before it began"),
     ],
 )
-def test_a_mistake_in_a_definition_fails_at_start_up(
-    saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch, step: Step, fault: str
-) -> None:
-    deploy(monkeypatch, saga, step, *saga.steps)
+def test_a_mistake_in_a_definition_fails_at_start_up(saga: Saga[Asked], step: Step, fault: str) -> None:
+    deploy_steps(saga, step, *saga.steps)
     assert any(fault in message.msg for message in check_definitions())
 
 
@@ -88,6 +84,18 @@ def test_a_try_that_outlasts_celerys_patience_is_a_fault(saga: Saga[Asked], sett
     assert [message.id for message in check_definitions()] == ["sagas.E005"]
 
 
+@pytest.mark.parametrize(
+    ("outside", "at_once", "ids"), [(True, 1, []), (True, 0, ["sagas.E004"]), (False, 1, ["sagas.E004"])]
+)
+def test_few_at_once_are_of_reactions_outside(
+    saga: Saga[Asked], script: Script, outside: bool, at_once: int, ids: list[str]
+) -> None:
+    registry.register(
+        [Subscription("few", event=Told, queue="sagas", react=script.react, outside=outside, at_once=at_once)]
+    )
+    assert [message.id for message in check_definitions()] == ids
+
+
 # Runs in flight -------------------------------------------------------------------------------------------------------
 
 
@@ -95,91 +103,79 @@ def test_a_run_in_flight_can_go_on_with_the_code_it_began_with(half_way: Run) ->
     assert faults() == []
 
 
-def test_a_new_step_disturbs_no_run_in_flight(
-    half_way: Run, saga: Saga[Asked], script: Script, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_step_disturbs_no_run_in_flight(half_way: Run, saga: Saga[Asked], script: Script) -> None:
     new = Step("new", queue="sagas", run=script.step("new"), undo=script.step("undo-new"))
-    deploy(monkeypatch, saga, new, *saga.steps)
+    deploy_steps(saga, new, *saga.steps)
     assert faults() == []
 
 
-def test_a_step_that_is_gone_strands_the_runs_that_have_it_before_them(
-    half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deploy(monkeypatch, saga, *saga.steps[:3])
+def test_a_step_that_is_gone_strands_the_runs_that_have_it_before_them(half_way: Run, saga: Saga[Asked]) -> None:
+    deploy_steps(saga, *saga.steps[:3])
     assert faults() == ["saga test has no step 'last'"]
 
 
-def test_a_step_that_is_gone_strands_the_runs_that_may_have_to_undo_it(
-    half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    deploy(monkeypatch, saga, *saga.steps[1:])
+def test_a_step_that_is_gone_strands_the_runs_that_may_have_to_undo_it(half_way: Run, saga: Saga[Asked]) -> None:
+    deploy_steps(saga, *saga.steps[1:])
     assert faults() == ["there is no step 'first' any more, which took effect and may have to be undone"]
 
 
-def test_another_order_of_steps_is_reported(half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_order_of_steps_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
     first, far, pivot, last = saga.steps
-    deploy(monkeypatch, saga, far, first, pivot, last)
+    deploy_steps(saga, far, first, pivot, last)
     assert faults() == ["its steps are in another order: first, far, pivot, last"]
 
 
-def test_a_pivot_that_moved_is_reported(half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pivot_that_moved_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
     first, far, pivot, last = saga.steps
     plain = Step("pivot", queue="sagas", run=pivot.run, undo=first.undo)
-    deploy(monkeypatch, saga, first, far, plain, Pivot("last", queue="sagas", run=last.run))
+    deploy_steps(saga, first, far, plain, Pivot("last", queue="sagas", run=last.run))
     assert faults() == ["step 'pivot' was the pivot when it began", "step 'last' was not the pivot when it began"]
 
 
-def test_an_unanswered_call_that_nobody_can_ask_after_is_reported(
-    half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unanswered_call_that_nobody_can_ask_after_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
     first, far, *rest = saga.steps
-    deploy(monkeypatch, saga, first, Step("far", queue="sagas", run=far.run, undo=far.undo), *rest)
+    deploy_steps(saga, first, Step("far", queue="sagas", run=far.run, undo=far.undo), *rest)
     assert faults() == ["step 'far' has an unanswered call and nothing to ask after it"]
 
 
-def test_an_input_that_cannot_be_read_is_reported(
-    half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_input_that_cannot_be_read_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
     class AskedNow(Asked):
         type = "tests.asked"
         colour: str
 
-    deploy(monkeypatch, saga, input=AskedNow)
+    deploy(replace(saga, input=AskedNow))
     assert faults() == ["its input cannot be read: colour: Field required"]
 
 
-def test_a_saga_that_is_gone_strands_all_its_runs(half_way: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_sagas", {})
+def test_a_saga_that_is_gone_strands_all_its_runs(half_way: Run) -> None:
+    deploy()
     assert faults() == ["no saga is called 'test'; known: none"]
 
 
-def test_ended_runs_do_not_matter(ask: Ask, clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ended_runs_do_not_matter(ask: Ask, clock: MovableClock) -> None:
     ask()
     drive(now=clock)
-    monkeypatch.setattr(registry, "_sagas", {})
+    deploy()
     assert faults() == []
 
 
 def test_a_run_that_is_being_undone_needs_no_step_that_it_never_took(
-    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock
 ) -> None:
     script.says["far"] = [Rejected("no")]
     script.says["undo-first"] = [Rejected("cannot")]
     ask()
     drive(now=clock)
     assert standing()[0] == "needs_attention"
-    deploy(monkeypatch, saga, *saga.steps[:2])
+    deploy_steps(saga, *saga.steps[:2])
     assert faults() == []
 
 
-def test_the_command_fails_for_ci_and_tells_machines_too(
-    half_way: Run, saga: Saga[Asked], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_fails_for_ci_and_tells_machines_too(half_way: Run, saga: Saga[Asked]) -> None:
     said = StringIO()
     call_command("sagas", "check", "--in-flight", stdout=said)
     assert said.getvalue() == "Definitions: 1, without faults.\nRuns in flight: 1, all can go on with this code.\n"
-    deploy(monkeypatch, saga, *saga.steps[:3])
+    deploy_steps(saga, *saga.steps[:3])
     said = StringIO()
     with pytest.raises(SystemExit, match="1"):
         call_command("sagas", "check", "--in-flight", stdout=said)
@@ -194,11 +190,11 @@ def test_the_command_fails_for_ci_and_tells_machines_too(
 
 
 def test_a_run_no_code_knows_the_rest_of_comes_in_front_of_a_person(
-    half_way: Run, saga: Saga[Asked], script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    half_way: Run, saga: Saga[Asked], script: Script, clock: MovableClock
 ) -> None:
     Run.objects.update(deadline_at=None)
     first, _, *rest = saga.steps
-    deploy(monkeypatch, saga, first, *rest)
+    deploy_steps(saga, first, *rest)
     for _ in range(12):
         clock.move(minutes=11)
         drive(now=clock)
@@ -206,10 +202,8 @@ def test_a_run_no_code_knows_the_rest_of_comes_in_front_of_a_person(
     assert (Run.objects.get().attention or {})["error"] == "RunOfOtherCodeError"
 
 
-def test_a_run_of_a_saga_no_code_knows_comes_in_front_of_a_person(
-    half_way: Run, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "_sagas", {})
+def test_a_run_of_a_saga_no_code_knows_comes_in_front_of_a_person(half_way: Run, clock: MovableClock) -> None:
+    deploy()
     clock.move(minutes=50)
     drive(now=clock)
     assert standing()[0] == "running"

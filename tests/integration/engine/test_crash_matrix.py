@@ -4,7 +4,7 @@ import inspect
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from types import ModuleType
 from typing import Any
@@ -15,9 +15,10 @@ from django.db import transaction
 from sagas.core import registry
 from sagas.core.errors import Rejected
 from sagas.core.ids import new_id
+from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
-from sagas.engine import claim, steps, undo
+from sagas.engine import rules, step_claim, steps, tries, undo
 from sagas.log import outbox
 from sagas.models import Run
 from sagas.testing import Broker, CrashMatrixFailed, Variant, crash_cases, crash_matrix, paths
@@ -93,10 +94,9 @@ def saga_of(bank: Bank, *, give_back: Callable[[Call[Asked]], Result]) -> Saga[A
 
 
 @pytest.fixture
-def saga(bank: Bank, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Saga[Asked]:
-    monkeypatch.setattr(registry, "_sagas", {})
-    monkeypatch.setattr(registry, "_subscriptions", {})
-    return saga_of(bank, give_back=bank.give_back)
+def saga(bank: Bank, transactional_db: None) -> Iterator[Saga[Asked]]:
+    with Registry().active():
+        yield saga_of(bank, give_back=bank.give_back)
 
 
 def ask(now: datetime) -> None:
@@ -221,7 +221,7 @@ def published_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MUTATIONS: dict[str, Mutate] = {
     "a message is believed whatever place and epoch the run is at": changed(
-        steps, "_claim", " AND run.place = %(place)s AND run.epoch = %(epoch)s", ""
+        steps._StepWork, "claim", "AND run.place = %(place)s AND run.epoch = %(epoch)s", ""
     ),
     "a run is turned back without comparing its status and epoch": changed(
         undo,
@@ -231,26 +231,26 @@ MUTATIONS: dict[str, Mutate] = {
         "failure__isnull=False)\n        return undo_runs(list(failed), now=now)",
     ),
     "a step is marked as done before its effect": changed(
-        steps,
-        "_run_inside",
-        "claim.take(claim.perform(now))",
-        "transaction.on_commit(lambda: claim.perform(now))",
+        tries,
+        "_in_savepoint",
+        "claim.keep(claim.perform(claim.tried_at))",
+        "transaction.on_commit(lambda: claim.perform(claim.tried_at))",
     ),
     "an undo has a key of its own": changed(
         undo, "plan_undo", "idempotency_key=row.idempotency_key", 'idempotency_key=f"{run.id}:{step.undo_name}"'
     ),
     "messages are published before the commit": published_before_the_commit,
     "an answer is settled whoever holds the lease": changed(
-        steps, "_still_holds", ", lease_token=claim.row.lease_token", ""
+        steps._StepWork, "held", " and tokens.get(claim.row.pk) == claim.row.lease_token", ""
     ),
     "nobody asks what became of a lost call": changed(
-        claim.Claim, "perform", "if self.asks_first and self.step.probe is not None:", "if False:"
+        step_claim.StepClaim, "perform", "self.ask(call) if self.asks_first else None", "None"
     ),
     "the undo leaves out what may have taken effect": changed(
         undo, "plan_undo", "row.status in MAY_HAVE_EFFECT", "row.status == StepStatus.UNKNOWN"
     ),
     "a finished step is not journalled": changed(
-        steps, "advance", "row.status, row.finished_at = StepStatus.DONE, now", "row.finished_at = now"
+        rules, "advance", "row.status, row.finished_at = StepStatus.DONE, now", "row.finished_at = now"
     ),
     "a lost error callback is forgotten": lambda monkeypatch: monkeypatch.setattr(
         "sagas.engine.sweep._start_undo", lambda *_: []

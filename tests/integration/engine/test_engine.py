@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
@@ -9,8 +10,8 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 from pytest_django import Settings
 
-from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core.registry import Registry
 from sagas.core.saga import Saga
 from sagas.core.subscription import starts
 from sagas.engine import steps, undo
@@ -48,7 +49,7 @@ def test_a_run_that_has_nothing_to_undo_is_over_at_once(
     saga: Saga[Asked], ask: Ask, script: Script, clock: MovableClock
 ) -> None:
     script.says["first"] = [Rejected("no")]
-    with registry.only([starts(replace(saga, after_undo=()))]):
+    with Registry([starts(replace(saga, after_undo=()))]).active():
         ask()
         drive(now=clock)
     assert script.did == ["first k"]
@@ -405,21 +406,40 @@ def test_a_batch_shares_its_chain(batches: None, ask: Ask, script: Script, clock
     assert script.did == ["first a", "first b", "first c"]
 
 
-def test_a_run_that_fails_in_a_batch_is_run_alone_and_its_neighbours_do_not_notice(
+def test_a_run_that_is_refused_in_a_batch_is_undone_and_its_neighbours_do_not_notice(
     batches: None, ask: Ask, script: Script, clock: MovableClock
 ) -> None:
+    """No second message and no second call: the refusal is journalled where it is found."""
     for key in "abc":
         ask(key)
     wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
     script.says["first"] = [{"ok": 1}, Rejected("b is refused"), {"ok": 1}]
     outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     assert (outcome.carries_on, outcome.failed) == (True, None)
-    assert [alone.run_ids for alone in outcome.singles] == [(ids("b")[0],)]
-    assert not Attempt.objects.exists()
+    assert [(undo.run_ids, undo.undoing, [task.name for task in undo.tasks]) for undo in outcome.wake_ups] == [
+        ((ids("b")[0],), True, ["sagas.say_sorry"])
+    ]
     assert set(Run.objects.filter(place=1).values_list("key", flat=True)) == {"a", "c"}
-    script.says["first"] = [Rejected("b is refused")]
-    alone = steps.execute(run_ids=outcome.singles[0].run_ids, place=0, epoch=1, clock=clock)
-    assert str(alone.failed).endswith("step first failed: Rejected: b is refused")
+    attempt = Attempt.objects.get()
+    assert (attempt.number, attempt.kind, attempt.message) == (1, "rejected", "b is refused")
+    assert script.did == ["first a", "first b", "first c"]
+
+
+def test_a_run_that_fails_in_a_batch_is_tried_again_later(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, longest_pauses: None
+) -> None:
+    for key in "abc":
+        ask(key)
+    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
+    script.says["first"] = [{"ok": 1}, ZeroDivisionError("a bug"), {"ok": 1}]
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    assert (outcome.carries_on, outcome.wake_ups, outcome.failed) == (True, [], None)
+    row = StepRun.objects.get(run__key="b", name="first")
+    assert (row.status, row.attempts, row.held_until) == ("pending", 1, clock() + timedelta(seconds=10))
+    assert Attempt.objects.get().error == "ZeroDivisionError"
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert {standing(key)[0] for key in "abc"} == {"completed"}
 
 
 def test_an_outside_call_that_fails_in_a_batch_is_not_made_twice(
@@ -473,16 +493,12 @@ def test_a_redelivered_message_of_a_failed_step_raises_again(ask: Ask, script: S
     assert script.did == ["first k"]
 
 
-def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(
-    ask: Ask, script: Script, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(ask: Ask, script: Script, clock: MovableClock) -> None:
     ask()
     relay_events(now=clock(), limit=10)
     clock.move(minutes=1)
-    known = dict(registry._sagas)
-    monkeypatch.setattr(registry, "_sagas", {})
-    assert sweep_runs(now=clock(), limit=10) == []
-    monkeypatch.setattr(registry, "_sagas", known)
+    with Registry().active():
+        assert sweep_runs(now=clock(), limit=10) == []
     clock.move(minutes=10)
     drive(now=clock)
     assert standing()[0] == "completed"

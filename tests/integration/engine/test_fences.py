@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from sagas.core.errors import Retryable
 from sagas.core.statuses import RunStatus
-from sagas.engine import plan, steps, undo
+from sagas.engine import limits, steps, undo
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
@@ -94,7 +94,7 @@ def test_a_sweep_costs_as_many_statements_for_many_runs_as_for_one(ask: Ask, clo
             clock.move(hours=2)
         else:
             clock.move(minutes=1)
-            Run.objects.filter(key__in=keys).update(resends=plan.MAX_RESENDS)
+            Run.objects.filter(key__in=keys).update(resends=limits.MAX_RESENDS)
         Run.objects.exclude(key__in=keys).delete()
         with CaptureQueriesContext(connection) as captured:
             sweep_runs(now=clock(), limit=100)

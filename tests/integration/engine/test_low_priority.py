@@ -14,11 +14,12 @@ from sagas.core.cause import Cause, caused_by
 from sagas.core.ids import new_id
 from sagas.core.subscription import Subscription
 from sagas.db import clock as shop_clock
-from sagas.engine.deliveries import DeliveryWakeUp
-from sagas.engine.plan import StepTask, WakeUp, wake_ups_of
+from sagas.engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp, wake_ups_of
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
+from sagas.messaging.publish import send
+from sagas.messaging.room import Room, messages_in
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
@@ -159,9 +160,9 @@ def chain_of(*, low_priority: bool, single: bool = False) -> WakeUp:
 
 def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: object) -> None:
     with broker() as connection:
-        tasks.send([chain_of(low_priority=True), chain_of(low_priority=False)])
-        tasks.send([chain_of(low_priority=True, single=True), chain_of(low_priority=False, single=True)])
-        tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", single=True)])
+        send([chain_of(low_priority=True), chain_of(low_priority=False)])
+        send([chain_of(low_priority=True, single=True), chain_of(low_priority=False, single=True)])
+        send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", single=True)])
         # Redis has a list for each priority, and a worker empties the first one first.
         assert {name: connection.llen(name) for name in connection.keys("inventory*")} == {
             b"inventory": 1,
@@ -170,19 +171,14 @@ def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_ha
         }
 
 
-def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object) -> None:
     shop_clock.now()
     with broker() as connection:
-        tasks.send([chain_of(low_priority=True)] * 5)
-        monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
-        monkeypatch.setattr(tasks, "_busy_until", 0.0)
-        assert waited() < 30  # at rest nobody looks
-        monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
-        monkeypatch.setattr(tasks, "_ROOM_SECONDS", 0.6)
-        assert 0.6 <= waited() < 30  # and no longer: a queue nobody serves must not hold up the others
-        monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
+        send([chain_of(low_priority=True)] * 5)
+        assert waited(Room()) < 30  # at rest nobody looks
+        assert 0.6 <= waited(busy(wait_seconds=0.6)) < 30  # no longer: a queue without a worker holds up no other
         connection.flushdb()
-        assert waited() < 30
+        assert waited(busy()) < 30
 
 
 def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
@@ -195,7 +191,7 @@ def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
         return place()
 
     settings.SAGAS_RESEND_AFTER_SECONDS = 600.0
-    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 2.0)
+    monkeypatch.setattr(Room, "wait_seconds", 2.0)
     place()
     tasks.relay()
     place()
@@ -208,45 +204,45 @@ def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
 
 def test_messages_in_line_are_seen_with_other_brokers_too() -> None:
     with Connection("memory://") as connection, connection.channel() as channel:
-        assert tasks._any_in(channel, {"inventory", "payments"}) == (False, False)
+        assert messages_in(channel, {"inventory", "payments"}) == (False, False)
         with connection.SimpleQueue("payments") as queue:
             queue.put("work")
-            assert tasks._any_in(channel, {"inventory", "payments"}) == (True, False)
+            assert messages_in(channel, {"inventory", "payments"}) == (True, False)
             queue.get(block=False).ack()
-        assert tasks._any_in(channel, {"inventory", "payments"}) == (False, False)
+        assert messages_in(channel, {"inventory", "payments"}) == (False, False)
 
 
-def waited() -> float:
+def busy(*, wait_seconds: float = 60.0) -> Room:
+    """Be a process that has just had something to send."""
+    room = Room()
+    room.busy_until, room.wait_seconds = time.monotonic() + 600, wait_seconds
+    return room
+
+
+def waited(room: Room) -> float:
     began = time.monotonic()
-    tasks._wait_for_room()
+    room.wait()
     return time.monotonic() - began
 
 
-def test_what_waits_for_others_does_not_make_the_relay_wait(
-    redis: object, saga: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_waits_for_others_does_not_make_the_relay_wait(redis: object, saga: object) -> None:
     shop_clock.now()
     registry.register([Subscription("slow", event=Told, queue="slow", react=lambda _: None, outside=True)])
-    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="slow.slow", queue="slow")])
-    monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
-    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
-    assert waited() < 30
+    send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="slow.slow", queue="slow")])
+    assert waited(busy()) < 30
 
 
 def test_what_somebody_waits_for_does_not_wait_for_messages_of_the_bulk(
-    redis: object, saga: object, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+    redis: object, saga: object, clock: MovableClock
 ) -> None:
     shop_clock.now()
-    tasks.send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="sagas.inside", queue="sagas", low_priority=True)])
-    monkeypatch.setattr(tasks, "_busy_until", time.monotonic() + 600)
-    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 0.5)
+    send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="sagas.inside", queue="sagas", low_priority=True)])
     with caused_by(IN_BULK):
         emit(Told(name="low_priority"), clock)
-    assert waited() >= 0.5
+    assert waited(busy(wait_seconds=0.5)) >= 0.5
     emit(Told(name="hand"), clock)
-    monkeypatch.setattr(tasks, "_ROOM_SECONDS", 60)
-    assert waited() < 30
-    assert tasks._wait_for_room() is False
+    assert waited(busy()) < 30
+    assert busy().wait() is False
     assert relay_events(now=clock(), limit=10, low_priority=False).events == 1
     assert list(Delivery.objects.values_list("key", flat=True)) == ["hand"]
     assert relay_events(now=clock(), limit=10).events == 1

@@ -1,6 +1,7 @@
 """Events are saved with what they tell of, and become runs and deliveries once and in order."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -9,6 +10,9 @@ from pytest_django import DjangoAssertNumQueries
 
 from sagas.core.cause import Cause, caused_by
 from sagas.core.errors import Retryable, TransactionRequiredError
+from sagas.core.registry import Registry
+from sagas.core.saga import Saga
+from sagas.core.subscription import starts
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
@@ -163,3 +167,21 @@ def test_an_event_nobody_reacts_to_is_in_the_log_too(saga: object, clock: Movabl
     drive(now=clock)
     event.refresh_from_db()
     assert (event.relayed_at, event.log_position) == (clock(), 1)
+
+
+def test_what_an_event_says_is_read_and_judged_once_when_its_run_starts(
+    saga: Saga[Asked], script: Script, clock: MovableClock
+) -> None:
+    judged: list[str] = []
+
+    def wanted(asked: Asked) -> bool:
+        judged.append(asked.name)
+        return True
+
+    first, *rest = saga.steps
+    with Registry([starts(replace(saga, steps=(replace(first, when=wanted), *rest)))]).active():
+        emit(Asked(name="a"), clock)
+        emit(Asked(name="b"), clock)
+        assert relay_events(now=clock(), limit=10).events == 2
+    assert judged == ["a", "b"]
+    assert Run.objects.count() == 2

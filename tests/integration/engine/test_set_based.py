@@ -14,7 +14,7 @@ from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Call, Result, Saga
 from sagas.engine import steps
-from sagas.engine.deliveries import deliver, sweep_deliveries
+from sagas.engine.deliveries import deliver
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
@@ -24,6 +24,7 @@ from tests.conftest import Redefine
 from .conftest import Asked, Script, Told, emit, ids, standing
 
 Ask = Callable[..., Event]
+Together = Callable[[str], None]
 
 
 @pytest.fixture
@@ -32,37 +33,42 @@ def batches(settings: Settings) -> None:
 
 
 @pytest.fixture
-def together(script: Script, redefine: Redefine) -> Callable[[str], None]:
-    """Give a step a set-based form that answers as its simple one, run by run, and leaves out what that refuses."""
+def together(script: Script, redefine: Redefine) -> Together:
+    """Write a step for many calls: it answers as its simple form, call by call, and leaves lost answers out."""
 
     def together(name: str) -> None:
-        step = registry.saga("test").step(name)
+        run = registry.saga("test").step(name).run
+        assert run is not None
 
-        def many(calls: Sequence[Call[Any]]) -> dict[UUID, Result]:
+        def many(calls: Sequence[Call[Any]]) -> dict[UUID, Result | Exception]:
             script.did.append(f"{name} together: {' '.join(sorted(call.key for call in calls))}")
-            results = {}
+            outcomes: dict[UUID, Result | Exception] = {}
             for call in calls:
-                with suppress(Rejected, Retryable, OutcomeUnknown):
-                    results[call.run_id] = step.run(call)
-            return results
+                try:
+                    outcomes[call.id] = run(call)
+                except (Rejected, Retryable) as error:
+                    outcomes[call.id] = error
+                except OutcomeUnknown as error:
+                    if len(calls) == 1:
+                        outcomes[call.id] = error
+            return outcomes
 
-        redefine(name, many=many)
+        redefine(name, run=None, run_many=many)
 
     return together
 
 
-def busy_at_first(ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]) -> None:
-    """Take three runs to an outside step that nobody gets through, together or alone; the next try would."""
+def busy_at_first(ask: Ask, script: Script, clock: MovableClock, together: Together) -> None:
+    """Take three runs to an outside step that is busy for all of them; the next try would succeed."""
     together("far")
     for key in "abc":
         ask(key)
-    script.says["far"] = [Retryable("busy")] * 6
-    script.says["probe"] = ["nothing found"] * 6
+    script.says["far"] = [Retryable("busy")] * 3
     drive(now=clock)
 
 
 def test_a_set_based_step_takes_a_batch_at_once(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Together
 ) -> None:
     together("first")
     together("far")
@@ -85,10 +91,16 @@ def test_a_set_based_step_takes_a_batch_at_once(
 def test_a_set_based_step_that_raises_harms_nobody(
     batches: None, ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, name: str
 ) -> None:
-    def many(calls: object) -> dict[UUID, Result]:
-        raise ZeroDivisionError
+    run = registry.saga("test").step(name).run
+    assert run is not None
 
-    redefine(name, many=many)
+    def many(calls: Sequence[Call[Any]]) -> dict[UUID, Result | Exception]:
+        if len(calls) > 1:
+            raise ZeroDivisionError
+        return {call.id: run(call) for call in calls}
+
+    script.says["probe"] = ["nothing found"] * 3
+    redefine(name, run=None, run_many=many)
     for key in "abc":
         ask(key)
     drive(now=clock)
@@ -98,10 +110,10 @@ def test_a_set_based_step_that_raises_harms_nobody(
 
 @pytest.mark.parametrize("name", ["first", "far"])
 def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, redefine: Redefine,
-    together: Callable[[str], None], name: str,
-) -> None:  # fmt: skip
+    batches: None, ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, together: Together, name: str
+) -> None:
     good = registry.saga("test").step(name).run
+    assert good is not None
 
     def deadly(call: Call[Any]) -> Result:
         if call.key == "b":
@@ -129,7 +141,7 @@ def test_what_kills_its_worker_in_a_batch_takes_nobody_with_it(
 
 
 def test_no_batch_is_called_when_its_leases_have_run_out(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Together
 ) -> None:
     """A worker freezes between the commit of its leases and the calls."""
 
@@ -144,33 +156,56 @@ def test_no_batch_is_called_when_its_leases_have_run_out(
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=frozen)
     assert [did for did in script.did if "far" in did] == []
-    assert len(outcome.singles) == 2
+    assert len(outcome.wake_ups) == 2
     clock.move(minutes=5)
     drive(now=clock)
     assert {standing(key)[0] for key in "ab"} == {"completed"}
 
 
+def test_a_refused_call_of_a_batch_is_not_made_again(
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Together
+) -> None:
+    """A card that is declined in a batch costs no second message and no second call."""
+    together("far")
+    for key in "abc":
+        ask(key)
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
+    script.says["far"] = [{}, Rejected("declined"), {}]
+    outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
+    assert outcome.carries_on
+    assert [(undo.run_ids, undo.undoing) for undo in outcome.wake_ups] == [(tuple(ids("b")), True)]
+    assert Attempt.objects.get().kind == "rejected"
+    clock.move(minutes=11)  # the messages are lost: the sweep sends others
+    drive(now=clock)
+    assert [standing(key)[0] for key in "abc"] == ["completed", "undone", "completed"]
+    assert [did for did in script.did if did.startswith(("far ", "probe "))] == [
+        "far together: a b c", "far a", "far b", "far c",
+    ]  # fmt: skip
+
+
 def test_only_first_tries_are_made_in_a_batch(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Together
 ) -> None:
     busy_at_first(ask, script, clock, together)
     clock.move(seconds=11)
     drive(now=clock)
     assert {standing(key)[0] for key in "abc"} == {"completed"}
-    assert len([done for done in script.did if done.startswith("far together")]) == 1
-    assert len([done for done in script.did if done.startswith("far ") and "together" not in done]) == 3 + 2 * 3
+    assert [done for done in script.did if done.startswith("far together")] == [
+        "far together: a b c", "far together: a", "far together: b", "far together: c",
+    ]  # fmt: skip
     assert set(StepRun.objects.filter(name="far").values_list("attempts", flat=True)) == {2}
 
 
 def test_a_batch_that_tries_nothing_counts_no_lost_try(
-    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Callable[[str], None]
+    batches: None, ask: Ask, script: Script, clock: MovableClock, together: Together
 ) -> None:
     """Second tries are sent in a batch, which sends them alone; those messages are late, or lost."""
     busy_at_first(ask, script, clock, together)
     for _ in range(3):
         clock.move(minutes=11)
         (wake_up,) = sweep_runs(now=clock(), limit=10)
-        left = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).singles
+        left = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock).wake_ups
         assert len(wake_up.run_ids) == len(left) == 3
     assert set(StepRun.objects.filter(name="far").values_list("attempts", "lost_tries")) == {(1, 0)}
     clock.move(minutes=11)
@@ -178,24 +213,26 @@ def test_a_batch_that_tries_nothing_counts_no_lost_try(
     assert {standing(key)[0] for key in "abc"} == {"completed"}
 
 
-def test_deliveries_whose_reaction_has_no_set_based_form_are_not_counted_as_lost_in_a_batch(
-    batches: None, saga: Saga[Asked], clock: MovableClock
+def test_a_batch_of_deliveries_whose_reaction_takes_one_event_is_made_one_by_one(
+    batches: None, saga: Saga[Asked], script: Script, clock: MovableClock
 ) -> None:
-    for key in "ab":
+    for key in "abc":
         emit(Told(name=key), clock)
     (owed,) = relay_events(now=clock(), limit=10).deliveries
-    assert len(owed.delivery_ids) == 2
-    for _ in range(8):
-        clock.move(seconds=61)
-        sweep_deliveries(now=clock(), limit=10)
-        assert [left.single for left in deliver(delivery_ids=owed.delivery_ids, clock=clock)] == [True, True]
-    assert set(Delivery.objects.values_list("attempts", "lost_tries")) == {(0, 0)}
+    script.says["told b"] = [Retryable("not now")]
+    assert deliver(delivery_ids=owed.delivery_ids, clock=clock) == []
+    assert list(Delivery.objects.order_by("event").values_list("key", "status", "attempts")) == [
+        ("a", "done", 1), ("b", "pending", 1), ("c", "done", 1),
+    ]  # fmt: skip
+    clock.move(seconds=11)
+    drive(now=clock)
+    assert set(Delivery.objects.values_list("status", flat=True)) == {"done"}
 
 
 def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
     batches: None, ask: Ask, script: Script, clock: MovableClock
 ) -> None:
-    """Its worker died behind the commit: one run was to be sent alone, the others were to be carried on."""
+    """Its worker died behind the commit: one run was to be undone, the others were to be carried on."""
     for key in "abc":
         ask(key)
     (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
@@ -203,4 +240,5 @@ def test_a_batch_that_comes_back_lets_those_go_on_that_are_further(
     steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     again = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
     assert again.carries_on
-    assert [(left.run_ids, left.single) for left in again.singles] == [(tuple(ids("b")), True)]
+    assert again.wake_ups == []  # the first one has started the undo; the sweep sends it
+    assert Run.objects.get(key="b").status == "undoing"

@@ -16,7 +16,7 @@ from sagas.core.events import Data, DomainEvent
 from sagas.core.folds import Fold, State, when
 from sagas.core.ids import new_id
 from sagas.log import outbox
-from sagas.log.snapshots import Reached, state_of, take
+from sagas.log.snapshots import Reached, current, state_of
 from sagas.models import Event, Snapshot
 from tests.concurrency import at_once
 
@@ -74,7 +74,7 @@ def shelf(subject: str = "a", fold: Fold[Shelf] = SHELF) -> Reached[Shelf]:
 
 
 def keep(subject: str = "a", fold: Fold[Shelf] = SHELF, every: int = 1) -> bool:
-    return take(fold, aggregate="shelf", subject=subject, now=timezone.now(), every=every)
+    return current(fold, aggregate="shelf", subject=subject, now=timezone.now(), every=every).is_kept
 
 
 def whole(subject: str) -> Shelf:

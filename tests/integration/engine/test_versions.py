@@ -7,6 +7,7 @@ from django.db import transaction
 
 from sagas.core import registry
 from sagas.core.events import Data
+from sagas.core.registry import Registry
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
 from sagas.core.subscription import Received, Subscription, starts
 from sagas.log import outbox
@@ -59,7 +60,7 @@ def wired(seen: list[str], *, asked: type[Asked], told: type[Told]) -> tuple[Sub
 def test_events_of_an_older_version_are_lifted_for_whoever_reads_them(seen: list[str], clock: MovableClock) -> None:
     emit(Asked(name="k"), clock)
     emit(Told(name="k"), clock)
-    with registry.only(wired(seen, asked=AskedInColour, told=ToldInColour)):
+    with Registry(wired(seen, asked=AskedInColour, told=ToldInColour)).active():
         drive(now=clock)
     colour = "as it was before there were any"
     assert sorted(seen) == [f"reaction {colour}", f"step {colour}", f"step {colour}"]
@@ -69,10 +70,10 @@ def test_events_of_an_older_version_are_lifted_for_whoever_reads_them(seen: list
 
 def test_a_run_under_way_is_carried_on_by_code_of_a_newer_version(seen: list[str], clock: MovableClock) -> None:
     emit(Asked(name="k"), clock)
-    with registry.only(wired(seen, asked=Asked, told=Told)):
+    with Registry(wired(seen, asked=Asked, told=Told)).active():
         relay_events(now=clock(), limit=10)
     clock.move(minutes=10)
-    with registry.only(wired(seen, asked=AskedInColour, told=ToldInColour)):
+    with Registry(wired(seen, asked=AskedInColour, told=ToldInColour)).active():
         drive(now=clock)
     assert Run.objects.get().status == "completed"
     assert seen == ["step as it was before there were any"] * 2
@@ -82,7 +83,7 @@ def test_code_of_an_older_version_reads_what_is_new_to_it(seen: list[str], clock
     emit(AskedInColour(name="k", colour="red"), clock)
     emit(ToldInColour(name="k", colour="red"), clock)
     assert set(Event.objects.values_list("version", flat=True)) == {2}
-    with registry.only(wired(seen, asked=Asked, told=Told)):
+    with Registry(wired(seen, asked=Asked, told=Told)).active():
         drive(now=clock)
     assert sorted(seen) == ["reaction none", "step none", "step none"]
     assert Run.objects.get().input_version == 2
@@ -95,7 +96,7 @@ def test_what_cannot_be_lifted_parks_alone(seen: list[str], script: Script, cloc
 
     emit(Told(name="k"), clock)
     emit(ToldInColour(name="other", colour="red"), clock)
-    with registry.only(wired(seen, asked=Asked, told=Broken)):
+    with Registry(wired(seen, asked=Asked, told=Broken)).active():
         for _ in range(30):
             drive(now=clock)
             clock.move(hours=1)
@@ -128,14 +129,14 @@ def test_a_second_type_runs_beside_the_first_until_its_last_reader_has_moved(
         with transaction.atomic():
             outbox.emit(Told(name="k", number=12 * number), ToldInGross(name="k", number=number), now=clock())
 
-    with registry.only([reader("early", Told), reader("late", Told)]):
+    with Registry([reader("early", Told), reader("late", Told)]).active():
         emit(Told(name="k", number=12), clock)
         drive(now=clock)
-    with registry.only([reader("early", ToldInGross), reader("late", Told)]):
+    with Registry([reader("early", ToldInGross), reader("late", Told)]).active():
         publish(2)
         drive(now=clock)
         assert [one.name for one in registry.readers_of(Told.type)] == ["late"]
-    with registry.only([reader("early", ToldInGross), reader("late", ToldInGross)]):
+    with Registry([reader("early", ToldInGross), reader("late", ToldInGross)]).active():
         assert registry.readers_of(Told.type) == []
         emit(ToldInGross(name="k", number=3), clock)
         drive(now=clock)

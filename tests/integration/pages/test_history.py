@@ -26,7 +26,7 @@ from sagas.core import registry
 from sagas.core.events import known_events
 from sagas.models import Event
 from sagas.testing import drive
-from shop.history import Whole, history
+from shop.story.history import Whole, history
 from shop.wiring import SAGAS, wiring
 from tests.factories.journal import EventFactory
 from tests.factories.orders import Place
@@ -118,7 +118,7 @@ def test_every_event_of_an_order_has_a_rule_in_one_fold() -> None:
 
 @pytest.mark.parametrize("method", ["tok_visa", "tok_chargeDeclined", "invoice"])
 def test_the_history_of_a_choreographed_order_is_its_rows_too(place: Place, method: str) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         order = place(method)
         drive()
     told = history(order.id).moments[-1].state

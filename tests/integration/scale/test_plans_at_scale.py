@@ -5,19 +5,24 @@ from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
+from orders.models import Order
 from sagas.books import engine_checks
+from sagas.core import registry
 from sagas.core.books import Scope
+from sagas.engine import shares
 from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
+from sagas.log import followers
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Intervention, Run
-from sagas.operations import interventions, queries, replays
+from sagas.models import Delivery, Event, Follower, Intervention, Run
+from sagas.operations import attention, interventions, queries, replays
+from shop.pages.order_search import searched
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +57,18 @@ def _open_some(due_at: datetime) -> None:
     Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at"))
     Intervention.objects.bulk_create(
-        Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
+        Intervention(
+            kind="run",
+            subject_id=str(run.pk),
+            key=run.key,
+            action="retry",
+            status="done",
+            reason="",
+            by="",
+            version_token="",
+            asked_at=due_at,
+            done_at=due_at,
+        )
         for run in runs
         for _ in range(10)
     )
@@ -61,6 +77,15 @@ def _open_some(due_at: datetime) -> None:
 def check(name: str) -> None:
     (made,) = [check for check in engine_checks.CHECKS if check.name == name]
     assert list(made.look(Scope(keys=(), now=timezone.now()))) == []
+
+
+def look_for_a_share() -> None:
+    """Ask what a worker asks before and after it has made a delivery of which few are made at once."""
+    (limited,) = [each for each in registry.subscriptions() if each.name == "send-notification"]
+    assert limited.at_once is not None
+    with transaction.atomic():
+        assert not shares.is_full(limited, timezone.now())
+    assert len(shares.next_of([limited], succeeded=(), left_out=(), now=timezone.now())) == 1
 
 
 QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
@@ -73,18 +98,30 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
     ),
+    "share of workers": (look_for_a_share, {"sagas_delivery_due", "sagas_delivery_line"}),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),
-        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_follower"},
+        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_subject"},
     ),
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_number"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
     "are deliveries swept?": (lambda: check("deliveries-swept"), {"sagas_delivery_due"}),
     "how late is the relay?": (lambda: queries.lag_seconds(now=timezone.now()), {"sagas_event_to_number"}),
     "who needs a person?": (
-        queries.keys_needing_attention,
-        {"sagas_run_needs_attention", "sagas_delivery_parked"},
+        lambda: attention.keys(now=timezone.now()),
+        {
+            "sagas_run_stopped",
+            "sagas_delivery_parked",
+            "sagas_finding_open",
+            # What no worker takes: open work, and what belongs to it.
+            "sagas_run_due",
+            "sagas_delivery_due",
+            "sagas_event_to_number",
+            "sagas_event_pkey",
+            "sagas_one_step_per_place",
+            "sagas_delivery_line",
+        },
     ),
     "how many are parked?": (queries.parked, {"sagas_delivery_parked"}),
 }
@@ -114,6 +151,20 @@ def test_the_relay_of_a_burst_beside_orders_by_hand_reads_no_whole_table() -> No
     assert plans.read_whole == []
 
 
+def test_what_a_paused_subscription_holds_back_is_found_without_reading_a_whole_table() -> None:
+    Follower.objects.filter(name="send-notification").update(paused_at=timezone.now(), position=followers.head() - 500)
+    with explained() as plans:
+        assert attention.keys(now=timezone.now())
+    assert plans.read_whole == []
+
+
+def test_a_page_of_a_list_asks_of_its_own_orders_only() -> None:
+    keys = [str(key) for key in Run.objects.order_by("-pk").values_list("key", flat=True)[:50]]
+    with explained() as plans:
+        assert attention.of(keys, now=timezone.now())
+    assert plans.read_whole == []
+
+
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_what_is_open_is_found_in_an_index_that_holds_nothing_else(question: str) -> None:
     ask, indexes = QUESTIONS[question]
@@ -122,3 +173,20 @@ def test_what_is_open_is_found_in_an_index_that_holds_nothing_else(question: str
     assert plans.read_whole == []
     assert plans.indexes
     assert plans.indexes <= indexes
+
+
+@pytest.mark.parametrize(
+    ("typed", "index"),
+    [
+        ("ada@example.com", "orders_of_customer"),
+        ("zzyzx", "orders_by_word"),
+        ("zzyzx@", "orders_by_word"),
+        ("NO-SUCH-SKU", "orders_lines_of_sku"),
+        ("PX0", "inventory_one_parcel_per_tracking_number"),
+    ],
+)
+def test_a_search_for_orders_looks_into_an_index(typed: str, index: str) -> None:
+    with explained() as plans:
+        list(searched(Order.objects.order_by("-id"), typed)[:50])
+    assert plans.read_whole == []
+    assert index in plans.indexes

@@ -90,8 +90,8 @@ COPIES = (
     """INSERT INTO payments_payment (id, order_id, key, status, amount_minor, currency, method, provider_reference,
        reason, made_at) SELECT uuidv7(), o.id, o.number, p.status, amount_minor, p.currency, method, '', '', made_at
        FROM payments_payment AS p, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
-    """INSERT INTO inventory_reservation (order_id, sku, quantity, status, reserved_at, ended_at)
-       SELECT o.id, sku, quantity, r.status, reserved_at, ended_at
+    """INSERT INTO inventory_reservation (order_id, key, sku, quantity, status, reserved_at, ended_at)
+       SELECT o.id, o.number, sku, quantity, r.status, reserved_at, ended_at
        FROM inventory_reservation AS r, orders_order AS o WHERE o.number LIKE 'H%%' LIMIT %s""",
     """INSERT INTO inventory_parcel (id, order_id, tracking_number, booked_at)
        SELECT uuidv7(), o.id, o.number, booked_at

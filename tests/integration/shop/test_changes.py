@@ -14,9 +14,10 @@ from pytest_django import Settings
 from inventory.models import StockItem
 from orders import services as orders
 from orders.models import Product
-from sagas.cdc import audit, slots, watched
+from sagas.cdc import audit, slots
 from sagas.cdc.audit import Watcher
 from sagas.cdc.capture import Capture
+from sagas.core import registry
 from sagas.models import AuditRecord
 from sagas.testing import drive
 from shop.catalogue import CATALOGUE, page
@@ -25,7 +26,7 @@ from shop.platform import environment
 from tests.conftest import wait_for
 from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
-from tests.factories.people import browser_of_the_boss
+from tests.factories.people import StaffFactory, browser_of, browser_of_the_boss
 
 Watch = Callable[[], Watcher]
 SLOT = "tests_changes"
@@ -119,6 +120,21 @@ def test_what_services_do_is_kept_with_the_events_that_tell_of_it(watcher: Watch
     assert not AuditRecord.objects.filter(told=False).exclude(action="begin").exists()
 
 
+def test_a_change_in_the_admin_is_kept_with_its_user_and_leads_to_djangos_history(watcher: Watcher) -> None:
+    mug = Product.objects.get(sku="MUG")
+    client = browser_of(StaffFactory.create(username="ada", boss=True))
+    typed = {"name": mug.name, "price_minor": "11.00", "active": "on"}
+    assert client.post(f"/admin/orders/product/{mug.pk}/change/", typed).status_code == 302
+    execute("UPDATE orders_product SET price_minor = 1 WHERE sku = 'MUG'")
+    in_admin, in_sql = trail(watcher, 2)
+    assert (in_admin.after, in_admin.by) == ({"price_minor": "1100"}, "ada")
+    assert (in_sql.after, in_sql.by, in_sql.log_entry) == ({"price_minor": "1"}, "", None)
+    shown = client.get(f"/admin/sagas/auditrecord/{in_admin.pk}/change/").content.decode()
+    assert f"/admin/orders/product/{mug.pk}/history/" in shown
+    assert client.get(f"/admin/orders/product/{mug.pk}/history/").status_code == 200
+    assert list(client.get("/admin/sagas/auditrecord/?q=ada").context["cl"].result_list) == [in_admin]
+
+
 def test_what_is_rolled_back_or_changes_nothing_is_not_in_the_trail(watcher: Watcher) -> None:
     with transaction.atomic():
         execute("UPDATE orders_product SET price_minor = 1")
@@ -190,7 +206,7 @@ def test_the_admin_shows_the_trail_and_finds_a_row_by_its_name(watcher: Watcher)
 def test_every_audited_table_has_its_whole_rows_in_the_log(transactional_db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relreplident = 'f'")
-        assert {name for (name,) in cursor.fetchall()} == set(watched.audited())
+        assert {name for (name,) in cursor.fetchall()} == set(registry.audited())
 
 
 # The cache -----------------------------------------------------------------------------------------------------------
@@ -266,7 +282,7 @@ def test_what_could_not_be_forgotten_is_forgotten_later(watcher: Watcher, monkey
         called.set()
         raise ConnectionError
 
-    monkeypatch.setitem(watched._on_change, "orders_product", away)
+    monkeypatch.setitem(registry.current().on_change, "orders_product", away)
     assert prices()["MUG"] == 1000
     execute("UPDATE orders_product SET price_minor = 1234 WHERE sku = 'MUG'")
     trail(watcher, 1)

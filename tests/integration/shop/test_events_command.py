@@ -47,7 +47,7 @@ def test_receivers_of_one_process_stand_in_no_page_that_is_committed() -> None:
     (hook,) = receivers.webhooks(
         f'[{{"name": "erp", "url": "https://erp.example.com/", "secret": "whsec_{"QUFB" * 12}"}}]', insecure=False
     )
-    with registry.only([*registry.subscriptions(), wiring.to_webhook(hook)]):
+    with registry.current().rewired([*registry.subscriptions(), wiring.to_webhook(hook)]).active():
         assert events("catalogue") == (ROOT / "docs" / "events.md").read_text()
         assert events("asyncapi") == (ROOT / "docs" / "asyncapi.json").read_text()
 

@@ -82,14 +82,6 @@ def test_a_small_run_measures_and_writes_everything_down(tmp_path: Path) -> None
     assert "| throughput | plain function, 1 process |" in (tmp_path / "bench" / "results.md").read_text()
 
 
-def test_the_ways_to_tell_the_relay_are_measured_side_by_side(tmp_path: Path) -> None:
-    asked = ("--only", "t", "--contenders", "plain", "--latency-orders", "4", "--rounds", "1")
-    found = {one["who"]: one["figures"] for one in results_of(bench(tmp_path, *asked), tmp_path)["measured"]}
-    assert found.keys() == {"loop", "poll", "wake", "wal"}
-    for way in ("poll", "wake", "wal"):
-        assert {"alone: commit to relayed p50 (ms)", "at rest: transactions/s"} <= found[way].keys()
-
-
 def test_a_contender_that_did_nothing_is_refused(place: Place) -> None:
     before = ground.mark()
     order = place(lines=(("MUG", 2), ("TRAY", 1)))

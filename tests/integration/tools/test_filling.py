@@ -11,7 +11,8 @@ from sagas.books.reconciliation import reconcile
 from sagas.core import registry
 from sagas.models import Event, Finding, Reconciliation, Run
 from sagas.testing import drive
-from shop.timeline import standing, timeline
+from shop.story.standing import standing
+from shop.story.timeline import timeline
 from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("transactional_db")
@@ -47,7 +48,7 @@ def test_filled_orders_look_like_those_they_were_made_after() -> None:
     models = Order.objects.filter(customer_email="model@filling.example")
     made = Order.objects.exclude(customer_email="model@filling.example")
     assert {_story(order) for order in made} == {_story(order) for order in models}
-    assert not any(standing(order.id).live for order in made)
+    assert not any(standing(order.id, now=timezone.now()).live for order in made)
 
 
 def _story(order: Order) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from sagas.engine.plan import resend_after
+from sagas.engine.limits import resend_after
 
 
 @pytest.mark.parametrize(

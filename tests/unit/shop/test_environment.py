@@ -22,6 +22,11 @@ NAME = "SHOP_TEST_VALUE"
             "a code is needed, not 'pounds'",
         ),
         (
+            lambda: environment.currency(NAME, default="GBP"),
+            "zz!",
+            "'zz!' is not a currency; a code of ISO 4217 such as GBP is needed.",
+        ),
+        (
             lambda: environment.url(NAME, ("redis",), "redis://host/0"),
             "http://user:secret@host/",
             "a URL such as redis://host/0 is needed, not one that begins with 'http'",
@@ -47,5 +52,7 @@ def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -
     assert environment.whole(NAME, default=7, least=1) == 7
     monkeypatch.setenv(NAME, "Yes")
     assert environment.flag(NAME, default=False)
+    monkeypatch.setenv(NAME, "jpy")
+    assert environment.currency(NAME, default="GBP") == "JPY"
     monkeypatch.setenv(NAME, "2.5")
     assert environment.number(NAME, default=1, least=0) == 2.5

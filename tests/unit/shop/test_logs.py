@@ -113,3 +113,77 @@ def test_people_read_colours_and_collectors_json(
     processors = logs.config("INFO")["formatters"]["structlog"]["processors"]
     assert isinstance(processors[-1], renderer)
     assert (structlog.processors.format_exc_info in processors) is not terminal
+
+
+# Failures that come again and again ---------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def moment(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("shop.platform.logs.monotonic", clock)
+    (handler,) = logging.getLogger("tests.logs").handlers
+    handler.addFilter(logs.Repeats())
+    return clock
+
+
+@pytest.mark.parametrize("logger", [structlog.get_logger("tests.logs"), logging.getLogger("tests.logs")])
+def test_a_failure_that_goes_on_is_told_ever_more_rarely_with_how_often_it_came(
+    lines: Lines, moment: Clock, logger: Any
+) -> None:
+    """Eight times a second: told after 0, 1, 3, 7, 15, 31, 63, 123 and 183 seconds."""
+    for _ in range(8 * 200):
+        logger.warning("refused")
+        moment.seconds += 0.125
+    repeated = [7, 15, 31, 63, 127, 255, 479, 479]
+    told = lines.read_all()
+    if "repeated" in told[1]:
+        assert [line.get("repeated", 0) for line in told] == [0, *repeated]
+    else:
+        assert [line["event"] for line in told] == ["refused", *(f"refused (repeated {n} times)" for n in repeated)]
+
+
+def test_a_failure_that_comes_back_is_told_at_once(lines: Lines, moment: Clock) -> None:
+    for pause_seconds in (0.0, 2.0, 1.5, 61.0, 0.5):
+        moment.seconds += pause_seconds
+        structlog.get_logger("tests.logs").warning("refused")
+    assert [line.get("repeated", 0) for line in lines.read_all()] == [0, 0, 0]
+
+
+def test_ids_and_figures_make_no_other_failure_and_names_do(lines: Lines, moment: Clock) -> None:
+    logger = structlog.get_logger("tests.logs")
+    for number, queue in enumerate(["orders", "orders", "payments", "orders"]):
+        logger.warning("refused", queue=queue, run_id=str(new_id()), error=f"port {number} of 127.0.0.{number}")
+        logging.getLogger("tests.logs").error("task %s of %s", new_id(), queue)
+    assert [line.get("queue") or line["event"].rpartition(" ")[2] for line in lines.read_all()] == [
+        *["orders"] * 2,
+        *["payments"] * 2,
+    ]
+
+
+def test_what_is_no_failure_is_told_each_time(lines: Lines, moment: Clock) -> None:
+    for _ in range(3):
+        structlog.get_logger("tests.logs").info("done")
+    assert len(lines.read_all()) == 3
+
+
+def test_no_more_failures_are_remembered_than_it_needs(moment: Clock) -> None:
+    repeats = logs.Repeats()
+    for number in range(2_000):
+        name = "".join(chr(ord("a") + int(digit)) for digit in str(number))
+        assert repeats.filter(logging.LogRecord("tests", logging.ERROR, "", 0, name, None, None))
+    assert len(repeats._told) == 1_000
+
+
+def test_all_that_is_written_passes_through_it() -> None:
+    config = logs.config("INFO")
+    assert config["filters"] == {"repeats": {"()": logs.Repeats}}
+    assert [handler["filters"] for handler in config["handlers"].values()] == [["repeats"]]

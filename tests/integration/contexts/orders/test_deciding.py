@@ -135,6 +135,8 @@ def _line(order: Order, **more: Any) -> None:
 VIOLATIONS: dict[str, Callable[[Order], object]] = {
     "orders_status_is_known": lambda order: Order.objects.update(status="lost", decided_at=NOW),
     "orders_decided_when_not_pending": lambda order: Order.objects.update(status="confirmed"),
+    "orders_email_is_in_small_letters": lambda order: Order.objects.update(customer_email="Ada@example.com"),
+    "orders_product_currency_is_in_capitals": lambda order: Product.objects.update(currency="gbp"),
     "orders_line_quantity_is_positive": lambda order: _line(order, quantity=0, unit_price_minor=1),
     "orders_one_line_per_sku_and_price": lambda order: _line(order, unit_price_minor=1000),
     "orders_product_price_minor_check": lambda order: Product.objects.update(price_minor=-1),

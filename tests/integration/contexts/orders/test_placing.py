@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orders import services as orders
-from orders.errors import OrderRefused, UnknownProduct
+from orders.errors import OrderRefused, TotalChanged, UnknownProduct
 from orders.models import Order, OrderLine, Product
 from orders.services import LineRequest
 from sagas.models import Event
@@ -69,18 +69,25 @@ def test_order_numbers_are_never_given_twice(catalogue: None) -> None:
          "This is not an e-mail address."),
         ({"customer_name": "  "}, OrderRefused, "customer.name", "A name is needed."),
         ({"customer_name": "x" * 201}, OrderRefused, "customer.name", "At most 200 characters."),
-        ({"customer_name": "a\x00b"}, OrderRefused, "customer.name", "Null characters are not allowed."),
+        ({"customer_name": "a\x00b"}, OrderRefused, "customer.name",
+         "Control characters and line breaks are not allowed."),
         ({"lines": ()}, OrderRefused, "lines", "An order needs at least one line."),
         ({"lines": (("MUG", 1, None), ("GONE", 1, None))}, UnknownProduct, "lines.1.sku",
          "There is no product 'GONE'."),
         ({"lines": (("OLD", 1, None),)}, UnknownProduct, "lines.0.sku", "There is no product 'OLD'."),
-        ({"lines": (("MUG", 0, None),)}, OrderRefused, "lines.0.quantity", "From 1 to 1000000."),
-        ({"lines": (("MUG", -1, None),)}, OrderRefused, "lines.0.quantity", "From 1 to 1000000."),
-        ({"lines": (("MUG", 1_000_001, None),)}, OrderRefused, "lines.0.quantity", "From 1 to 1000000."),
+        ({"lines": (("MUG", 0, None),)}, OrderRefused, "lines.0.quantity", "From 1 to 1,000,000."),
+        ({"lines": (("MUG", -1, None),)}, OrderRefused, "lines.0.quantity", "From 1 to 1,000,000."),
+        ({"lines": (("MUG", 1_000_001, None),)}, OrderRefused, "lines.0.quantity", "From 1 to 1,000,000."),
         ({"lines": (("MUG", 1, 0),)}, OrderRefused, "lines.0.unit_price", "A price is more than nothing."),
         ({"lines": (("MUG", 1, None), ("BALL", 1, None))}, OrderRefused, "lines",
          "All lines need one currency, not EUR, GBP."),
         ({"lines": (("MUG", 1_000_000, 1_000_001),)}, OrderRefused, "lines", "The total is too large."),
+        ({"lines": (("MUG", 1_000_000, 1), ("MUG", 1, 1))}, OrderRefused, "lines",
+         "At most 1,000,000 of MUG in one order."),
+        ({"lines": (("MUG", 1, None), ("MUG", 1, 1200)), "currency": "JPY"}, OrderRefused, "lines.1.unit_price",
+         "MUG is sold in GBP, not in JPY."),
+        ({"expected_total_minor": 1999}, TotalChanged, "expected_total_minor",
+         "The total is £20.00 now, not £19.99."),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_and_nothing_is_written(

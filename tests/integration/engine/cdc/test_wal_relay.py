@@ -7,8 +7,8 @@ from django.db import transaction
 
 from sagas.cdc import wal_relay as wal
 from sagas.cdc.capture import Capture
-from sagas.core import registry
 from sagas.core.cause import Cause, caused_by
+from sagas.core.registry import Registry
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
@@ -119,7 +119,7 @@ def test_a_relay_at_its_turn_is_waited_for(
     emit(Asked(name="a"), clock)
     before = confirmed()
     with monkeypatch.context() as patch:
-        patch.setattr("sagas.log.relay.followers.lock_the_log", lambda **_: False)
+        patch.setattr("sagas.log.relay.locks.take_if_free", lambda _: False)
         for _ in range(3):
             caught_up.work()
         assert (in_the_log(), confirmed(), len(caught_up._told)) == ([], before, 1)
@@ -164,6 +164,6 @@ def test_events_of_a_type_this_process_does_not_know_are_left_and_hold_nothing_u
     emit(Asked(name="b"), clock)
     work(caught_up, lambda: in_the_log() == ["b"])
     monkeypatch.setattr("sagas.log.relay.known_types", lambda: ["tests.of_the_future", "tests.asked"])
-    monkeypatch.setattr(registry, "reactions_to", lambda _: [])
-    relay_events(now=clock(), limit=10)
+    with Registry().active():
+        relay_events(now=clock(), limit=10)
     assert in_the_log() == ["b", "a"]

@@ -18,6 +18,7 @@ from standardwebhooks import Webhook as Verifier
 
 from sagas.core import registry
 from sagas.core.events import IntegrationEvent
+from sagas.core.registry import Registry
 from sagas.core.subscription import Received, Subscription
 from sagas.log import followers, outbox
 from sagas.models import Event
@@ -165,15 +166,13 @@ class Inside:
 
 
 @pytest.fixture
-def neighbour(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Inside:
+def neighbour(transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inside]:
     """Know nobody else."""
-    monkeypatch.setattr(registry, "_sagas", {})
-    monkeypatch.setattr(registry, "_subscriptions", {})
     for module in (webhooks, streams):
         monkeypatch.setattr(module, "_resting", receivers.Resting())
     inside = Inside()
-    registry.register([Subscription("neighbour", event=Told, queue="sagas", react=inside.react)])
-    return inside
+    with Registry([Subscription("neighbour", event=Told, queue="sagas", react=inside.react)]).active():
+        yield inside
 
 
 def webhook(receiver: LocalReceiver, name: str = "erp", **more: Any) -> receivers.Webhook:

@@ -83,6 +83,6 @@ def truly_listed() -> set[tuple[Any, ...]]:
     return set(Order.objects.values_list("id", "number", "status", "reason", "total_minor", "placed_at"))
 
 
-def rebuild(name: str, *options: str) -> str:
+def rebuilt(name: str, *options: str) -> str:
     call_command("readmodels", "rebuild", name, *options, stdout=(out := StringIO()))
     return out.getvalue()

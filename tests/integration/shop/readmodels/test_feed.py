@@ -8,7 +8,7 @@ from pytest_django import Settings
 from redis import Redis
 
 from orders.models import Order
-from sagas.log import read_models
+from sagas.log import rebuild
 from sagas.log.relay import relay_events
 from sagas.models import Follower
 from sagas.operations import queries
@@ -16,7 +16,7 @@ from sagas.testing import drive
 from shop.readmodels import feed
 from tests.factories.orders import Place
 
-from .conftest import listed, model, rebuild, take_in, truly_listed
+from .conftest import listed, model, rebuilt, take_in, truly_listed
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -85,12 +85,12 @@ def test_the_feed_is_rebuilt_beside_the_one_that_serves(history: list[Order], re
     before = told(100)
     key = next(iter(redis.scan_iter("feed:1:*")))
     redis.zremrangebyrank(key, 0, 0)
-    said = rebuild("customer-feed")
+    said = rebuilt("customer-feed")
     assert "customer-feed: 0 only in the old copy, 1 only in the new one" in said
     assert told(100) == before
     assert redis.get("feed") == b"2"
     assert not list(redis.scan_iter("feed:1*"))
-    assert "the same" in rebuild("customer-feed")
+    assert "the same" in rebuilt("customer-feed")
 
 
 def keys_of(redis: "Redis") -> set[str]:
@@ -112,7 +112,7 @@ def test_a_store_that_is_back_is_no_longer_said_to_be_away(place: Place, setting
 
 def test_a_feed_that_was_only_compared_leaves_nothing_behind(history: list[Order], redis: "Redis") -> None:
     take_in()
-    assert "the old one stays" in rebuild("customer-feed", "--compare")
+    assert "the old one stays" in rebuilt("customer-feed", "--compare")
     assert keys_of(redis) == {"1"}
 
 
@@ -134,11 +134,11 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
 
         killed.setattr(feed.FeedStore, "begin", begin_and_be_killed_later)
         with pytest.raises(KeyboardInterrupt):
-            rebuild("customer-feed")
+            rebuilt("customer-feed")
     assert told(100) == before
     assert left in keys_of(redis)
     redis.zadd(f"feed:{left}:ada@example.com", {'{"order_id": "x"}': 1})
-    assert "the same" in rebuild("customer-feed")
+    assert "the same" in rebuilt("customer-feed")
     assert told(100) == before
     assert len(keys_of(redis)) == 1
 
@@ -146,20 +146,20 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
 def test_a_new_copy_that_was_lost_with_redis_is_said_to_be(history: list[Order], redis: "Redis") -> None:
     take_in()
     model_ = model("customer-feed")
-    read_models.begin_rebuild(model_, now=timezone.now())
-    read_models.rebuild(model_, now=timezone.now(), limit=5)
+    rebuild.begin(model_, now=timezone.now())
+    rebuild.go_on(model_, now=timezone.now(), limit=5)
     redis.flushdb()
     take_in()
     with pytest.raises(CommandError, match="the new copy was lost with its Redis; rebuild it with --anew"):
-        rebuild("customer-feed")
-    assert "the same" in rebuild("customer-feed", "--anew")
+        rebuilt("customer-feed")
+    assert "the same" in rebuilt("customer-feed", "--anew")
 
 
 def test_a_rebuild_without_its_store_says_so(history: list[Order], settings: Settings) -> None:
     take_in()
     settings.FEED_REDIS_URL = "redis://127.0.0.1:1/0"
     with pytest.raises(CommandError, match="The store of customer-feed is away"):
-        rebuild("customer-feed")
+        rebuilt("customer-feed")
     assert not Follower.objects.filter(name__contains="rebuild").exists()
 
 

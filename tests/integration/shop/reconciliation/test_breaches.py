@@ -12,10 +12,10 @@ from inventory.models import Parcel, Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
+from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Run
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
 from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place

@@ -79,7 +79,7 @@ def test_findings_are_listed_and_lead_to_their_order(broken: Order, boss: Client
     one = boss.get(f"{FINDINGS}{Finding.objects.get(status='open').pk}/change/").content.decode()
     assert f'href="/admin/orders/order/{broken.id}/change/"' in one
     assert "MUG: 2" in one
-    assert "20.00 GBP" in one
+    assert "£20.00" in one
     cleared = boss.get(f"{FINDINGS}{Finding.objects.get(status='cleared').pk}/change/").content.decode()
     assert "dismiss-this" in one
     assert "dismiss-this" not in cleared
@@ -106,11 +106,11 @@ def test_a_finding_is_dismissed_with_a_reason_by_who_may(broken: Order, boss: Cl
 
 
 def test_the_dashboard_and_the_health_page_say_that_books_do_not_balance(confirmed: Order, boss: Client) -> None:
-    assert Client().get("/api/health").json()["needing_attention"] == 0
+    assert Client().get("/api/health").json()["open_findings"] == 0
     Parcel.objects.all().delete()
     turn()
     health = Client().get("/api/health").json()
-    assert (health["status"], health["needing_attention"]) == ("degraded", 1)
+    assert (health["status"], health["open_findings"], health["needing_attention"]) == ("degraded", 1, 0)
     (figure,) = [figure for figure in boss.get("/admin/").context["figures"] if "balance" in figure["name"]]
     assert (figure["value"], figure["status"], figure["url"]) == (1, "needs_attention", FINDINGS)
     Finding.objects.all().delete()
@@ -158,7 +158,10 @@ def test_findings_are_listed_in_a_terminal(confirmed: Order, capsys: pytest.Capt
     Parcel.objects.all().delete()
     turn()
     call_command("sagas", "findings")
-    assert capsys.readouterr().out.endswith(f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n")
+    assert capsys.readouterr().out.endswith(
+        f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n"
+        "    Send or fetch back the parcel, or correct the stock; dismiss the finding with what you did.\n"
+    )
     call_command("sagas", "findings", "--json")
     (finding,) = json.loads(capsys.readouterr().out)
     assert (finding["check_name"], finding["key"]) == ("goods", str(confirmed.id))

@@ -114,7 +114,7 @@ def test_no_state_of_a_choreographed_order_is_a_breach(
     watched: Watched, place: Place, method: str, more: dict[str, Any], ends: str, _: int
 ) -> None:
     CreditAccountFactory.create(limit_minor=5000)
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         order = place(method, now=watched.clock(), **more)
         for _minute in range(8):
             drive(now=watched.clock)
@@ -126,7 +126,7 @@ def test_no_state_of_a_choreographed_order_is_a_breach(
 
 
 def test_a_choreographed_order_that_nobody_goes_on_with_is_found(place: Place) -> None:
-    with registry.only(wiring("choreography"), sagas=SAGAS):
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
         order = place()
         relay_events(now=timezone.now(), limit=500)
         turn()

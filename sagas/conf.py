@@ -1,0 +1,105 @@
+"""Settings of the engine: each `SAGAS_*` setting with its default, its unit and what it may be.
+
+A project sets in its settings module only what should differ. Read here, in the moment of use:
+
+    from sagas.conf import conf
+    conf.BATCH_SIZE  # settings.SAGAS_BATCH_SIZE, or 100
+"""
+
+import sys
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar, overload
+
+from django.conf import settings
+
+#: Queue of error callbacks, read models, the reconciliation and what people ask for; its worker asks the other queues.
+ENGINE_QUEUE = "sagas"
+#: Queue of the relay and the sweep, so that nothing else holds them up.
+RELAY_QUEUE = "relay"
+
+T = TypeVar("T", int, float, str)
+
+
+class Setting(Generic[T]):
+    """One setting: a descriptor that reads Django's settings each time."""
+
+    name: str
+
+    def __init__(
+        self, default: T, *, least: float = 0, most: float = sys.float_info.max, known: tuple[T, ...] = ()
+    ) -> None:
+        self.default: T = default
+        self.known: tuple[T, ...] = known
+        self.least, self.most = least, most
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = f"SAGAS_{name}"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "Setting[T]": ...
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+    def __get__(self, instance: object | None, owner: type) -> "T | Setting[T]":
+        if instance is None:
+            return self
+        value: T = getattr(settings, self.name, self.default)
+        return value
+
+    def fault(self) -> str | None:
+        """Return what is wrong with the value that a project has set, as a sentence that says what to do."""
+        default: Any = self.default
+        value: Any = getattr(settings, self.name, default)
+        if self.known:
+            return None if value in self.known else f"{self.name} is {value!r}. Set it to {_or(self.known)}."
+        kinds, words = ((int,), "a whole number") if isinstance(default, int) else ((int, float), "a number")
+        # bool is an int to Python.
+        if isinstance(value, kinds) and not isinstance(value, bool) and self.least <= value <= self.most:
+            return None
+        at_most = f" and at most {self.most:g}" if self.most < sys.float_info.max else ""
+        return f"{self.name} is {value!r}. Set it to {words} of at least {self.least:g}{at_most}."
+
+
+def _or(values: tuple[object, ...]) -> str:
+    return " or ".join(map(repr, values))
+
+
+class Conf:
+    """The settings; README lists them for readers."""
+
+    #: Seconds without progress after which a run or a delivery is sent again. Doubled each time, ten minutes at most.
+    RESEND_AFTER_SECONDS = Setting(20.0, least=0.1)
+    #: Seconds after which another worker looks after a call outside that has not come back. A step may have its own.
+    LEASE_SECONDS = Setting(30.0, least=0.1)
+    #: Seconds after which a try is cut short; shorter than CELERY_TASK_TIME_LIMIT, which kills. A policy may have its
+    #: own.
+    TRY_SECONDS = Setting(20.0, least=0.1)
+    #: Most events one turn of the relay takes, and most runs or deliveries one sweep: bounds their transactions.
+    RELAY_LIMIT = Setting(500, least=1)
+    #: Most runs that share one chain, or deliveries one message (decision 0013).
+    BATCH_SIZE = Setting(100, least=1)
+    #: What relays and sweeps: "celery" (woken by each commit, and by beat each second), or "process" (`manage.py
+    #: relay`), of which Celery then hears nothing.
+    RELAY = Setting("celery", known=("celery", "process"))
+    #: Seconds between two turns of the reconciliation.
+    RECONCILE_SECONDS = Setting(20.0, least=0.1)
+    #: Celery's priority of messages of low-priority work, and of what a batch has left. Redis gives out 0 first and 9
+    #: last, RabbitMQ the other way round: with RabbitMQ, set both to 0.
+    LOW_PRIORITY = Setting(9, least=0, most=9)
+    SINGLE_PRIORITY = Setting(6, least=0, most=9)
+
+    @classmethod
+    def faults(cls) -> Iterator[str]:
+        """Yield what is wrong with the settings of this project, unknown names of the engine's included."""
+        known = {setting.name: setting for setting in vars(cls).values() if isinstance(setting, Setting)}
+        for setting in known.values():
+            if (fault := setting.fault()) is not None:
+                yield fault
+        for name in sorted(set(_set_names()) - known.keys()):
+            yield f"{name} is no setting of the engine. Remove it, or correct its name: {', '.join(known)}."
+
+
+def _set_names() -> list[str]:
+    return [name for name in dir(settings) if name.startswith("SAGAS_")]
+
+
+conf = Conf()

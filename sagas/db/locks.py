@@ -1,0 +1,46 @@
+"""Advisory locks of PostgreSQL: one process at a time does a thing that no row stands for.
+
+All of them are held until the transaction ends; a process that dies lets go of its own.
+"""
+
+import hashlib
+from enum import IntEnum
+
+from django.db import connection
+
+
+class Lock(IntEnum):
+    """The locks of the engine. The numbers are four letters in ASCII, and are shared by a whole database."""
+
+    LOG = 0x72656C61  #: "rela": the end of the event log, which one relay at a time moves on
+    RECONCILIATION = 0x7265636F  #: "reco": one reconciliation at a time
+
+
+def take(lock: Lock | str) -> None:
+    """Take a lock, waiting until it is free.
+
+    Transaction: requires one.
+
+    Args:
+        lock: one of the engine's, or the name of something there are many of: `share of webhook-erp`.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_number(lock)])
+
+
+def take_if_free(lock: Lock | str) -> bool:
+    """Take a lock if it is free; say whether this transaction has it now.
+
+    Transaction: requires one.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_number(lock)])
+        (taken,) = cursor.fetchone() or (False,)
+        return bool(taken)
+
+
+def _number(lock: Lock | str) -> int:
+    """Return the number PostgreSQL knows a lock by: 64 bits, signed."""
+    if isinstance(lock, Lock):
+        return int(lock)
+    return int.from_bytes(hashlib.blake2b(lock.encode(), digest_size=8).digest(), "big", signed=True)

@@ -1,0 +1,42 @@
+"""Which deliveries are ready, open, or at the head of a line."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from ..core.statuses import SETTLED_DELIVERIES, DeliveryStatus
+from ..models import Delivery, Follower
+
+OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
+
+
+def ready(deliveries: QuerySet[Delivery], now: datetime) -> QuerySet[Delivery]:
+    """Return the deliveries that are due and whose earlier deliveries (same subscription and key) are all settled."""
+    before = Delivery.objects.filter(
+        subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
+    ).exclude(status__in=SETTLED_DELIVERIES)
+    return (
+        deliveries.filter(~Exists(before), ~Exists(paused()), status__in=OPEN)
+        .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
+        .exclude(retry_at__gt=now)
+    )
+
+
+def paused() -> QuerySet[Follower]:
+    return Follower.objects.filter(name=OuterRef("subscription"), paused_at__isnull=False)
+
+
+def heads_of(subscriptions: Collection[str], keys: Collection[str]) -> list[Delivery]:
+    """Return the first open delivery of each of these subscriptions and keys."""
+    return list(
+        Delivery.objects.filter(subscription__in=subscriptions, key__in=keys, status__in=OPEN)
+        .order_by("subscription", "key", "event")
+        .distinct("subscription", "key")
+    )
+
+
+def is_busy(subscription: str, limit: int) -> bool:
+    """Say whether so many deliveries of a subscription are open that it needs no more yet."""
+    waiting = Delivery.objects.filter(subscription=subscription, status__in=OPEN)
+    return waiting.values_list("pk", flat=True)[:limit].count() == limit

@@ -1,0 +1,104 @@
+"""Failed tries: a row of the journal each, and a line of the log."""
+
+import logging
+import sysconfig
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+import structlog
+from django.db import transaction
+
+from ..core.errors import OutcomeUnknown, Rejected, Retryable
+from ..db.storable import message_of, storable_text
+from ..models import Attempt, Delivery, StepRun
+from .claim import Claim, Verdict
+
+logger = structlog.get_logger(__name__)
+
+#: Of a message in a line of the log; the row has all of it.
+_MAX_SHOWN = 300
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A try that failed, what it failed with, what that means, and when it failed."""
+
+    claim: Claim
+    error: Exception
+    verdict: Verdict
+    at: datetime
+
+    def attempt(self) -> Attempt:
+        """Return its row, not yet saved."""
+        row = self.claim.row
+        assert self.claim.tried_at is not None  # noqa: S101 - a try that failed has begun
+        return Attempt(
+            step=row if isinstance(row, StepRun) else None,
+            delivery=row if isinstance(row, Delivery) else None,
+            number=row.attempts,
+            kind=self.verdict.kind,
+            error=type(self.error).__name__[:200],
+            message=message_of(self.error),
+            traceback=storable_text("".join(traceback.format_exception(self.error))),
+            started_at=self.claim.tried_at,
+            failed_at=self.at,
+            retry_at=self.verdict.retry_at,
+        )
+
+
+def journal(failures: Sequence[Failed]) -> None:
+    """Write failed tries down, and log them once that is committed.
+
+    Transaction: requires the one that settles the steps or deliveries.
+    """
+    Attempt.objects.bulk_create([failed.attempt() for failed in failures])
+    for failed in failures:
+        transaction.on_commit(partial(_log, failed), robust=True)
+
+
+def _log(failed: Failed) -> None:
+    """Log a failed try.
+
+    A bug is an error, a refusal is information, anything else is a warning once it is given up. Lines of one failure
+    share their `fingerprint`; the logging decides how many of them are written.
+    """
+    row, error = failed.claim.row, failed.error
+    if isinstance(row, StepRun):
+        name, about = row.name, {"step": row.name, "run": str(row.run_id)}
+        look = f"manage.py sagas show {row.run_id}"
+    else:
+        name, about = row.subscription, {"subscription": row.subscription}
+        look = f"sagas/delivery/{row.pk} in the admin"
+    place, retry_at = _place_of(error), failed.verdict.retry_at
+    logger.log(
+        _level(error, given_up=failed.verdict.is_given_up),
+        "try_failed",
+        **about,
+        key=failed.claim.key,
+        attempt=row.attempts,
+        error=f"{type(error).__name__}: {message_of(error)}"[:_MAX_SHOWN],
+        place=place,
+        retry_at=None if retry_at is None else retry_at.isoformat(),
+        look=look,
+        fingerprint=f"{name} {type(error).__name__} {place}",
+    )
+
+
+def _level(error: Exception, *, given_up: bool) -> int:
+    if not isinstance(error, Rejected | Retryable | OutcomeUnknown):
+        return logging.ERROR
+    return logging.WARNING if given_up and not isinstance(error, Rejected) else logging.INFO
+
+
+def _place_of(error: Exception) -> str:
+    """Return module and line where it was raised, the innermost outside of libraries; empty without a traceback."""
+    frames = [
+        (frame.f_code.co_filename, frame.f_globals.get("__name__"), line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [frame for frame in frames if not frame[0].startswith(_LIBRARIES)]
+    return "".join(f"{module}:{line}" for _, module, line in (own or frames)[-1:])

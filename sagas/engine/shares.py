@@ -1,0 +1,50 @@
+"""A subscription's share of the workers: `Subscription.at_once`.
+
+Note [Share]: a message that finds as many others under way as its subscription may have changes nothing. The worker
+that ends one of them wakes what is due next: a batch after a success, one delivery after a failure, so that a receiver
+that fails has no more messages. When that worker dies, the sweep sends them.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from itertools import takewhile
+
+from ..conf import conf
+from ..core.statuses import DeliveryStatus
+from ..core.subscription import Subscription
+from ..db import locks
+from ..models import Delivery
+from .delivery_rows import ready
+
+
+def is_full(subscription: Subscription, now: datetime) -> bool:
+    """Say whether no more messages of a subscription may be worked on. Claims of it take turns until their commit.
+
+    Transaction: requires the one that claims.
+    """
+    if subscription.at_once is None:
+        return False
+    locks.take(f"share of {subscription.name}")
+    under_way = Delivery.objects.filter(subscription=subscription.name, status=DeliveryStatus.RUNNING, due_at__gt=now)
+    # The deliveries of one message share their lease token.
+    return under_way.values("lease_token").distinct().count() >= subscription.at_once
+
+
+def next_of(
+    tried: Iterable[Subscription], *, succeeded: Collection[str], left_out: Collection[int], now: datetime
+) -> list[Delivery]:
+    """Return deliveries that may have found no room beside those that were tried. Note [Share].
+
+    Args:
+        succeeded: names of the subscriptions of which a delivery was made.
+        left_out: primary keys of deliveries that are sent anyway.
+    """
+    found: list[Delivery] = []
+    for subscription in tried:
+        if subscription.at_once is not None:
+            limit = conf.BATCH_SIZE if subscription.name in succeeded else 1
+            due = ready(Delivery.objects.filter(subscription=subscription.name), now).exclude(pk__in=left_out)
+            waiting = list(due.order_by("due_at")[:limit])
+            # A try that is not the first is made alone.
+            found += list(takewhile(lambda delivery: delivery.started_at is None, waiting)) or waiting[:1]
+    return found

@@ -1,0 +1,223 @@
+"""Builds a read model anew from the log while the old copy serves.
+
+The new copy stands in a schema of its own, so that the same statements find the other tables. In the end both are
+compared and change places, in one transaction.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from django.db import connection, models, transaction
+
+from ..core.read_model import Difference, ReadModel, Store
+from ..db.storable import message_of
+from ..models import Follower
+from . import followers
+from .read_models import PORTION, advance
+
+#: How long readers of the old copy are waited for; new readers wait behind this one meanwhile.
+_MAX_SECONDS_FOR_READERS = 10
+
+
+@dataclass(kw_only=True)
+class Rebuilt:
+    """What came of a rebuild.
+
+    Attributes:
+        position: up to which both copies hold the log.
+        swapped: the new copy serves now; otherwise the copies were only compared.
+        differences: by table, how many rows only the old copy had, and how many only the new one has.
+    """
+
+    position: int
+    swapped: bool
+    differences: dict[str, Difference] = field(default_factory=dict)
+
+
+def begin(model: ReadModel, *, now: datetime) -> tuple[int, int]:
+    """Make empty copies, unless a rebuild was begun before; return its position, and that of the old copy.
+
+    Transaction: opens one.
+    Idempotent: by name.
+    """
+    with transaction.atomic():
+        followers.create_missing(now=now)
+        shadow, is_new = Follower.objects.get_or_create(
+            name=model.shadow_name, defaults={"position": 0, "began_at": now}
+        )
+        if is_new:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE")
+                cursor.execute(f"CREATE SCHEMA {model.schema}")
+            with _in_schema(model), connection.schema_editor() as editor:
+                for table in model.tables:
+                    editor.create_model(table)
+            if model.store is not None:
+                with _answering(model.name):
+                    model.store.begin()
+    return shadow.position, Follower.objects.get(name=model.name).position
+
+
+def go_on(model: ReadModel, *, now: datetime, limit: int = PORTION) -> int | None:
+    """Take the new copy a portion further; return its position, or None once it has caught up with the old copy.
+
+    Transaction: opens one.
+
+    Raises:
+        RebuildStoppedError: an event cannot be taken in; what was built stays.
+    """
+    with transaction.atomic():
+        shadow = Follower.objects.locked().get(name=model.shadow_name)
+        end = Follower.objects.get(name=model.name).position
+        with _in_schema(model):
+            advance(model, shadow, end, limit, now, shadow=True)
+        stopped, position = shadow.error, shadow.position
+    if stopped:
+        raise RebuildStoppedError(model.name, stopped)
+    return None if position >= end else position
+
+
+def finish(model: ReadModel, *, now: datetime, swap: bool = True) -> Rebuilt:
+    """Bring both copies to the same position, compare them, and let them change places.
+
+    The old copy takes in no event meanwhile, and can be read until the moment in which the tables change. A reader
+    that takes longer than ten seconds is not waited for: all other readers would wait behind this transaction.
+
+    Transaction: opens one; all of it, or nothing.
+
+    Args:
+        swap: otherwise the copies are only compared, and the new one is dropped.
+
+    Raises:
+        RebuildStoppedError: an event cannot be taken in.
+        django.db.OperationalError: the old copy is read for longer than ten seconds; a later call goes on.
+    """
+    with transaction.atomic():
+        old = Follower.objects.locked().get(name=model.name)
+        shadow = Follower.objects.locked().get(name=model.shadow_name)
+        with _in_schema(model):
+            while advance(model, shadow, old.position, PORTION, now, shadow=True):
+                pass
+        if shadow.error:
+            raise RebuildStoppedError(model.name, shadow.error)
+        found = Rebuilt(position=shadow.position, swapped=swap, differences=_differences(model))
+        if swap:
+            _swap(model)
+            old.position, old.error, old.moved_at = shadow.position, "", now
+            old.save(update_fields=["position", "error", "moved_at"])
+            _forget(model)
+        else:
+            drop(model)
+    return found
+
+
+def drop(model: ReadModel) -> None:
+    """Drop the new copy, if there is one.
+
+    Transaction: opens one.
+    """
+    with transaction.atomic():
+        _forget(model)
+        if model.store is not None:
+            with _answering(model.name):
+                model.store.drop()
+
+
+def _forget(model: ReadModel) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP SCHEMA IF EXISTS {model.schema} CASCADE")
+    Follower.objects.filter(name=model.shadow_name).delete()
+
+
+class StoreAwayError(Exception):
+    """The store of a read model outside PostgreSQL did not answer; the copy that serves goes on."""
+
+    def __init__(self, name: str, error: str) -> None:
+        super().__init__(f"The store of {name} is away ({error}). What serves goes on; rebuild again once it is back.")
+
+
+class RebuildStoppedError(Exception):
+    """An event cannot be taken in by this code; what was built stays, and a later call goes on."""
+
+    def __init__(self, name: str, error: str) -> None:
+        super().__init__(
+            f"{name} stopped {error}. Deploy code that takes it in, and rebuild again: it goes on from here."
+        )
+
+
+@contextmanager
+def _answering(name: str) -> Iterator[None]:
+    """Name the store when it fails inside.
+
+    Raises:
+        StoreAwayError: the store raised something.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise StoreAwayError(name, message_of(error)) from error
+
+
+@contextmanager
+def _in_schema(model: ReadModel) -> Iterator[None]:
+    """Have statements find the new copies of the tables, and all other tables where they are.
+
+    Transaction: requires one; its end ends this, too.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('search_path')")
+        (usual,) = cursor.fetchone() or ("public",)
+        cursor.execute(f"SET LOCAL search_path TO {model.schema}, {usual}")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL search_path TO {usual}")
+
+
+def _differences(model: ReadModel) -> dict[str, Difference]:
+    if model.store is not None:
+        with _answering(model.name):
+            return {model.name: model.store.compare()}
+    return {
+        table._meta.db_table: (_missing(model, table, new=False), _missing(model, table, new=True))  # noqa: SLF001
+        for table in model.tables
+    }
+
+
+def _missing(model: ReadModel, table: type[models.Model], *, new: bool) -> int:
+    """Count the rows that only the old copy has, or only the new one; numbers of a sequence are not compared."""
+    meta: Any = table._meta  # noqa: SLF001 - documented
+    columns = ", ".join(
+        connection.ops.quote_name(column.column)
+        for column in meta.concrete_fields
+        if column.get_internal_type() != "BigAutoField"
+    )
+    old_rows = f"SELECT {columns} FROM {meta.db_table}"  # noqa: S608
+    new_rows = f"SELECT {columns} FROM {model.schema}.{meta.db_table}"  # noqa: S608
+    these, those = (new_rows, old_rows) if new else (old_rows, new_rows)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM ({these} EXCEPT ALL {those}) AS only_here")  # noqa: S608
+        (count,) = cursor.fetchone() or (0,)
+        return int(count)
+
+
+def _swap(model: ReadModel) -> None:
+    if model.store is not None:
+        # Behind the commit: done twice it does no harm, and not done, the old copy goes on.
+        transaction.on_commit(partial(_swap_store, model.name, model.store))
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{_MAX_SECONDS_FOR_READERS}s'")
+        for table in model.tables:
+            name = table._meta.db_table  # noqa: SLF001
+            cursor.execute("SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = %s::regclass", [name])
+            (schema,) = cursor.fetchone() or ("public",)
+            cursor.execute(f"DROP TABLE {schema}.{name}")
+            cursor.execute(f"ALTER TABLE {model.schema}.{name} SET SCHEMA {schema}")
+
+
+def _swap_store(name: str, store: Store) -> None:
+    with _answering(name):
+        store.swap()
