@@ -1,4 +1,4 @@
-"""Settings of the shop, all from the environment; README lists every variable.
+"""Settings of the shop, all from the environment; docs/settings.md lists every variable.
 
 With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded/`):
 that is the development set-up. Importing this module starts nothing.
