@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
@@ -70,6 +71,14 @@ class AttentionFilter(admin.SimpleListFilter):
         now = clock.now()
         stuck = Q(status=Order.Status.PENDING, placed_at__lt=now - SUSPICIOUS_AFTER)
         return queryset.filter(stuck | Q(id__in=[UUID(key) for key in attention.keys(now=now) if _is_uuid(key)]))
+
+
+class PlacedFilter(admin.DateFieldListFilter):
+    """Names the zone whose days it means."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = f"{self.title} ({settings.TIME_ZONE})"
 
 
 class OrderList(ChangeList):
@@ -136,7 +145,7 @@ class OrderAdmin(ModelAdmin):
     )
 
     list_display = ("number", "customer", "state", "total", "age", "mark")
-    list_filter = ("status", AttentionFilter, "placed_at")
+    list_filter = ("status", AttentionFilter, ("placed_at", PlacedFilter))
     search_fields = ("number",)
     search_help_text = "An order's number or id, a whole e-mail address, or the beginning of a name."
     ordering = ("-id",)
@@ -393,7 +402,7 @@ for _model in (TaskResult, GroupResult, User, Group):
 class SalesOfDayAdmin(InspectAdmin):
     """What was sold, by day and product; about a second behind."""
 
-    list_display = ("day", "sku", "name", "orders", "quantity", "total")
+    list_display = ("day", "zone", "sku", "name", "orders", "quantity", "total")
     list_display_links = ("day", "sku")
     search_fields = ("sku",)
     search_help_text = "A whole SKU."

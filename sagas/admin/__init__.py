@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.cache import never_cache
 
 from backoffice.inspect import InspectAdmin, InspectInline, labelled
+from backoffice.moments import moment
 
 from ..core import registry
 from ..db import clock
@@ -56,10 +57,7 @@ def _took(start: datetime | None, end: datetime | None) -> str:
 
 def _tried(attempts: Iterable[Attempt]) -> SafeString:
     """Return failed tries as a list, each with its traceback folded in."""
-    rows = [
-        (attempt.failed_at.strftime("%Y-%m-%d %H:%M:%S"), attempt.kind, attempt, attempt.traceback)
-        for attempt in attempts
-    ]
+    rows = [(moment(attempt.failed_at), attempt.kind, attempt, attempt.traceback) for attempt in attempts]
     return format_html_join(
         "",
         '<details style="margin-bottom:.75rem"><summary>{} · {} · {}</summary>'
@@ -397,7 +395,7 @@ class InterventionAdmin(InspectAdmin):
             return None
         seen = f"{replays.progress(row).done:,} of {replays.progress(row).total:,} events gone through"
         since, until = (datetime.fromisoformat(row.replay[name]) for name in ("since", "until"))
-        return f"{since:%Y-%m-%d %H:%M:%S %Z} until {until:%Y-%m-%d %H:%M:%S %Z}; {seen}"
+        return f"{moment(since)} until {moment(until)}; {seen}"
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:

@@ -20,6 +20,7 @@ from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -311,7 +312,7 @@ def show_form(request: HttpRequest, query: QueryDict) -> HttpResponse:
     """Return the form for what a query means; it changes nothing."""
     now = clock.now().replace(microsecond=0)
     moments = {"since": now - _REPLAYED, "until": now}
-    shown = {name: moment.strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
+    shown = {name: timezone.localtime(moment).strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
     return _form_page(request, _wish(request, query), InterveneForm(initial=shown))
 
 
