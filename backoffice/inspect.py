@@ -7,14 +7,17 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import connection, models
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from . import keys
+
 if TYPE_CHECKING:
-    from django.contrib import admin
+    from django.contrib.admin.views.main import ChangeList
 
     ModelAdmin = admin.ModelAdmin[Any]
     TabularInline = admin.TabularInline[Any, Any]
@@ -22,10 +25,11 @@ if TYPE_CHECKING:
 else:
     Pages = Paginator
     from unfold.admin import ModelAdmin, TabularInline
+    from unfold.views import ChangeList
 
 from unfold.decorators import display
 
-from backoffice.money_fields import CurrencyField, MoneyField, MoneyForm, amount_column
+from backoffice.money_fields import amount_column
 
 Column = TypeVar("Column", bound=Callable[..., Any])
 
@@ -45,7 +49,7 @@ class CappedPaginator(Pages):
     Pages go as far: whoever is still looking then narrows it down. To leave out a million rows is to read them.
     """
 
-    template_name = "sagas/_pages.html"
+    template_name = "backoffice/pages.html"
 
     @cached_property
     def count(self) -> int:
@@ -102,8 +106,13 @@ class InspectAdmin(ModelAdmin):
 
     Search fields are compared as a whole, so that searching is a look into an index. The newest come first, and there
     is no other order: to sort by what no index holds is to read all there is.
+
+    Attributes:
+        key_field: the field with the row's key; the column `about` shows what people call the key, with a link, and a
+            search for that name finds the row.
     """
 
+    key_field = ""
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
@@ -119,10 +128,6 @@ class InspectAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Show amounts of minor units as money."""
-        return [_shown_as(self.model, name) for name in super().get_fields(request, obj)]
-
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
@@ -132,7 +137,43 @@ class InspectAdmin(ModelAdmin):
         wanted = Q(pk__in=[])
         for name in self.search_fields:
             wanted |= _is(queryset.model, name, term)
+        if self.key_field and (key := keys.key_of(term)) is not None:
+            wanted |= Q(**{self.key_field: key})
         return queryset.filter(wanted), False
+
+    def get_changelist(self, request: HttpRequest, **_: Any) -> type[ChangeList]:
+        return LabelledList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row = super().get_object(request, object_id, from_field)
+        if row is not None and self.key_field:
+            keys.put_labels([row], self.key_field)
+        return row
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        fields = tuple(super().get_readonly_fields(request, obj))
+        return (*fields, "about") if self.key_field and "about" not in fields else fields
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the fields, amounts of minor units as money, the label of the key first."""
+        fields = [shown_as(self.model, name) for name in super().get_fields(request, obj)]
+        if not self.key_field or self.fields:
+            return fields
+        return ["about", *(field for field in fields if field != "about")]
+
+    @admin.display(description="about")
+    def about(self, row: Any) -> Any:
+        return keys.link(row, self.key_field)
+
+
+class LabelledList(ChangeList):
+    """A page of rows, each with the label of its key."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if field := getattr(self.model_admin, "key_field", ""):
+            self.result_list = list(self.result_list)
+            keys.put_labels(self.result_list, field)
 
 
 def _is(model: type[models.Model], name: str, term: str) -> Q:
@@ -148,13 +189,13 @@ def _is(model: type[models.Model], name: str, term: str) -> Q:
     return Q(**{f"{name}__in": list(rows.values_list("pk", flat=True))})
 
 
-def _shown_as(model: type[models.Model], field: Any) -> Any:
+def shown_as(model: type[models.Model], field: Any) -> Any:
     if not isinstance(field, str) or not field.endswith("_minor"):
         return field
-    return amount_column(field, _label(model._meta.get_field(field)))  # noqa: SLF001 - Django's documented API
+    return amount_column(field, label_of(model._meta.get_field(field)))  # noqa: SLF001 - Django's documented API
 
 
-def _label(column: Any) -> str:
+def label_of(column: Any) -> str:
     return str(column.verbose_name.replace(" (minor units)", "").removesuffix(" minor"))
 
 
@@ -169,39 +210,3 @@ class InspectInline(TabularInline):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-class EditAdmin(ModelAdmin):
-    """Rows to edit beside running orders: locked while they are saved, and only what was typed is written.
-
-    Money is typed as people write it, and kept in minor units. Nothing is deleted: orders speak of it.
-    """
-
-    form: Any = MoneyForm
-    paginator = CappedPaginator
-    show_full_result_count = False
-    list_per_page = 50
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        row = super().get_object(request, object_id, from_field)
-        if row is not None and request.method == "POST" and connection.in_atomic_block:
-            return self.get_queryset(request).select_for_update(no_key=True).get(pk=row.pk)
-        return row
-
-    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
-        obj.save(update_fields=form.changed_data if change else None)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        fields = super().get_fields(request, obj)
-        may_type = obj is None or self.has_change_permission(request, obj)
-        return fields if may_type else [_shown_as(self.model, name) for name in fields]
-
-    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        if db_field.name.endswith("_minor"):
-            return MoneyField(label=_label(db_field).capitalize())
-        if db_field.name == "currency":
-            return CurrencyField(max_length=db_field.max_length)
-        return super().formfield_for_dbfield(db_field, request, **kwargs)

@@ -32,11 +32,11 @@ from payments.events import CreditHeld, credit_account_id
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from payments.services import open_credit
 from sagas.core.ids import new_id
+from sagas.core.statuses import Action
 from sagas.db import clock
 from sagas.log import followers
 from sagas.models import Attempt, Delivery, Event, Follower, Intervention, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import drive, run_chain
 
 #: A million orders are a year.
@@ -183,7 +183,7 @@ def _rows(order: Order) -> _Rows:
         StepRun.objects.filter(run=run),
         Delivery.objects.filter(key=str(order.id)),
         Attempt.objects.filter(step__run=run),
-        Intervention.objects.filter(run=run),
+        Intervention.objects.filter(key=run.key),
         Reservation.objects.filter(order_id=order.id),
         Parcel.objects.filter(order_id=order.id),
         FakeCharge.objects.filter(key__startswith=str(run.id)),

@@ -8,7 +8,9 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from backoffice.inspect import EditAdmin, InspectAdmin, labelled
+from backoffice import keys
+from backoffice.edit import EditAdmin
+from backoffice.inspect import InspectAdmin, labelled
 
 from .models import Parcel, Reservation, StockItem
 
@@ -64,10 +66,11 @@ class StockItemAdmin(EditAdmin):
 class ReservationAdmin(InspectAdmin):
     """Stock held for orders."""
 
-    list_display = ("sku", "quantity", "state", "order_id", "reserved_at", "ended_at")
+    key_field = "order_id"
+    list_display = ("sku", "quantity", "state", "about", "reserved_at", "ended_at")
     list_filter = ("status",)
     search_fields = ("order_id",)
-    search_help_text = "A whole order id."
+    search_help_text = keys.searched()
     ordering = ("-pk",)
 
     @labelled("status", {"held": "info", "shipped": "success", "released": "warning"})
@@ -79,7 +82,8 @@ class ReservationAdmin(InspectAdmin):
 class ParcelAdmin(InspectAdmin):
     """What left the warehouse."""
 
-    list_display = ("tracking_number", "order_id", "booked_at")
+    key_field = "order_id"
+    list_display = ("tracking_number", "about", "booked_at")
     search_fields = ("tracking_number", "order_id")
-    search_help_text = "A whole tracking number or order id."
+    search_help_text = keys.searched("tracking number")
     ordering = ("-pk",)

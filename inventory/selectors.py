@@ -26,6 +26,11 @@ def parcel(order_id: UUID) -> Parcel | None:
     return Parcel.objects.filter(order_id=order_id).first()
 
 
+def order_of_parcel(tracking_number: str) -> UUID | None:
+    found = Parcel.objects.filter(tracking_number__in={tracking_number, tracking_number.upper()})
+    return found.values_list("order_id", flat=True).first()
+
+
 def known(skus: Iterable[str]) -> set[str]:
     """Return those SKUs the warehouse has a shelf for."""
     return set(StockItem.objects.filter(sku__in=set(skus)).values_list("sku", flat=True))

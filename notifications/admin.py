@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 
+from backoffice import keys
 from backoffice.inspect import InspectAdmin, labelled
 
 from .channels import CHANNELS
@@ -17,10 +18,11 @@ from .models import Notification
 class NotificationAdmin(InspectAdmin):
     """Messages to customers; one that cannot be sent is a parked delivery."""
 
-    list_display = ("queued_at", "recipient", "kind", "channel", "state", "sent_at", "order_id")
+    key_field = "order_id"
+    list_display = ("queued_at", "recipient", "kind", "channel", "state", "sent_at", "about")
     list_filter = ("status", "kind")
     search_fields = ("id", "order_id")
-    search_help_text = "A whole message id or order id."
+    search_help_text = keys.searched("message id")
     ordering = ("-pk",)
     #: Shown as the message that it becomes.
     exclude = ("context",)

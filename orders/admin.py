@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from backoffice.inspect import EditAdmin
+from backoffice.edit import EditAdmin
 from backoffice.money import formatted
 
 from .models import Product

@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import Count, QuerySet
+from django.db.models import BooleanField, Count, Exists, Func, OuterRef, Q, QuerySet, Value
 
 from backoffice.customers import identity
 
-from .models import Order, Product
+from .models import Order, OrderLine, Product, words_of_customer
 
 __all__ = [
     "Order",
@@ -18,14 +18,17 @@ __all__ = [
     "count_by_status",
     "for_sale",
     "ids_after",
+    "named_like",
     "numbered",
     "numbers",
     "of_customer",
+    "of_product",
     "order",
     "orders",
     "pending",
     "pending_after",
     "placed_by_status",
+    "placed_under",
     "products",
 ]
 
@@ -45,6 +48,30 @@ def numbers(order_ids: Collection[UUID]) -> dict[UUID, str]:
 def numbered(number: str) -> UUID | None:
     """Return the id of the order people call so."""
     return Order.objects.filter(number=number).values_list("id", flat=True).first()
+
+
+def of_product(sku: str) -> Exists | None:
+    """Return the condition that an order has a product; None if none has it."""
+    lines = OrderLine.objects.filter(sku__in={sku, sku.upper()})
+    return Exists(lines.filter(order=OuterRef("pk"))) if lines.exists() else None
+
+
+def placed_under(key: str) -> list[UUID]:
+    """Return the orders placed under an idempotency key, and under keys made of it, a space and more."""
+    of_key = Q(idempotency_key=key) | Q(idempotency_key__startswith=f"{key} ")
+    return list(Order.objects.filter(of_key).values_list("id", flat=True)[:100])
+
+
+def named_like(words: Iterable[str]) -> Func:
+    """Return the condition that name or e-mail address of a customer hold words that begin with each of these.
+
+    Args:
+        words: of letters and digits only.
+    """
+    query = Func(
+        Value(" & ".join(f"'{word}':*" for word in words)), template="to_tsquery('simple'::regconfig, %(expressions)s)"
+    )
+    return Func(words_of_customer(), query, template="%(expressions)s", arg_joiner=" @@ ", output_field=BooleanField())
 
 
 def of_customer(email: str, *, since: datetime | None = None, limit: int) -> list[Order]:

@@ -9,8 +9,10 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from backoffice import keys
 from backoffice.customers import identity
-from backoffice.inspect import EditAdmin, InspectAdmin, labelled
+from backoffice.edit import EditAdmin
+from backoffice.inspect import InspectAdmin, labelled
 from backoffice.money import formatted
 from sagas.db import clock
 
@@ -22,10 +24,11 @@ from .models import CreditAccount, CreditHold, FakeCharge, Payment
 class PaymentAdmin(InspectAdmin):
     """Every attempt to take money."""
 
-    list_display = ("made_at", "total", "state", "method", "order_id", "reason")
+    key_field = "order_id"
+    list_display = ("made_at", "total", "state", "method", "about", "reason")
     list_filter = ("status",)
     search_fields = ("id", "order_id", "key")
-    search_help_text = "A whole payment id, order id or key."
+    search_help_text = keys.searched("payment id")
     ordering = ("-pk",)
 
     @admin.display(description="amount")
@@ -90,11 +93,12 @@ def _counted(count: int, what: str) -> str:
 class CreditHoldAdmin(InspectAdmin):
     """Credit kept back for orders."""
 
-    list_display = ("held_at", "account", "total", "state", "order_id", "released_at")
+    key_field = "order_id"
+    list_display = ("held_at", "account", "total", "state", "about", "released_at")
     list_filter = ("status",)
     list_select_related = ("account",)
     search_fields = ("order_id",)
-    search_help_text = "A whole order id."
+    search_help_text = keys.searched()
     ordering = ("-pk",)
 
     @admin.display(description="amount")

@@ -5,7 +5,6 @@ Tables of the contexts have their pages in the contexts' own `admin.py`.
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-import re
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,8 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet, Value
-from django.db.models.functions import Collate, Upper
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -34,7 +32,7 @@ from orders import services
 from orders.errors import OrderRefused
 from orders.models import Order, OrderLine, Product
 from payments import selectors as payments
-from sagas.admin import work_pages
+from sagas.admin.buttons import buttons_of_key
 from sagas.db import clock
 from sagas.operations import attention
 from sagas.operations.attention import Why
@@ -43,6 +41,7 @@ from .models import CustomerOrder, SalesOfDay
 from .pages.history_page import as_of
 from .pages.order_form import LineForm, LineFormSet, OrderForm, ProductField
 from .pages.order_page import Line, Shown, ago, poll_ms
+from .pages.order_search import searched
 from .story.attention import SUSPICIOUS_AFTER, of_orders
 from .story.standing import Standing
 from .story.timeline import story
@@ -147,7 +146,7 @@ class OrderAdmin(ModelAdmin):
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, ("placed_at", PlacedFilter))
     search_fields = ("number",)
-    search_help_text = "An order's number or id, a whole e-mail address, or the beginning of a name."
+    search_help_text = "A number or id, an imported invoice, a tracking number, a SKU, or words of a name or e-mail."
     ordering = ("-id",)
     list_per_page = 50
     paginator = CappedPaginator
@@ -192,20 +191,7 @@ class OrderAdmin(ModelAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """What is typed says which column is meant, so that each search is a look into one index."""
-        term = search_term.strip().replace("\x00", "")
-        if not term:
-            return queryset, False
-        if _is_uuid(term):
-            return queryset.filter(id=term), False
-        if "@" in term:
-            return queryset.filter(customer_email=identity(term)), False
-        if re.fullmatch(r"[sS]\d+", term):
-            # In the order of the index: whoever types the number of an old order does not wait for all newer ones.
-            return queryset.filter(number__startswith=term.upper()).order_by("-number"), False
-        # As the index has it, `orders_by_name`.
-        named = queryset.alias(name=Collate(Upper("customer_name"), "C"))
-        return named.filter(name__startswith=Upper(Value(term))), False
+        return searched(queryset, search_term), False
 
     # Placing one --------------------------------------------------------------------------------------------------
 
@@ -357,7 +343,7 @@ class OrderAdmin(ModelAdmin):
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     """Return what this person may do now: what a button says, where it leads, what that means."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
-    for facts, buttons in work_pages.buttons_of_key(request, str(order.id), back=back):
+    for facts, buttons in buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
         labels = {"cancel": "Cancel order", "undo": "Undo order", "pause": "Pause", "resume": "Resume"}
         found += [(labels.get(each.action, each.label + on), each.url, each.means) for each in buttons]

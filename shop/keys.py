@@ -13,7 +13,7 @@ from sagas.core.registry import KeyLabel, KeyNames
 def _named(keys: Collection[str]) -> dict[str, KeyLabel]:
     ids = [order_id for key in keys if (order_id := _id(key)) is not None]
     return {
-        str(order_id): KeyLabel(text=f"Order {number}", url=reverse("admin:orders_order_change", args=[order_id]))
+        str(order_id): KeyLabel(noun="order", name=number, url=reverse("admin:orders_order_change", args=[order_id]))
         for order_id, number in orders.numbers(ids).items()
     }
 
@@ -32,4 +32,12 @@ def _id(key: str) -> UUID | None:
         return None
 
 
-KEY_NAMES = KeyNames(named=_named, key_of=_key_of)
+KEY_NAMES = KeyNames(
+    named=_named,
+    key_of=_key_of,
+    example="the id or the number of an order",
+    notes={
+        "undo": "The customer reads that it could not be carried out, not the reason.",
+        "cancel": "The customer reads the reason.",
+    },
+)

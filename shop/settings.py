@@ -57,6 +57,8 @@ DATABASES["default"]["OPTIONS"] = database.session_options(
 # Applications ---------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    # Before unfold, whose templates it adds to.
+    "backoffice",
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -91,6 +93,8 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "shop.urls"
+#: After a login that no other page asked for.
+LOGIN_REDIRECT_URL = "admin:index"
 WSGI_APPLICATION = "shop.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

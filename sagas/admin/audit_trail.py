@@ -5,9 +5,11 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html_join
+from django.urls import NoReverseMatch, reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from backoffice.inspect import InspectAdmin, labelled
@@ -38,7 +40,7 @@ class ToldFilter(admin.SimpleListFilter):
     title, parameter_name = "made by", "told"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("no", "nobody who tells of it"), ("yes", "a service, with an event")]
+        return [("no", "without an event"), ("yes", "a service, with an event")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(told=self.value() == "yes") if self.value() in {"yes", "no"} else queryset
@@ -46,24 +48,25 @@ class ToldFilter(admin.SimpleListFilter):
 
 @admin.register(AuditRecord)
 class AuditRecordAdmin(InspectAdmin):
-    """What became of rows, whoever changed them and by what means."""
+    """What became of rows, by whatever means they were changed."""
 
-    list_display = ("committed_at", "did", "table", "called", "what", "tells")
+    list_display = ("committed_at", "did", "table", "called", "what", "by", "tells")
     list_display_links = ("committed_at",)
     list_filter = (TableFilter, ToldFilter)
-    search_fields = ("row", "name")
-    search_help_text = "A whole key: an id, an order's number, a SKU, a customer's e-mail."
+    search_fields = ("row", "name", "by")
+    search_help_text = "A whole key or name of a row, or the name of a user."
     ordering = ("-id",)
     fields = (
         "table",
         ("row", "name"),
         "did",
         "differences",
+        ("by", "history"),
         "tells",
         "committed_at",
         ("transaction_id", "lsn", "number"),
     )
-    readonly_fields = ("did", "differences", "tells")
+    readonly_fields = ("did", "differences", "tells", "history")
 
     @labelled("change", _LABELS)
     def did(self, record: AuditRecord) -> str:
@@ -92,6 +95,20 @@ class AuditRecordAdmin(InspectAdmin):
     @admin.display(description="events of its transaction")
     def tells(self, record: AuditRecord) -> str:
         return ", ".join(record.events) or "none"
+
+    @admin.display(description="Django's history", empty_value="-")
+    def history(self, record: AuditRecord) -> SafeString | str | None:
+        """Return what Django noted of the same change, with a link to the history of its row."""
+        entries = LogEntry.objects.select_related("content_type")
+        entry = None if record.log_entry is None else entries.filter(pk=record.log_entry).first()
+        if entry is None or entry.content_type is None:
+            return None
+        name = f"admin:{entry.content_type.app_label}_{entry.content_type.model}_history"
+        try:
+            url = reverse(name, args=[entry.object_id])
+        except NoReverseMatch:
+            return entry.get_change_message()
+        return format_html('<a class="underline" href="{}">{}</a>', url, entry.get_change_message() or entry)
 
 
 def _value(values: dict[str, str | None], name: str) -> str:

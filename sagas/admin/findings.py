@@ -1,37 +1,64 @@
-"""Findings of the reconciliation in the admin, and the form that dismisses them."""
+"""Findings of the reconciliation: what to do about each, and the form that dismisses them."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
+from django.contrib.auth.mixins import PermissionRequiredMixin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.views.generic import FormView
 from unfold.decorators import action
+from unfold.widgets import UnfoldAdminTextareaWidget
 
+from backoffice import keys
 from backoffice.inspect import InspectAdmin, labelled
 from backoffice.money import formatted
 
 from ..books import reconciliation
 from ..core import registry
+from ..core.statuses import FindingStatus
 from ..db import clock
 from ..models import Finding
-from . import work_pages
+from .buttons import back_to, buttons_of_key
 
-_FINDING_LABELS = {"open": "danger", "cleared": "success", "dismissed": "warning"}
-#: More do not fit into an address, and nobody reads them before dismissing them.
+_COLOURS = {"open": "danger", "cleared": "success", "dismissed": "warning"}
+#: More do not fit into an address, and more are not read before they are dismissed.
 _MAX_DISMISSED = 200
 
 
+@dataclass(frozen=True, kw_only=True)
+class Remedy:
+    """What to do about a finding, and the page on which to do it; empty where the check says nothing."""
+
+    text: str
+    url: str
+
+
+def remedy_of(finding: Finding) -> Remedy:
+    check = registry.check(finding.check_name)
+    if check is None:
+        return Remedy(text="", url="")
+    return Remedy(text=check.remedy, url=_url(check.remedy_page) or _url(check.page, finding.key))
+
+
+def _url(name: str, *args: str) -> str:
+    try:
+        return reverse(name, args=args) if name else ""
+    except NoReverseMatch:
+        return ""
+
+
 class FindingStatusFilter(admin.SimpleListFilter):
-    """Open ones, unless somebody asks for others."""
+    """Open ones, if no other is asked for."""
 
     title, parameter_name = "status", "state"
 
@@ -44,7 +71,7 @@ class FindingStatusFilter(admin.SimpleListFilter):
         yield from others
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset if self.value() == "all" else queryset.filter(status=self.value() or Finding.Status.OPEN)
+        return queryset if self.value() == "all" else queryset.filter(status=self.value() or FindingStatus.OPEN)
 
 
 class CheckFilter(admin.SimpleListFilter):
@@ -63,16 +90,19 @@ class CheckFilter(admin.SimpleListFilter):
 class FindingAdmin(InspectAdmin):
     """What should be true of the books and is not. It clears itself once it is, or a person dismisses it."""
 
-    list_display = ("said", "check_name", "state", "found_at", "last_seen_at")
+    key_field = "key"
+    list_display = ("said", "about", "check_name", "state", "found_at", "last_seen_at")
     list_display_links = ("said",)
     list_filter = (FindingStatusFilter, CheckFilter)
     search_fields = ("key",)
-    search_help_text = "A whole key: an order's id, a SKU, a customer's e-mail."
+    search_help_text = keys.searched()
     ordering = ("-pk",)
     actions = ("dismiss_selected",)
     actions_detail = ("dismiss_this",)
+    change_form_outer_before_template = "sagas/_buttons.html"
     fields = (
         "message",
+        "what_to_do",
         ("check_name", "state"),
         "about",
         "figures",
@@ -81,25 +111,31 @@ class FindingAdmin(InspectAdmin):
         ("dismissed_at", "dismissed_by"),
         "dismissed_reason",
     )
-    readonly_fields = ("state", "about", "figures")
+    readonly_fields = ("state", "figures", "what_to_do")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        finding = self.get_object(request, object_id)
+        acts = [] if finding is None else buttons_of_key(request, finding.key, back=request.get_full_path())
+        found = {"buttons": [button for _, buttons in acts for button in buttons]}
+        return super().change_view(request, object_id, form_url, found | (extra_context or {}))
 
     @admin.display(description="finding")
     def said(self, finding: Finding) -> SafeString:
-        return format_html('<span style="white-space:normal;overflow-wrap:anywhere">{}</span>', finding.message)
+        return format_html('<span class="saga-wrap">{}</span>', finding.message)
 
-    @labelled("status", _FINDING_LABELS)
+    @labelled("status", _COLOURS)
     def state(self, finding: Finding) -> str:
-        return finding.status
+        return finding.get_status_display()
 
-    @admin.display(description="about")
-    def about(self, finding: Finding) -> SafeString | str:
-        check = registry.check(finding.check_name)
-        try:
-            url = reverse(check.page, args=[finding.key]) if check is not None and check.page else ""
-        except NoReverseMatch:
-            url = ""
-        link = format_html('<a href="{}" style="text-decoration:underline">{}</a>', url, finding.key)
-        return link if url else finding.key
+    @admin.display(description="what to do", empty_value="-")
+    def what_to_do(self, finding: Finding) -> SafeString | str | None:
+        remedy = remedy_of(finding)
+        if not remedy.url:
+            return remedy.text or None
+        text = remedy.text or "Look at what it is about."
+        return format_html('{} <a class="underline" href="{}">Go there</a>', text, remedy.url)
 
     @admin.display(description="facts")
     def figures(self, finding: Finding) -> SafeString:
@@ -115,53 +151,80 @@ class FindingAdmin(InspectAdmin):
     # Dismissing ---------------------------------------------------------------------------------------------------
 
     def has_dismiss_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        standing = Finding.objects.filter(status=Finding.Status.OPEN)
+        open_ = Finding.objects.filter(status=FindingStatus.OPEN)
         return request.user.has_perm("sagas.change_finding") and (
-            object_id is None or standing.filter(pk=object_id).exists()
+            object_id is None or open_.filter(pk=object_id).exists()
         )
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(self.dismiss_view)
+        view = self.admin_site.admin_view(DismissView.as_view())
         return [path("dismiss/", view, name="sagas_finding_dismiss"), *super().get_urls()]
 
     @admin.action(description="Dismiss", permissions=["dismiss"])
     def dismiss_selected(self, request: HttpRequest, queryset: QuerySet[Finding]) -> HttpResponse | None:
         ids = list(queryset.order_by("pk").values_list("pk", flat=True)[: _MAX_DISMISSED + 1])
         if len(ids) <= _MAX_DISMISSED:
-            return self._ask_why(ids)
+            return _ask_why(ids)
         self.message_user(request, f"Choose at most {_MAX_DISMISSED} at once.", messages.WARNING)
         return None
 
     @action(description="Dismiss", permissions=["dismiss"], url_path="dismiss-this")  # type: ignore[untyped-decorator]
     def dismiss_this(self, request: HttpRequest, object_id: int) -> HttpResponse:
-        return self._ask_why([object_id])
+        return _ask_why([object_id])
 
-    def _ask_why(self, ids: list[int]) -> HttpResponse:
-        chosen = urlencode({"id": ids}, doseq=True)
-        return HttpResponseRedirect(f"{reverse('admin:sagas_finding_dismiss')}?{chosen}")
 
-    def dismiss_view(self, request: Any) -> HttpResponse:
-        """Ask why, then dismiss what was chosen and is still open."""
-        if not self.has_dismiss_permission(request):
-            raise PermissionDenied
-        ids = [int(pk) for pk in request.GET.getlist("id") if pk.isascii() and pk.isdigit() and len(pk) < 19]
-        reason = request.POST.get("reason", "").replace("\x00", "").strip()
-        back = work_pages.back_to(request, request.GET.get("back", ""), otherwise="admin:sagas_finding_changelist")
-        if request.method == "POST" and reason:
-            dismissed = reconciliation.dismiss(
-                finding_ids=ids, by=request.user.get_username(), reason=reason, now=clock.now()
-            )
-            said = f"{dismissed} dismissed." if dismissed else "None of these is open any more; nothing was dismissed."
-            self.message_user(request, said, messages.SUCCESS if dismissed else messages.WARNING)
-            return HttpResponseRedirect(back)
-        context = self.admin_site.each_context(request) | {
-            "title": "Dismiss findings",
-            "opts": self.opts,
-            "findings": Finding.objects.filter(pk__in=ids[:_MAX_DISMISSED], status=Finding.Status.OPEN).order_by("pk"),
-            "missing": request.method == "POST",
-            "back": back,
-        }
-        return TemplateResponse(request, "sagas/dismiss.html", context)
+def _ask_why(ids: list[int]) -> HttpResponse:
+    chosen = urlencode({"id": ids}, doseq=True)
+    return HttpResponseRedirect(f"{reverse('admin:sagas_finding_dismiss')}?{chosen}")
+
+
+class DismissForm(forms.Form):
+    reason = forms.CharField(
+        max_length=500,
+        label="Why is it all right?",
+        error_messages={"required": "A reason is needed."},
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "autofocus": True}),
+    )
+
+
+if TYPE_CHECKING:
+    _Form = FormView[DismissForm]
+else:
+    _Form = FormView
+
+
+class DismissView(PermissionRequiredMixin, _Form):
+    """Asks why, then dismisses what was chosen and is still open."""
+
+    template_name = "sagas/dismiss.html"
+    form_class = DismissForm
+    permission_required = "sagas.change_finding"
+    raise_exception = True
+
+    @property
+    def ids(self) -> list[int]:
+        return [int(pk) for pk in self.request.GET.getlist("id") if pk.isascii() and pk.isdigit() and len(pk) < 19]
+
+    @property
+    def back(self) -> str:
+        return back_to(self.request, self.request.GET.get("back", ""), otherwise="admin:sagas_finding_changelist")
+
+    def get_context_data(self, **more: Any) -> dict[str, Any]:
+        found = Finding.objects.filter(pk__in=self.ids[:_MAX_DISMISSED], status=FindingStatus.OPEN).order_by("pk")
+        return super().get_context_data(
+            **admin.site.each_context(self.request), title="Dismiss findings", findings=found, back=self.back, **more
+        )
+
+    def form_valid(self, form: DismissForm) -> HttpResponse:
+        by = cast("Any", self.request.user).get_username()
+        dismissed = reconciliation.dismiss(
+            finding_ids=self.ids, by=by, reason=form.cleaned_data["reason"], now=clock.now()
+        )
+        if dismissed:
+            messages.success(self.request, f"{dismissed} dismissed.")
+        else:
+            messages.warning(self.request, "None of these is open any more; nothing was dismissed.")
+        return HttpResponseRedirect(self.back)
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:

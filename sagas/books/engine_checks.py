@@ -111,9 +111,38 @@ def _at(row: dict[str, Any]) -> str:
 
 
 CHECKS = (
-    Check(name="events-relayed", look=_events, whole=True),
-    Check(name="runs-swept", look=_runs, whole=True),
-    Check(name="runs-taken", look=_runs_not_taken, whole=True),
-    Check(name="deliveries-swept", look=_deliveries, whole=True),
-    Check(name="slots-read", look=_slots, whole=True),
+    Check(
+        name="events-relayed",
+        look=_events,
+        whole=True,
+        remedy="Start what relays: beat and a worker of the queue `relay`, or `manage.py relay`.",
+        remedy_page="admin:sagas_event_changelist",
+    ),
+    Check(
+        name="runs-swept",
+        look=_runs,
+        whole=True,
+        remedy="Start beat and a worker of the queue `relay`: the sweep sends what is due again.",
+        remedy_page="admin:sagas_run_changelist",
+    ),
+    Check(
+        name="runs-taken",
+        look=_runs_not_taken,
+        whole=True,
+        remedy="Start a worker of the step's queue.",
+        remedy_page="admin:sagas_run_changelist",
+    ),
+    Check(
+        name="deliveries-swept",
+        look=_deliveries,
+        whole=True,
+        remedy="Start beat and a worker of the queue `relay`: the sweep sends what is due again.",
+        remedy_page="admin:sagas_delivery_changelist",
+    ),
+    Check(
+        name="slots-read",
+        look=_slots,
+        whole=True,
+        remedy="Start the reader of the slot, or drop the slot (docs/cdc.md).",
+    ),
 )

@@ -17,6 +17,7 @@ from django.db.models import Q
 
 from ..core.books import Breach, Check, Scope, Walk
 from ..core.errors import TransactionRefusedError
+from ..core.statuses import FindingStatus
 from ..db import locks
 from ..db.read import one_moment
 from ..db.storable import message_of, storable_result
@@ -100,8 +101,8 @@ def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime
     """
     if not reason.strip():
         raise ValueError("a finding is dismissed with a reason")
-    return Finding.objects.filter(pk__in=finding_ids, status=Finding.Status.OPEN).update(
-        status=Finding.Status.DISMISSED, dismissed_at=now, dismissed_by=by, dismissed_reason=reason.strip()[:500]
+    return Finding.objects.filter(pk__in=finding_ids, status=FindingStatus.OPEN).update(
+        status=FindingStatus.DISMISSED, dismissed_at=now, dismissed_by=by, dismissed_reason=reason.strip()[:500]
     )
 
 
@@ -227,7 +228,7 @@ def _write(turn: _Turn, checks: Sequence[Check], now: datetime) -> tuple[list[Fi
     seen, changed, gone = [], [], []
     for finding in Finding.objects.filter(looked_at, cleared_at=None).order_by("pk").select_for_update():
         breach = new.get((finding.check_name, finding.key))
-        if breach is None or (finding.status == Finding.Status.DISMISSED and not _covers(finding, breach)):
+        if breach is None or (finding.status == FindingStatus.DISMISSED and not _covers(finding, breach)):
             gone.append(finding.pk)
             continue
         del new[finding.check_name, finding.key]
@@ -255,8 +256,8 @@ def _covers(dismissed: Finding, breach: Breach) -> bool:
 
 def _clear(finding_ids: Collection[int], now: datetime) -> None:
     gone = Finding.objects.filter(pk__in=finding_ids)
-    gone.filter(status=Finding.Status.DISMISSED).update(cleared_at=now)
-    gone.filter(status=Finding.Status.OPEN).update(status=Finding.Status.CLEARED, cleared_at=now)
+    gone.filter(status=FindingStatus.DISMISSED).update(cleared_at=now)
+    gone.filter(status=FindingStatus.OPEN).update(status=FindingStatus.CLEARED, cleared_at=now)
 
 
 def _finding(check_name: str, breach: Breach, now: datetime) -> Finding:

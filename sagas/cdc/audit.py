@@ -1,9 +1,10 @@
 """Changes of tables, as the write-ahead log tells them, become the audit trail and call what depends on a table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from django.contrib.auth import get_user_model
 from django.db import connection
 
 from ..core import registry
@@ -15,8 +16,14 @@ from .slots import Publication, Slot
 logger = structlog.get_logger(__name__)
 
 _EVENTS = "sagas_event"
+#: Django's history: the admin adds an entry to it in the transaction of each change, and so says who made it.
+_HISTORY = "django_admin_log"
 #: How long nothing is told before it is tried again to call whom it did not reach.
 _TURN_SECONDS = 1.0
+
+
+#: What is told of these is not kept, but noted at the changes of the same transaction.
+_NOTED = {_EVENTS: ("type",), _HISTORY: ("id", "user_id")}
 
 
 def slot(name: str) -> Slot:
@@ -27,7 +34,7 @@ def slot(name: str) -> Slot:
         publications=(
             Publication(name=name, tables=tables),
             # Of its own, or it would tell of each event the relay numbers as well.
-            Publication(name=f"{name}_events", tables={_EVENTS: ("type",)}, actions="insert"),
+            Publication(name=f"{name}_events", tables=_NOTED, actions="insert"),
         ),
     )
 
@@ -39,8 +46,9 @@ class Watcher:
         self._capture = capture
         #: Tables whose call is due. All of them at first: what happened before this process is unknown.
         self._to_call = set(registry.on_change())
-        #: Of a transaction that comes in several portions: the events so far.
+        #: Of a transaction that comes in several portions: the events so far, and the entry of Django's history.
         self._events: list[str] = []
+        self._entry: Mapping[str, Any] = {}
         if capture.is_new:
             _begin()
 
@@ -67,10 +75,23 @@ class Watcher:
             for change in portion.changes:
                 if change.table == _EVENTS and (told := str(change.new["type"])) not in self._events:
                     self._events.append(told)
-            rows.extend(_row(portion, change, self._events) for change in portion.changes if _counts(change))
+                if change.table == _HISTORY:
+                    self._entry = change.new
+            counted = [change for change in portion.changes if _counts(change)]
+            by = _user_name(self._entry) if counted else ""
+            rows.extend((*_row(portion, change, self._events), by, self._entry.get("id")) for change in counted)
             if portion.end is not None:
-                self._events = []
+                self._events, self._entry = [], {}
         _write(rows)
+
+
+def _user_name(entry: Mapping[str, Any]) -> str:
+    """Return the name of the user of an entry of Django's history; empty without one, or if the user is gone."""
+    if not entry:
+        return ""
+    users: Any = get_user_model().objects
+    user = users.filter(pk=entry["user_id"]).first()
+    return "" if user is None else str(user.get_username())
 
 
 def _counts(change: Change) -> bool:
@@ -114,9 +135,10 @@ def _plain(values: Values) -> dict[str, str | None]:
 
 _WRITE = """
     INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
-        after, events, told)
+        after, events, told, by, log_entry)
     SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::boolean[])
+        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::boolean[],
+        %s::text[], %s::bigint[])
     ON CONFLICT DO NOTHING
     """
 

@@ -51,12 +51,16 @@ class Check:
         name: stays the same for ever; findings are kept by it.
         whole: it looks at all there is in every turn, whatever the keys; for what an index keeps small.
         page: name of the admin's page of a key, if it has one.
+        remedy: what a person does about a breach, in a sentence or two.
+        remedy_page: name of the admin's page on which it is done, if that is not the page of the key.
     """
 
     name: str
     look: Callable[[Scope], Iterable[Breach]]
     whole: bool = False
     page: str = ""
+    remedy: str = ""
+    remedy_page: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ The functions of this module ask the current registry. A test that wants another
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from .books import Check, Walk
@@ -26,10 +26,20 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class KeyLabel:
-    """What people call a key, and the page of what it stands for."""
+    """What people call a key, and the page of what it stands for: order, S100123."""
 
-    text: str
+    noun: str
+    name: str
     url: str
+
+    @property
+    def text(self) -> str:
+        """At the beginning of a sentence, or alone."""
+        return f"{self.noun[:1].upper()}{self.noun[1:]} {self.name}"
+
+    @property
+    def in_text(self) -> str:
+        return f"{self.noun} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +47,16 @@ class KeyNames:
     """What the project knows of keys; the engine knows none of it.
 
     Args:
-        named: names of those keys that have one.
-        key_of: the key of what people call so.
+        named: labels of those keys that have one.
+        key_of: the key that has this name.
+        example: what people type to find one, as in "the id or the number of an order".
+        notes: by action ("cancel"), what it means outside the engine; added to the action's description.
     """
 
     named: Callable[[Collection[str]], Mapping[str, KeyLabel]] = lambda _: {}
     key_of: Callable[[str], str | None] = lambda _: None
+    example: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,3 +286,13 @@ def named(keys: Collection[str]) -> Mapping[str, KeyLabel]:
 
 def key_of(text: str) -> str | None:
     return _current.key_names.key_of(text)
+
+
+def key_example() -> str:
+    """Return the end of a help text that asks for a key: " (the number of an order)"; empty without names."""
+    example = _current.key_names.example
+    return f" ({example})" if example else ""
+
+
+def note_on(action: str) -> str:
+    return _current.key_names.notes.get(action, "")

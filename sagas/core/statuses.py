@@ -1,4 +1,4 @@
-"""The statuses of runs, steps and deliveries, and which may follow which; the state diagrams are drawn from here."""
+"""The statuses of all rows, and which may follow which; the state diagrams are drawn from here."""
 
 from enum import StrEnum
 
@@ -30,6 +30,30 @@ class DeliveryStatus(StrEnum):
     PARKED = "parked"  #: a dead letter: out of tries, waits for a person
     FAILED = "failed"  #: gave up, and what follows from that is written down
     SKIPPED = "skipped"  #: a person decided that it is not made
+
+
+class Action(StrEnum):
+    """What people may do to a run, a parked delivery or a follower."""
+
+    RETRY = "retry"
+    SKIP = "skip"
+    UNDO = "undo"
+    CANCEL = "cancel"
+    PAUSE = "pause"
+    RESUME = "resume"
+    REPLAY = "replay"
+
+
+class InterventionStatus(StrEnum):
+    PENDING = "pending"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class FindingStatus(StrEnum):
+    OPEN = "open"
+    CLEARED = "cleared"
+    DISMISSED = "dismissed"
 
 
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
@@ -67,5 +91,10 @@ MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
 SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED, DeliveryStatus.FAILED)
 
 
-def choices(statuses: type[StrEnum]) -> list[tuple[str, str]]:
-    return [(status.value, status.value.replace("_", " ")) for status in statuses]
+def choices(names: type[StrEnum]) -> list[tuple[str, str]]:
+    """Return the values of a model's field, each with its label; the admin colours labels by these words."""
+    return [(name.value, label(name)) for name in names]
+
+
+def label(name: str) -> str:
+    return str(name).replace("_", " ")

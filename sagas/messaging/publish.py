@@ -46,8 +46,7 @@ def _chain_of(wake_up: WakeUp) -> Any:
     steps = chain(
         *(_message(task.name, task.queue, ids, task.place, wake_up.epoch, priority=priority) for task in wake_up.tasks)
     )
-    callback = "sagas.hand_over" if wake_up.undoing else "sagas.undo"
-    return steps.on_error(_message(callback, ENGINE_QUEUE, ids, wake_up.epoch))
+    return steps.on_error(_message("sagas.undo", ENGINE_QUEUE, ids, wake_up.epoch))
 
 
 def _priority_of(wake_up: WakeUp | DeliveryWakeUp) -> int:

@@ -6,7 +6,7 @@ Chains carry a run from step to step, error callbacks turn it back. Both only sp
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -21,13 +21,10 @@ from ..conf import ENGINE_QUEUE, RELAY_QUEUE, conf
 from ..core import registry
 from ..core.errors import StepFailed
 from ..db import clock
-from ..engine import deliveries, steps
-from ..engine.sweep import sweep_runs
-from ..engine.undo import hand_over as hand_over_runs
-from ..engine.undo import start_undo
 from ..log import read_models
-from ..log.relay import FindNew, Relayed, new_events, relay_events
-from ..operations import heartbeats, interventions, queries, replays
+from ..log.relay import FindNew, Relayed, new_events
+from ..operations import heartbeats, queries
+from .handling import Handling
 from .outages import through_an_outage
 from .publish import send
 from .room import Room
@@ -58,6 +55,7 @@ class _Process:
 
 
 _process = _Process(room=Room())
+_handling = Handling(send=send, clock=clock.now)
 
 
 # Steps and deliveries ------------------------------------------------------------------------------------------------
@@ -82,19 +80,12 @@ def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> N
     """Take runs one step on; end the chain quietly where nothing is left to carry on."""
     given_out_before = bool(self.request.delivery_info and self.request.delivery_info.get("redelivered"))
     with _failing_alone(self):
-        outcome = through_an_outage(
-            lambda again: steps.execute(
-                run_ids=[UUID(run_id) for run_id in run_ids],
-                place=place,
-                epoch=epoch,
-                clock=clock.now,
-                redelivered=given_out_before or again,
+        carries_on = through_an_outage(
+            lambda again: _handling.take_step(
+                [UUID(run_id) for run_id in run_ids], place, epoch, redelivered=given_out_before or again
             )
         )
-        send(outcome.wake_ups)
-        if outcome.failed is not None:
-            raise outcome.failed
-    if not outcome.carries_on:
+    if not carries_on:
         raise Ignore
 
 
@@ -109,23 +100,15 @@ def _failing_alone(task: Task[Any, Any]) -> Iterator[None]:
 
 
 def _deliver(delivery_ids: list[int]) -> None:
-    send(owed=through_an_outage(lambda _: deliveries.deliver(delivery_ids=delivery_ids, clock=clock.now)))
+    through_an_outage(lambda _: _handling.deliver(delivery_ids))
 
 
 # bind=True: Celery runs an error callback of several parameters inside the failing process; a bound one is a message.
 @shared_task(name="sagas.undo", bind=True)
 def undo(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
-    """Error callback of a forward chain: turn back what failed before its pivot, hand over what failed behind it."""
+    """Error callback of every chain: start the undo, or hand over what failed behind its pivot."""
     ids = [UUID(run_id) for run_id in run_ids]
-    send(through_an_outage(lambda _: start_undo(run_ids=ids, epoch=epoch, now=clock.now())))
-    through_an_outage(lambda _: hand_over_runs(run_ids=ids, epoch=epoch, now=clock.now()))
-
-
-@shared_task(name="sagas.hand_over", bind=True)
-def hand_over(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
-    """Error callback of an undo chain: what cannot be undone needs a person."""
-    ids = [UUID(run_id) for run_id in run_ids]
-    through_an_outage(lambda _: hand_over_runs(run_ids=ids, epoch=epoch, now=clock.now()))
+    through_an_outage(lambda _: _handling.after_failure(ids, epoch))
 
 
 # The relay and the sweep ---------------------------------------------------------------------------------------------
@@ -146,9 +129,7 @@ def relay_turn(find_new: FindNew = new_events) -> Relayed:
 
     Transaction: opens its own.
     """
-    low_priority = _process.room.wait()
-    relayed = relay_events(now=clock.now(), limit=turn_limit(), find_new=find_new, low_priority=low_priority)
-    send(relayed.wake_ups, relayed.deliveries)
+    relayed = _handling.relay(limit=turn_limit(), find_new=find_new, low_priority=_process.room.wait())
     if relayed.wake_ups or relayed.deliveries:
         _process.room.note_sent()
     # Sweep and relay share a queue: a backlog of events must not hold up retries and recovery.
@@ -164,31 +145,11 @@ def turn_limit() -> int:
 
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
 def sweep() -> None:
-    """Give a sign of life; send again what is due: runs, then deliveries; then do what people asked for."""
+    """Give a sign of life; send again what is due, and do what people asked for."""
     _process.swept_at = time.monotonic()
     _clear_pile()
-    now, limit = clock.now(), conf.RELAY_LIMIT
-    _each(
-        _give_sign,
-        lambda: send(sweep_runs(now=now, limit=limit)),
-        lambda: send(owed=deliveries.sweep_deliveries(now=now, limit=limit)),
-        work_on_interventions,
-    )
-
-
-def _each(*parts: Callable[[], object]) -> None:
-    """Do each part, whatever became of those before it; raise the first error at the end."""
-    first: Exception | None = None
-    for part in parts:
-        try:
-            part()
-        except Exception as error:
-            if first is None:
-                first = error
-            else:
-                logger.exception("sweep_failed")
-    if first is not None:
-        raise first
+    _give_sign()
+    _handling.sweep()
 
 
 def _clear_pile() -> None:
@@ -221,12 +182,8 @@ def work_on_batch(batch: UUID) -> None:
 
 
 def work_on_interventions(batch: UUID | None = None) -> int:
-    """Do a portion and send what it wakes; return how many were looked at."""
-    worked = interventions.work(now=clock.now(), batch=batch)
-    send(worked.wake_ups, worked.deliveries)
-    replayed = replays.work(now=clock.now(), batch=batch)
-    send(owed=replayed.deliveries)
-    return worked.done + worked.refused + replayed.events
+    """Do a portion of what people asked for; return how many interventions and replayed events there were."""
+    return _handling.work_on_interventions(batch)
 
 
 # Signs of life -------------------------------------------------------------------------------------------------------

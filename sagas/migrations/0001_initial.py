@@ -69,6 +69,8 @@ class Migration(migrations.Migration):
                 ("after", models.JSONField()),
                 ("events", models.JSONField()),
                 ("told", models.BooleanField()),
+                ("by", models.CharField(blank=True, db_default="", default="", max_length=150)),
+                ("log_entry", models.BigIntegerField(blank=True, null=True)),
             ],
             options={
                 "verbose_name": "change",
@@ -77,6 +79,9 @@ class Migration(migrations.Migration):
                     models.Index(fields=["table", "-id"], name="sagas_audit_of_table"),
                     models.Index(fields=["row", "-id"], name="sagas_audit_of_row"),
                     models.Index(fields=["name", "-id"], name="sagas_audit_of_name"),
+                    models.Index(
+                        condition=models.Q(("by", ""), _negated=True), fields=["by", "-id"], name="sagas_audit_by"
+                    ),
                     models.Index(condition=models.Q(("told", False)), fields=["-id"], name="sagas_audit_untold"),
                 ],
                 "constraints": [
@@ -189,8 +194,8 @@ class Migration(migrations.Migration):
                 (
                     "status",
                     models.CharField(
-                        choices=[("open", "Open"), ("cleared", "Cleared"), ("dismissed", "Dismissed")],
-                        default="open",
+                        choices=[("open", "open"), ("cleared", "cleared"), ("dismissed", "dismissed")],
+                        default=sagas.core.statuses.FindingStatus["OPEN"],
                         max_length=10,
                     ),
                 ),
@@ -229,6 +234,73 @@ class Migration(migrations.Migration):
                             _connector="OR",
                         ),
                         name="sagas_finding_is_open_cleared_or_dismissed_with_a_reason",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Intervention",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("batch", models.UUIDField(default=sagas.core.ids.new_id)),
+                ("kind", models.CharField(max_length=20)),
+                ("subject_id", models.CharField(max_length=100)),
+                ("key", models.CharField(blank=True, default="", max_length=100)),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[
+                            ("retry", "retry"),
+                            ("skip", "skip"),
+                            ("undo", "undo"),
+                            ("cancel", "cancel"),
+                            ("pause", "pause"),
+                            ("resume", "resume"),
+                            ("replay", "replay"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("reason", models.TextField()),
+                ("by", models.CharField(max_length=150)),
+                ("version_token", models.CharField(max_length=40)),
+                ("applied_to", models.CharField(blank=True, default="", max_length=100)),
+                ("result", models.JSONField(blank=True, null=True)),
+                ("replay", models.JSONField(blank=True, null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("pending", "pending"), ("done", "done"), ("refused", "refused")],
+                        default=sagas.core.statuses.InterventionStatus["PENDING"],
+                        max_length=10,
+                    ),
+                ),
+                ("outcome", models.TextField(blank=True, default="")),
+                ("asked_at", models.DateTimeField()),
+                ("done_at", models.DateTimeField(blank=True, null=True)),
+            ],
+            options={
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("status", "pending")), fields=["id"], name="sagas_intervention_pending"
+                    ),
+                    models.Index(fields=["batch"], name="sagas_intervention_of_batch"),
+                    models.Index(fields=["subject_id"], name="sagas_intervention_of_subject"),
+                    models.Index(fields=["key"], name="sagas_intervention_of_key"),
+                ],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("done_at", None), ("status", "pending")),
+                            models.Q(("done_at__isnull", False), ("status__in", ["done", "refused"])),
+                            _connector="OR",
+                        ),
+                        name="sagas_intervention_done_when_done",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("action", "replay"), ("status", "pending")),
+                        fields=("kind", "subject_id"),
+                        name="sagas_one_replay_under_way_per_subject",
                     ),
                 ],
             },
@@ -424,75 +496,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name="Intervention",
-            fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("batch", models.UUIDField(default=sagas.core.ids.new_id)),
-                (
-                    "action",
-                    models.CharField(
-                        choices=[
-                            ("retry", "Retry"),
-                            ("skip", "Skip"),
-                            ("undo", "Undo"),
-                            ("cancel", "Cancel"),
-                            ("pause", "Pause"),
-                            ("resume", "Resume"),
-                            ("replay", "Replay"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("reason", models.TextField()),
-                ("by", models.CharField(max_length=150)),
-                ("seen", models.CharField(max_length=40)),
-                ("step", models.CharField(blank=True, default="", max_length=100)),
-                ("result", models.JSONField(blank=True, null=True)),
-                ("replay", models.JSONField(blank=True, null=True)),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[("pending", "Pending"), ("done", "Done"), ("refused", "Refused")],
-                        default="pending",
-                        max_length=10,
-                    ),
-                ),
-                ("outcome", models.TextField(blank=True, default="")),
-                ("asked_at", models.DateTimeField()),
-                ("done_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "delivery",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="interventions",
-                        to="sagas.delivery",
-                    ),
-                ),
-                (
-                    "follower",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="interventions",
-                        to="sagas.follower",
-                    ),
-                ),
-                (
-                    "run",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="interventions",
-                        to="sagas.run",
-                    ),
-                ),
-            ],
-        ),
-        migrations.CreateModel(
             name="Snapshot",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
@@ -630,47 +633,6 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(("status__in", ["pending", "running", "done", "parked", "failed", "skipped"])),
                 name="sagas_delivery_status_is_known",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="intervention",
-            index=models.Index(
-                condition=models.Q(("status", "pending")), fields=["id"], name="sagas_intervention_pending"
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="intervention",
-            index=models.Index(fields=["batch"], name="sagas_intervention_of_batch"),
-        ),
-        migrations.AddConstraint(
-            model_name="intervention",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("delivery", None), ("follower", None), ("run__isnull", False)),
-                    models.Q(("delivery__isnull", False), ("follower", None), ("run", None)),
-                    models.Q(("delivery", None), ("follower__isnull", False), ("run", None)),
-                    _connector="OR",
-                ),
-                name="sagas_intervention_has_one_subject",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="intervention",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("done_at", None), ("status", "pending")),
-                    models.Q(("done_at__isnull", False), ("status__in", ["done", "refused"])),
-                    _connector="OR",
-                ),
-                name="sagas_intervention_done_when_done",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="intervention",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("action", "replay"), ("status", "pending")),
-                fields=("follower",),
-                name="sagas_one_replay_under_way_per_follower",
             ),
         ),
         migrations.AddConstraint(

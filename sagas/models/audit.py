@@ -26,6 +26,9 @@ class AuditRecord(models.Model):
     #: Types of the events its transaction emitted. None: it was made past the services that tell of what they do.
     events = models.JSONField()
     told = models.BooleanField()
+    #: The user who changed it in the admin, and the entry of Django's history that says so; empty for other ways.
+    by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    log_entry = models.BigIntegerField(null=True, blank=True)
 
     class Meta:
         verbose_name = "change"
@@ -38,6 +41,7 @@ class AuditRecord(models.Model):
             models.Index(fields=["table", "-id"], name="sagas_audit_of_table"),
             models.Index(fields=["row", "-id"], name="sagas_audit_of_row"),
             models.Index(fields=["name", "-id"], name="sagas_audit_of_name"),
+            models.Index(fields=["by", "-id"], name="sagas_audit_by", condition=~models.Q(by="")),
             models.Index(fields=["-id"], name="sagas_audit_untold", condition=models.Q(told=False)),
         ]
 

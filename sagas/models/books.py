@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 
+from ..core.statuses import FindingStatus, choices
 from .locking import LockableQuerySet
 
 
@@ -13,16 +14,11 @@ class Finding(models.Model):
     A finding *stands* while `cleared_at` is empty. A dismissed one stands too, so that it is not found anew each turn.
     """
 
-    class Status(models.TextChoices):
-        OPEN = "open"
-        CLEARED = "cleared"
-        DISMISSED = "dismissed"
-
     #: Not `check`: every model has a method of that name.
     check_name = models.CharField("check", max_length=100)
-    #: What is out of balance: an order's id, a SKU, an account, the name of an event type.
+    #: What is out of balance, as its check names it: the key of a run, the name of an event type.
     key = models.CharField(max_length=254)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.OPEN)
+    status = models.CharField(max_length=10, choices=choices(FindingStatus), default=FindingStatus.OPEN)
     #: One sentence for people.
     message = models.TextField()
     #: An object: the figures of both sides and ids, by names that the check chooses (`{"sku": "MUG", "reserved": 3,

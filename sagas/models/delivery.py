@@ -1,6 +1,6 @@
 """Deliveries: events owed to subscriptions."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -60,6 +60,8 @@ class Delivery(models.Model):
             models.Index(fields=["id"], name="sagas_delivery_parked", condition=models.Q(status=DeliveryStatus.PARKED)),
         ]
 
+    #: What people did to it, oldest first; loaded by `queries.load_interventions`.
+    interventions: list[Any]
     objects: ClassVar[models.Manager["Delivery"]] = LockableQuerySet["Delivery"].as_manager()
 
     def __str__(self) -> str:

@@ -5,54 +5,42 @@ from typing import ClassVar
 from django.db import models
 
 from ..core.ids import new_id
-from .delivery import Delivery
-from .journal import Run
+from ..core.statuses import Action, InterventionStatus, choices
 from .locking import LockableQuerySet
-from .log import Follower
 
 
 class Intervention(models.Model):
-    """What a person asked for, with their reason, and what came of it: the audit of rule 7.
+    """What a person asked for, with the reason, and what came of it.
 
-    Many that were asked for together share a batch; they are written first and worked off afterwards, so that a
-    process that dies in between leaves the rest to another.
+    Those that were asked for together share a batch. They are written first and done afterwards, so that another
+    process does what is left when one dies.
     """
 
-    class Action(models.TextChoices):
-        RETRY = "retry"
-        SKIP = "skip"
-        UNDO = "undo"
-        CANCEL = "cancel"
-        PAUSE = "pause"
-        RESUME = "resume"
-        REPLAY = "replay"
-
-    class Status(models.TextChoices):
-        PENDING = "pending"
-        DONE = "done"
-        REFUSED = "refused"
-
     batch = models.UUIDField(default=new_id)
-    run = models.ForeignKey(Run, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions")
-    delivery = models.ForeignKey(
-        Delivery, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions"
-    )
-    follower = models.ForeignKey(
-        Follower, null=True, blank=True, on_delete=models.CASCADE, related_name="interventions"
-    )
-    action = models.CharField(max_length=10, choices=Action.choices)
+    #: The subject: its kind, a name in `operations.subjects.KINDS`, and its primary key as text. No foreign key: a new
+    #: kind of subject needs no column, and the audit outlives its subject.
+    kind = models.CharField(max_length=20)
+    subject_id = models.CharField(max_length=100)
+    #: The key the subject belongs to (that of a run or a delivery); empty if it belongs to none.
+    key = models.CharField(max_length=100, blank=True, default="")
+    action = models.CharField(max_length=10, choices=choices(Action))
     reason = models.TextField()
-    #: Name of the user, or of who typed the command.
+    #: Name of the user, or of the account that typed the command.
     by = models.CharField(max_length=150)
-    #: Where its subject stood when the person looked at it; if it stands elsewhere now, nothing is done.
-    seen = models.CharField(max_length=40)
-    #: The step it was applied to.
-    step = models.CharField(max_length=100, blank=True, default="")
-    #: What a skipped step hands on.
+    #: Where the subject stood when the person looked at it (optimistic lock): if it stands elsewhere now, nothing is
+    #: done.
+    version_token = models.CharField(max_length=40)
+    #: Name of the step or the subscription it was applied to; empty until it was done or refused.
+    applied_to = models.CharField(max_length=100, blank=True, default="")
+    #: The result a skipped step hands on to later steps: a JSON object, or null.
     result = models.JSONField(null=True, blank=True)
-    #: Which range of the log is owed once more, and how far that is.
+    #: Of a replay, otherwise null:
+    #: `since`, `until`: the range, moments in ISO 8601; what occurred at `until` is outside.
+    #: `position`: of the last event in the log that is done with; `end`: of the last one in the range.
+    #: `progressed`: how many events of the range that is; `total`: how many there are.
+    #: `owed`: for how many of them a delivery was written or made pending again.
     replay = models.JSONField(null=True, blank=True)
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING)
+    status = models.CharField(max_length=10, choices=choices(InterventionStatus), default=InterventionStatus.PENDING)
     #: Why it was refused, or what a replay came to.
     outcome = models.TextField(blank=True, default="")
     asked_at = models.DateTimeField()
@@ -61,33 +49,24 @@ class Intervention(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(
-                condition=models.Q(run__isnull=False, delivery=None, follower=None)
-                | models.Q(run=None, delivery__isnull=False, follower=None)
-                | models.Q(run=None, delivery=None, follower__isnull=False),
-                name="sagas_intervention_has_one_subject",
-            ),
-            models.CheckConstraint(
                 condition=models.Q(status="pending", done_at=None)
                 | models.Q(status__in=["done", "refused"], done_at__isnull=False),
                 name="sagas_intervention_done_when_done",
             ),
             models.UniqueConstraint(
-                fields=["follower"],
+                fields=["kind", "subject_id"],
                 condition=models.Q(action="replay", status="pending"),
-                name="sagas_one_replay_under_way_per_follower",
+                name="sagas_one_replay_under_way_per_subject",
             ),
         ]
         indexes = [
             models.Index(fields=["id"], name="sagas_intervention_pending", condition=models.Q(status="pending")),
             models.Index(fields=["batch"], name="sagas_intervention_of_batch"),
+            models.Index(fields=["subject_id"], name="sagas_intervention_of_subject"),
+            models.Index(fields=["key"], name="sagas_intervention_of_key"),
         ]
 
     objects: ClassVar[models.Manager["Intervention"]] = LockableQuerySet["Intervention"].as_manager()
 
     def __str__(self) -> str:
         return f"{self.action} by {self.by}"
-
-    @property
-    def subject(self) -> Run | Delivery | Follower:
-        """What it is about; one of the three is set."""
-        return next(each for each in (self.run, self.delivery, self.follower) if each is not None)

@@ -1,6 +1,6 @@
 """The journal: what each run is to do, what it has done, and what came of it."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 
@@ -93,6 +93,8 @@ class Run(models.Model):
             models.Index(fields=["key"], name="sagas_run_of_key"),
         ]
 
+    #: What people did to it, oldest first; loaded by `queries.load_interventions`.
+    interventions: list[Any]
     objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()
 
     def __str__(self) -> str:

@@ -12,11 +12,21 @@ from typing import Any
 
 from django.db.models import Q
 
+from ..conf import ENGINE_QUEUE, RELAY_QUEUE
 from ..core import registry
-from ..core.statuses import LIVE_RUNS, SETTLED_DELIVERIES, STOPPED_RUNS, DeliveryStatus, RunStatus
+from ..core.statuses import (
+    LIVE_RUNS,
+    SETTLED_DELIVERIES,
+    STOPPED_RUNS,
+    Action,
+    DeliveryStatus,
+    FindingStatus,
+    InterventionStatus,
+    RunStatus,
+)
 from ..models import Delivery, Event, Finding, Follower, Intervention, Run, StepRun
 from . import heartbeats
-from .heartbeats import ENGINE_QUEUE, RELAY_QUEUE, SILENT_AFTER
+from .heartbeats import SILENT_AFTER
 
 _OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
 #: Of each kind; a list of orders counts as far (`backoffice`).
@@ -75,7 +85,7 @@ def of(keys: Collection[str], *, now: datetime) -> dict[str, list[Attention]]:
     for row in owed:
         row.event = events[row.event_id]
     _look_at_deliveries(found, owed, paused)
-    for finding in Finding.objects.filter(key__in=keys, status=Finding.Status.OPEN).order_by("pk"):
+    for finding in Finding.objects.filter(key__in=keys, status=FindingStatus.OPEN).order_by("pk"):
         found.add(
             finding.key,
             Why.FINDING,
@@ -89,7 +99,7 @@ def of(keys: Collection[str], *, now: datetime) -> dict[str, list[Attention]]:
 
 def keys(*, now: datetime) -> set[str]:
     """Return every key that waits for a person, up to `MAX_KEYS` of each kind."""
-    found = Finding.objects.filter(status=Finding.Status.OPEN).order_by("pk").values_list("key", flat=True)
+    found = Finding.objects.filter(status=FindingStatus.OPEN).order_by("pk").values_list("key", flat=True)
     return stuck_keys(now=now) | set(found[:MAX_KEYS])
 
 
@@ -175,11 +185,13 @@ def _is_silent(alive_at: datetime | None, now: datetime) -> bool:
 
 def _asked(runs: Sequence[Run], followers: Iterable[Follower]) -> _Asked:
     asked = _Asked()
-    done = Intervention.objects.filter(Q(run__in=runs) | Q(follower__in=followers), status=Intervention.Status.DONE)
+    of = Q(kind="run", subject_id__in=[str(run.pk) for run in runs])
+    of |= Q(kind="follower", subject_id__in=[row.pk for row in followers])
+    done = Intervention.objects.filter(of, status=InterventionStatus.DONE)
     for row in sorted(done, key=lambda row: row.pk):
-        ref = str(row.run_id or row.follower_id)
+        ref = row.subject_id
         asked.last_at[ref] = row.done_at or row.asked_at
-        if row.action == Intervention.Action.PAUSE:
+        if row.action == Action.PAUSE:
             asked.pauses[ref] = row
     return asked
 

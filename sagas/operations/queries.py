@@ -11,7 +11,16 @@ from django.db.models import Count, Min, OuterRef, Prefetch, Q, QuerySet, Subque
 from ..core import registry
 from ..core.errors import FailureKind
 from ..core.events import DomainEvent
-from ..core.statuses import LIVE_RUNS, OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from ..core.statuses import (
+    LIVE_RUNS,
+    OPEN_RUNS,
+    Action,
+    DeliveryStatus,
+    FindingStatus,
+    InterventionStatus,
+    RunStatus,
+    StepStatus,
+)
 from ..log import followers as log
 from ..models import Attempt, Delivery, Event, Finding, Follower, Intervention, Reconciliation, Run, StepRun
 
@@ -109,21 +118,31 @@ class Journal:
 
 
 def journal(key: str) -> Journal:
-    """Return what happened under a key, oldest first; eight queries, however much it is."""
+    """Return what happened under a key, oldest first; seven queries, however much it is."""
     tries = Prefetch("tries", Attempt.objects.order_by("number", "pk"))
     steps = Prefetch("steps", StepRun.objects.order_by("place").prefetch_related(tries))
-    asked = Prefetch("interventions", Intervention.objects.order_by("pk"))
-    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries, asked))
-    return Journal(
-        runs=tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps, asked)),
-        events=tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries)),
-    )
+    deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries))
+    runs = tuple(Run.objects.filter(key=key).order_by("id").prefetch_related(steps))
+    events = tuple(Event.objects.filter(key=key).order_by("position").prefetch_related(deliveries))
+    load_interventions(runs, [delivery for event in events for delivery in event.deliveries.all()])
+    return Journal(runs=runs, events=events)
+
+
+def load_interventions(runs: Sequence[Run], deliveries: Sequence[Delivery] = ()) -> None:
+    """Put on each run and delivery what people did to it, as `interventions`; one statement."""
+    rows: dict[tuple[str, str], Run | Delivery] = {("run", str(run.pk)): run for run in runs}
+    rows |= {("delivery", str(delivery.pk)): delivery for delivery in deliveries}
+    found: dict[tuple[str, str], list[Intervention]] = defaultdict(list)
+    for asked in Intervention.objects.filter(subject_id__in=[pk for _, pk in rows]).order_by("pk"):
+        found[asked.kind, asked.subject_id].append(asked)
+    for ref, row in rows.items():
+        row.interventions = found[ref]
 
 
 def skips(run: Run) -> list[Intervention]:
     """Return who took which steps of a run as done; its interventions are loaded."""
-    done = (asked for asked in run.interventions.all() if asked.status == Intervention.Status.DONE)
-    return [asked for asked in done if asked.action == Intervention.Action.SKIP]
+    done = (asked for asked in run.interventions if asked.status == InterventionStatus.DONE)
+    return [asked for asked in done if asked.action == Action.SKIP]
 
 
 def unanswered(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> dict[Any, int]:
@@ -138,14 +157,12 @@ def unanswered(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> dict[Any, i
     return dict(found)
 
 
-def pauses(subjects: Sequence[Any]) -> dict[str, str]:
-    """Return who paused those that are paused, and why, by primary key."""
-    runs = [each for each in subjects if isinstance(each, Run) and each.status == RunStatus.PAUSED]
-    followers = [each for each in subjects if isinstance(each, Follower) and each.paused_at is not None]
+def pauses(refs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return who paused these subjects, by kind and primary key, and why."""
     asked = Intervention.objects.filter(
-        Q(run__in=runs) | Q(follower__in=followers), action=Intervention.Action.PAUSE, status=Intervention.Status.DONE
+        subject_id__in=[pk for _, pk in refs], action=Action.PAUSE, status=InterventionStatus.DONE
     )
-    return {str(row.run_id or row.follower_id): f"{row.by}: {row.reason}" for row in asked.order_by("pk")}
+    return {(row.kind, row.subject_id): f"{row.by}: {row.reason}" for row in asked.order_by("pk")}
 
 
 def events_of(key: str) -> list[Event]:
@@ -268,7 +285,7 @@ def owed(subscription: str, keys: Collection[str]) -> set[str]:
 
 def findings() -> QuerySet[Finding]:
     """Return the findings that wait for a person, oldest first; an index holds only those."""
-    return Finding.objects.filter(status=Finding.Status.OPEN).order_by("pk")
+    return Finding.objects.filter(status=FindingStatus.OPEN).order_by("pk")
 
 
 def open_findings() -> int:

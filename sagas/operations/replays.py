@@ -17,15 +17,16 @@ from django.db.models import Count, F, Max, Min, QuerySet
 
 from ..conf import conf
 from ..core import registry
-from ..core.statuses import DeliveryStatus
+from ..core.statuses import Action, DeliveryStatus, InterventionStatus
 from ..core.subscription import Subscription
 from ..db.rows import array, insert_for_each
 from ..engine.delivery_rows import heads_of, is_busy
 from ..engine.limits import resend_after
 from ..engine.wake_ups import DeliveryWakeUp, delivery_wake_ups_of
 from ..models import Delivery, Event, Follower, Intervention
-from . import interventions
-from .interventions import Action, NotNow, Progress
+from . import interventions, subjects
+from .interventions import Progress
+from .subject import NotNow
 
 #: Events of the log a portion goes on by; bounds its transaction.
 PORTION = 500
@@ -80,7 +81,7 @@ def ask(
         NotNow: the range makes no sense or is empty, there is no reason, or a replay to this follower is under way.
     """
     subscription = registry.subscription(follower.name)
-    if subscription is None or Action.REPLAY not in interventions.possible(follower, now=now):
+    if subscription is None or Action.REPLAY not in subjects.possible(follower, now=now):
         raise NotNow(f"Nothing can be replayed to {follower.name}: it starts runs, one an event, or no code knows it.")
     _refuse_bad_range(since, until, now)
     if batch is not None and Intervention.objects.filter(batch=batch).exists():
@@ -102,7 +103,7 @@ def _refuse_bad_range(since: datetime, until: datetime, now: datetime) -> None:
 
 
 def _terms(follower: Follower, subscription: Subscription, since: datetime, until: datetime) -> dict[str, Any]:
-    """Return the range as it is kept: `position` goes on to `end`, both of the log; `seen` to `total`, in events."""
+    """Return the terms of a replay, as `Intervention.replay` describes them."""
     # Counted in the same statement: for its bounds alone the planner may walk all the log before the range.
     found = (
         _within(subscription, since, until)
@@ -117,7 +118,7 @@ def _terms(follower: Follower, subscription: Subscription, since: datetime, unti
         "position": found["first"] - 1,
         "end": found["end"],
         "total": found["total"],
-        "seen": 0,
+        "progressed": 0,
         "owed": 0,
     }
 
@@ -135,9 +136,9 @@ def work(*, now: datetime, batch: UUID | None = None) -> Replayed:
     Idempotent: by the place that is written down with what was owed.
     """
     with transaction.atomic():
-        pending = Intervention.objects.claimed().filter(status=Intervention.Status.PENDING, action=Action.REPLAY)
+        pending = Intervention.objects.claimed().filter(status=InterventionStatus.PENDING, action=Action.REPLAY)
         for asked in pending.filter(batch=batch) if batch else pending:
-            subscription = registry.subscription(str(asked.follower_id))
+            subscription = registry.subscription(asked.subject_id)
             if subscription is not None and not is_busy(subscription.name, conf.RELAY_LIMIT):
                 return _portion(asked, subscription, now)
     return Replayed()
@@ -153,11 +154,11 @@ def _portion(asked: Intervention, subscription: Subscription, now: datetime) -> 
     keys = {key for _, key in portion}
     if portion:
         terms["owed"] += _owe_again(subscription, left.filter(key__in=keys), asked.asked_at, now)
-        terms["position"], terms["seen"] = portion[-1][0], terms["seen"] + len(portion)
+        terms["position"], terms["progressed"] = portion[-1][0], terms["progressed"] + len(portion)
     if len(portion) < PORTION:
-        asked.status, asked.done_at, asked.step = Intervention.Status.DONE, now, subscription.name
+        asked.status, asked.done_at, asked.applied_to = InterventionStatus.DONE, now, subscription.name
         asked.outcome = _told(terms)
-    asked.save(update_fields=["replay", "status", "done_at", "step", "outcome"])
+    asked.save(update_fields=["replay", "status", "done_at", "applied_to", "outcome"])
     return Replayed(events=len(portion), deliveries=delivery_wake_ups_of(heads_of([subscription.name], keys)))
 
 
@@ -205,6 +206,6 @@ def _told(terms: dict[str, Any]) -> str:
 
 def progress(asked: Intervention) -> Progress:
     """Return how far a replay is, in events of its range."""
-    over = asked.status != Intervention.Status.PENDING
+    over = asked.status != InterventionStatus.PENDING
     terms = terms_of(asked)
-    return Progress(total=terms["total"], done=terms["total"] if over else terms["seen"], refused=0)
+    return Progress(total=terms["total"], done=terms["total"] if over else terms["progressed"], refused=0)

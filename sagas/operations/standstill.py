@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..models import Follower
-from . import attention, heartbeats, work_queue
-from .work_queue import Facts
+from . import attention, heartbeats, subjects
+from .subject import Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,6 @@ def unserved(*, now: datetime) -> list[Unserved]:
     return [Unserved(queue=queue, alive_at=silent[queue], waiting=waiting.get(queue, 0)) for queue in sorted(silent)]
 
 
-def paused(*, now: datetime) -> list[Facts]:
+def paused(*, now: datetime) -> list[Summary]:
     """Return the subscriptions that a person paused, with the reason."""
-    return work_queue.facts(list(Follower.objects.filter(paused_at__isnull=False).order_by("paused_at")), now=now)
+    return subjects.summaries(list(Follower.objects.filter(paused_at__isnull=False).order_by("paused_at")), now=now)

@@ -1,20 +1,22 @@
-"""A broker and its workers in one process: what Celery and `sagas.tasks` do with messages, one message at a time.
+"""A broker and its workers in one process: what Celery does with messages, one message at a time.
 
 Nothing is sent anywhere. A test decides which message is given out next, and whether one is lost, doubled or late.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
 
 from django.utils import timezone
 
 from ..conf import conf
-from ..engine import deliveries, steps, undo
-from ..engine.sweep import sweep_runs
+from ..core.errors import StepFailed
+from ..engine import deliveries
 from ..engine.wake_ups import DeliveryWakeUp, StepTask, WakeUp
-from ..log.relay import Relayed, relay_events
+from ..log.relay import Relayed
+from ..messaging.handling import Handling
 from ..models import Event
-from ..operations import interventions
 from .clock import Clock
 
 
@@ -48,10 +50,7 @@ class ErrorMessage:
     """The error callback of a chain."""
 
     wake_up: WakeUp
-
-    @property
-    def name(self) -> str:
-        return "sagas.hand_over" if self.wake_up.undoing else "sagas.undo"
+    name: ClassVar[str] = "sagas.undo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +94,10 @@ class Broker:
     def __init__(self, clock: Clock = timezone.now) -> None:
         self.clock = clock
         self.messages: list[Message] = []
+        self.handling = Handling(send=self.send, clock=self._now)
+
+    def _now(self) -> datetime:
+        return self.clock()
 
     # Messages out: the one way is `publish`.
 
@@ -150,30 +153,20 @@ class Broker:
             case ChainMessage() as body:
                 self._take_step(body, redelivered=message.redelivered)
             case ErrorMessage(wake_up=wake_up):
-                self._after_failure(wake_up)
+                self.handling.after_failure(wake_up.run_ids, wake_up.epoch)
             case DeliveryMessage(wake_up=owed):
-                self.send(owed=deliveries.deliver(delivery_ids=owed.delivery_ids, clock=self.clock))
+                self.handling.deliver(owed.delivery_ids)
 
     def _take_step(self, body: ChainMessage, *, redelivered: bool) -> None:
-        """As `tasks._step`; Celery publishes what follows before it acknowledges, so a crash here doubles it."""
-        outcome = steps.execute(
-            run_ids=body.wake_up.run_ids,
-            place=body.task.place,
-            epoch=body.wake_up.epoch,
-            clock=self.clock,
-            redelivered=redelivered,
-        )
-        self.send(outcome.wake_ups)
-        if outcome.failed is not None:
+        """Take a step; Celery publishes what follows before it acknowledges, so a crash here doubles it."""
+        run_ids, epoch = body.wake_up.run_ids, body.wake_up.epoch
+        try:
+            carries_on = self.handling.take_step(run_ids, body.task.place, epoch, redelivered=redelivered)
+        except StepFailed:
             self.publish(ErrorMessage(wake_up=body.wake_up))
-        elif outcome.carries_on and body.following is not None:
+            return
+        if carries_on and body.following is not None:
             self.publish(body.following)
-
-    def _after_failure(self, wake_up: WakeUp) -> None:
-        """As `tasks.undo` and `tasks.hand_over`."""
-        if not wake_up.undoing:
-            self.send(undo.start_undo(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=self.clock()))
-        undo.hand_over(run_ids=wake_up.run_ids, epoch=wake_up.epoch, now=self.clock())
 
     # What beat wakes each second.
 
@@ -183,17 +176,11 @@ class Broker:
 
     def relay_turn(self) -> Relayed:
         """As `relay`; return all there is to say of it."""
-        relayed = relay_events(now=self.clock(), limit=conf.RELAY_LIMIT)
-        self.send(relayed.wake_ups, relayed.deliveries)
-        return relayed
+        return self.handling.relay(limit=conf.RELAY_LIMIT)
 
     def sweep(self) -> None:
-        """Send again what is due or was forgotten: runs, then deliveries; do what people asked for."""
-        now, limit = self.clock(), conf.RELAY_LIMIT
-        self.send(sweep_runs(now=now, limit=limit))
-        self.send(owed=deliveries.sweep_deliveries(now=now, limit=limit))
-        worked = interventions.work(now=now)
-        self.send(worked.wake_ups, worked.deliveries)
+        """Send again what is due or was forgotten: runs, then deliveries; do what people asked for, replays too."""
+        self.handling.sweep()
 
 
 def drive(*, now: Clock = timezone.now) -> None:

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from backoffice.moments import midnight
 from orders import selectors as orders
-from sagas.admin.work_pages import may_see
+from sagas.admin.buttons import may_see_queue
 from sagas.db import clock
 from sagas.operations import attention, heartbeats
 from sagas.operations import queries as sagas
@@ -52,7 +52,7 @@ def _work_queue(request: Any) -> list[dict[str, Any]]:
     findings, checked = sagas.open_findings(), sagas.reconciled_seconds_ago(now=now)
     late = checked is None or checked > LATE_SECONDS
     queue, listed = reverse("admin:sagas_queue"), reverse("admin:orders_order_changelist")
-    may_act = may_see(request, "run")
+    may_act = may_see_queue(request)
     return [
         {
             "name": "orders need a person",

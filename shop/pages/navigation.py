@@ -34,7 +34,8 @@ UNFOLD: dict[str, Any] = {
     "SHOW_HISTORY": False,
     "DASHBOARD_CALLBACK": "shop.pages.dashboard.dashboard",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("shop/icon.svg")}],  # noqa: ARG005
-    "STYLES": [lambda request: static("shop/order.css")],  # noqa: ARG005
+    "STYLES": [lambda request: static("backoffice/pages.css"), lambda request: static("shop/order.css")],  # noqa: ARG005
+    "SCRIPTS": [lambda request: static("backoffice/pages.js")],  # noqa: ARG005
     "SIDEBAR": {
         "show_search": False,
         "show_all_applications": False,

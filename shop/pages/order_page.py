@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from backoffice.moments import moment
 from backoffice.money import formatted
+from sagas.conf import conf
 from shop.story.entries import Entry
 from shop.story.standing import Standing
 
@@ -69,7 +69,7 @@ _MEANINGS = {
 }
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 #: Two turns of the reconciliation, and some time to make them.
-_LOOKED_AT_WITHIN = timedelta(seconds=20 + 2 * settings.SAGAS_RECONCILE_SECONDS)
+_LOOKED_AT_WITHIN = timedelta(seconds=20 + 2 * conf.RECONCILE_SECONDS)
 _LABELLED = ("step", "undo", "attempt", "delivery")
 
 

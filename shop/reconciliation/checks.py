@@ -228,11 +228,47 @@ def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[S
 _ORDER_PAGE = "admin:orders_order_change"
 
 CHECKS = (
-    Check(name="money", look=_of_orders(money), page=_ORDER_PAGE),
-    Check(name="goods", look=_of_orders(goods), page=_ORDER_PAGE),
-    Check(name="paid-for", look=_of_orders(paid_for), page=_ORDER_PAGE),
-    Check(name="process", look=_of_orders(process), page=_ORDER_PAGE),
-    Check(name="told", look=_of_orders(told), page=_ORDER_PAGE),
-    Check(name="stock", look=stock, whole=True),
-    Check(name="credit", look=credit),
+    Check(
+        name="money",
+        look=_of_orders(money),
+        page=_ORDER_PAGE,
+        remedy="Take or give back the difference at the provider; dismiss the finding with the receipt as the reason.",
+    ),
+    Check(
+        name="goods",
+        look=_of_orders(goods),
+        page=_ORDER_PAGE,
+        remedy="Send or fetch back the parcel, or correct the stock; dismiss the finding with what you did.",
+    ),
+    Check(
+        name="paid-for",
+        look=_of_orders(paid_for),
+        page=_ORDER_PAGE,
+        remedy="Ask the customer to pay, or fetch back the parcel; dismiss the finding with what you did.",
+    ),
+    Check(
+        name="process",
+        look=_of_orders(process),
+        page=_ORDER_PAGE,
+        remedy="Retry or cancel the order's run if it has one; otherwise give back what was paid.",
+    ),
+    Check(
+        name="told",
+        look=_of_orders(told),
+        page=_ORDER_PAGE,
+        remedy="Retry the parked message if there is one; otherwise write to the customer and dismiss the finding.",
+    ),
+    Check(
+        name="stock",
+        look=stock,
+        whole=True,
+        remedy="Count the shelf and correct its stock.",
+        remedy_page="admin:inventory_stockitem_changelist",
+    ),
+    Check(
+        name="credit",
+        look=credit,
+        remedy="Compare the account's open holds with the customer's orders.",
+        remedy_page="admin:payments_creditaccount_changelist",
+    ),
 )

@@ -8,6 +8,7 @@ from sagas.core import registry
 from sagas.core.errors import DefinitionError, FailureKind, UnknownSagaError
 from sagas.core.retry import Retry
 from sagas.core.saga import Step
+from sagas.core.statuses import Action
 from sagas.operations import queries as sagas
 from sagas.operations.queries import Attempt, Intervention, Run, RunStatus, StepRun, StepStatus
 
@@ -44,8 +45,8 @@ class RunEntries:
     def __init__(self, run: Run, event: Placed | None, to: Audience) -> None:
         self.run, self.to = run, to
         self.rows = list(run.steps.all())
-        self.deeds = {asked.pk: Placed(entry=intervention(asked), rank=RANK_DEED) for asked in run.interventions.all()}
-        self.skips = {asked.step: asked for asked in sagas.skips(run)}
+        self.deeds = {asked.pk: Placed(entry=intervention(asked), rank=RANK_DEED) for asked in run.interventions}
+        self.skips = {asked.applied_to: asked for asked in sagas.skips(run)}
         self.placed = list(self.deeds.values())
         self.steps: list[tuple[datetime, Placed]] = []
         self._write(self._add(_started(run), RANK_RUN, *([] if event is None else [event])))
@@ -140,8 +141,8 @@ class RunEntries:
         return [self.deeds[asked.pk] for asked in self._turning()]
 
     def _turning(self) -> list[Intervention]:
-        turns = (Intervention.Action.UNDO, Intervention.Action.CANCEL)
-        return [asked for asked in self.run.interventions.all() if asked.action in turns and asked.status == "done"]
+        turns = (Action.UNDO, Action.CANCEL)
+        return [asked for asked in self.run.interventions if asked.action in turns and asked.status == "done"]
 
     def _turned(self, failure: dict[str, Any]) -> Entry:
         asked = [deed.done_at for deed in self._turning() if deed.done_at is not None]
@@ -192,7 +193,7 @@ def intervention(asked: Intervention) -> Entry:
     """Tell what a person did, or wanted, and why."""
     done, wanted = _DEEDS[asked.action]
     deed = {"done": done, "pending": f"wants to {wanted}", "refused": f"could not {wanted}"}[asked.status]
-    at = "" if "order" in done else f" “{asked.step}”" if asked.step else " what failed"
+    at = "" if "order" in done else f" “{asked.applied_to}”" if asked.applied_to else " what failed"
     return Entry(
         at=asked.done_at or asked.asked_at,
         kind="intervention",
@@ -204,7 +205,7 @@ def intervention(asked: Intervention) -> Entry:
             "action": asked.action,
             "by": asked.by,
             "reason": asked.reason,
-            "step": asked.step,
+            "step": asked.applied_to,
             "outcome": asked.outcome,
             "result": asked.result,
             "asked_at": asked.asked_at.isoformat(),

@@ -259,7 +259,7 @@ def _note(it: Situation) -> str:
 
 
 def _stages(run: Run) -> Iterator[Stage]:
-    by_hand = {asked.step for asked in sagas.skips(run)}
+    by_hand = {asked.applied_to for asked in sagas.skips(run)}
     for row in run.steps.all():
         status = "waiting" if waits(row) else row.status
         if row.name in by_hand and status == StepStatus.DONE:

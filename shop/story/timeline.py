@@ -9,6 +9,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sagas.core import registry
+from sagas.core.statuses import Action, InterventionStatus
 from sagas.db.read import one_moment
 from sagas.operations import queries as sagas
 from sagas.operations.queries import Delivery, DeliveryStatus, Event, Intervention, Journal
@@ -80,7 +81,7 @@ def _beside(delivery: Delivery, owed: Placed, event: Placed, to: Audience) -> It
     for attempt in delivery.tries.all():
         title = owed.entry.title
         yield Placed(entry=attempt_entry(title, attempt, to), rank=RANK_TRY, after=[owed if skip is None else event])
-    for asked in delivery.interventions.all():
+    for asked in delivery.interventions:
         deed = Placed(entry=intervention(asked), rank=RANK_DEED)
         if asked is skip:
             owed.after.append(deed)
@@ -91,8 +92,8 @@ def _skip_of(delivery: Delivery) -> Intervention | None:
     """Return who left a delivery out, if a person did."""
     if delivery.status != DeliveryStatus.SKIPPED:
         return None
-    done = (asked for asked in delivery.interventions.all() if asked.status == Intervention.Status.DONE)
-    return next((asked for asked in done if asked.action == Intervention.Action.SKIP), None)
+    done = (asked for asked in delivery.interventions if asked.status == InterventionStatus.DONE)
+    return next((asked for asked in done if asked.action == Action.SKIP), None)
 
 
 def _delivery_entry(delivery: Delivery, event: Event, journal: Journal, to: Audience, *, choreographed: bool) -> Entry:

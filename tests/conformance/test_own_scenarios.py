@@ -17,11 +17,11 @@ from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected
 from sagas.core.registry import Registry
 from sagas.core.saga import Saga, Step
+from sagas.core.statuses import Action
 from sagas.core.subscription import starts
 from sagas.log import outbox
 from sagas.models import Attempt, Delivery, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.operations.stranded_runs import faults_in_flight
 from sagas.testing import Broker, ChainMessage, Killed, MovableClock
 

@@ -78,4 +78,4 @@ def test_an_undo_of_the_kit_is_an_undo_of_celery(place: Callable[..., Order], re
     (back,) = undo.start_undo(run_ids=forward.run_ids, epoch=1, now=timezone.now())
     send([back])
     assert on_redis(redis, "orders") == [simulated(back)]
-    assert simulated(back)["on_error"] == ["sagas.hand_over"]
+    assert simulated(back)["on_error"] == ["sagas.undo"]

@@ -57,7 +57,7 @@ def test_a_stuck_order_is_found_in_the_work_queue_and_retried_by_clicking(
     browser.find_element(By.NAME, "reason").send_keys("the printer is out")
     browser.find_element(By.CSS_SELECTOR, "button.saga-primary").click()
     wait_for(lambda: browser.current_url.endswith(QUEUE))
-    wait_for(lambda: f"Done: “confirm-order” of Order {order.number} is tried again." in text(browser, "body")())
+    wait_for(lambda: f"Done: “confirm-order” of order {order.number} is tried again." in text(browser, "body")())
     wait_for(lambda: "Nothing needs a person." in text(browser, "body")())
     wait_for(lambda: Order.objects.get().status == "confirmed")
     browser.get(f"{live_server.url}/admin/orders/order/{order.id}/change/")

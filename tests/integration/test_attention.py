@@ -13,8 +13,9 @@ from django.utils import timezone
 from orders.models import Order
 from sagas.books.reconciliation import reconcile
 from sagas.core import registry
+from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Finding, Follower, Heartbeat, Intervention, Run
+from sagas.models import Delivery, Event, Finding, Follower, Heartbeat, Run
 from sagas.operations import attention, heartbeats, interventions
 from sagas.operations.attention import Attention, Why
 from sagas.operations.queries import Lag, followers
@@ -43,7 +44,7 @@ def clock() -> MovableClock:
 def ask(action: str, subject: Run | Delivery | Follower, reason: str) -> None:
     """Have a person do something, as the form does."""
     now = timezone.now()
-    interventions.ask([subject], Intervention.Action(action), reason=reason, by="boss", now=now)
+    interventions.ask([subject], Action(action), reason=reason, by="boss", now=now)
     assert interventions.work(now=now).done == 1
 
 

@@ -120,6 +120,23 @@ def test_what_services_do_is_kept_with_the_events_that_tell_of_it(watcher: Watch
     assert not AuditRecord.objects.filter(told=False).exclude(action="begin").exists()
 
 
+def test_a_change_in_the_admin_is_kept_with_its_user_and_leads_to_djangos_history(watcher: Watcher) -> None:
+    mug = Product.objects.get(sku="MUG")
+    ada = User.objects.create_superuser("ada")
+    client = Client()
+    client.force_login(ada)
+    typed = {"name": mug.name, "price_minor": "11.00", "active": "on"}
+    assert client.post(f"/admin/orders/product/{mug.pk}/change/", typed).status_code == 302
+    execute("UPDATE orders_product SET price_minor = 1 WHERE sku = 'MUG'")
+    in_admin, in_sql = trail(watcher, 2)
+    assert (in_admin.after, in_admin.by) == ({"price_minor": "1100"}, "ada")
+    assert (in_sql.after, in_sql.by, in_sql.log_entry) == ({"price_minor": "1"}, "", None)
+    shown = client.get(f"/admin/sagas/auditrecord/{in_admin.pk}/change/").content.decode()
+    assert f"/admin/orders/product/{mug.pk}/history/" in shown
+    assert client.get(f"/admin/orders/product/{mug.pk}/history/").status_code == 200
+    assert list(client.get("/admin/sagas/auditrecord/?q=ada").context["cl"].result_list) == [in_admin]
+
+
 def test_what_is_rolled_back_or_changes_nothing_is_not_in_the_trail(watcher: Watcher) -> None:
     with transaction.atomic():
         execute("UPDATE orders_product SET price_minor = 1")

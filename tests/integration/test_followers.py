@@ -75,7 +75,7 @@ def test_a_subscription_is_paused_and_resumed_by_buttons(boss: Client, place: Pl
     assert not Run.objects.filter(key=order.id).exists()
     assert "paused" in page(boss, LIST)
     (done,) = Intervention.objects.all()
-    assert (done.follower_id, done.by, done.reason, done.status) == (
+    assert (done.subject_id, done.by, done.reason, done.status) == (
         "start-fulfil-order",
         "boss",
         "they move house",
@@ -113,7 +113,7 @@ def test_a_terminal_shows_them_and_pauses_one(place: Place) -> None:
     assert told["send-notification"]["paused_at"] is not None
     with pytest.raises(CommandError, match=r"the follower is paused\. What does: resume"):
         sagas("pause", "--subscription", "send-notification", "--reason", "again")
-    with pytest.raises(CommandError, match="Nobody called 'nobody' follows the log"):
+    with pytest.raises(CommandError, match="There is no follower 'nobody'"):
         sagas("pause", "--subscription", "nobody", "--reason", "why not")
     with pytest.raises(CommandError, match="one RUN, or --all with filters, or --subscription"):
         sagas("pause", "--reason", "what")

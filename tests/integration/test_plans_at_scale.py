@@ -11,6 +11,7 @@ from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
 from benchmarks.filling import fill
+from orders.models import Order
 from sagas.books import engine_checks
 from sagas.core import registry
 from sagas.core.books import Scope
@@ -21,6 +22,7 @@ from sagas.log import followers
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Follower, Intervention, Run
 from sagas.operations import attention, interventions, queries, replays
+from shop.pages.order_search import searched
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +57,18 @@ def _open_some(due_at: datetime) -> None:
     Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at"))
     Intervention.objects.bulk_create(
-        Intervention(run=run, action="retry", status="done", reason="", by="", seen="", asked_at=due_at, done_at=due_at)
+        Intervention(
+            kind="run",
+            subject_id=str(run.pk),
+            key=run.key,
+            action="retry",
+            status="done",
+            reason="",
+            by="",
+            version_token="",
+            asked_at=due_at,
+            done_at=due_at,
+        )
         for run in runs
         for _ in range(10)
     )
@@ -89,7 +102,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),
-        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_follower"},
+        {"sagas_intervention_pending", "sagas_one_replay_under_way_per_subject"},
     ),
     "are events relayed?": (lambda: check("events-relayed"), {"sagas_event_to_number"}),
     "are runs swept?": (lambda: check("runs-swept"), {"sagas_run_due"}),
@@ -160,3 +173,20 @@ def test_what_is_open_is_found_in_an_index_that_holds_nothing_else(question: str
     assert plans.read_whole == []
     assert plans.indexes
     assert plans.indexes <= indexes
+
+
+@pytest.mark.parametrize(
+    ("typed", "index"),
+    [
+        ("ada@example.com", "orders_of_customer"),
+        ("zzyzx", "orders_by_word"),
+        ("zzyzx@", "orders_by_word"),
+        ("NO-SUCH-SKU", "orders_lines_of_sku"),
+        ("PX0", "inventory_one_parcel_per_tracking_number"),
+    ],
+)
+def test_a_search_for_orders_looks_into_an_index(typed: str, index: str) -> None:
+    with explained() as plans:
+        list(searched(Order.objects.order_by("-id"), typed)[:50])
+    assert plans.read_whole == []
+    assert index in plans.indexes

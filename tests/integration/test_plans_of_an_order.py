@@ -7,10 +7,10 @@ from benchmarks.filling import fill
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
+from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Run
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import drive, run_chain
 from shop.story.timeline import story
 from tests.plans import explained

@@ -23,12 +23,12 @@ from payments.models import CreditAccount, CreditHold, Payment
 from payments.services import open_credit
 from sagas.books.reconciliation import Reconciled, reconcile
 from sagas.core import registry
+from sagas.core.statuses import Action
 from sagas.engine import steps
 from sagas.log.relay import relay_events
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Finding, Follower, Reconciliation, Run
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import MovableClock, drive
 from shop.wiring import SAGAS, wiring
 from tests.conftest import Processes, wait_for
@@ -671,7 +671,10 @@ def test_findings_are_listed_in_a_terminal(confirmed: Order, capsys: pytest.Capt
     Parcel.objects.all().delete()
     turn()
     call_command("sagas", "findings")
-    assert capsys.readouterr().out.endswith(f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n")
+    assert capsys.readouterr().out.endswith(
+        f"goods  Order {confirmed.number} is confirmed, but it has no parcel.\n"
+        "    Send or fetch back the parcel, or correct the stock; dismiss the finding with what you did.\n"
+    )
     call_command("sagas", "findings", "--json")
     (finding,) = json.loads(capsys.readouterr().out)
     assert (finding["check_name"], finding["key"]) == ("goods", str(confirmed.id))

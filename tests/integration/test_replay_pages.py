@@ -86,7 +86,7 @@ def test_a_range_is_replayed_by_a_button_and_its_page_says_how_far_it_is(boss: C
     asked = Intervention.objects.get()
     assert (asked.by, asked.reason, asked.status, asked.action) == ("boss", "they lost a day", "done", "replay")
     assert set(Delivery.objects.values_list("subscription", "replays")) == {(NAME, 1)}
-    assert "2 of 2 events gone through" in page(boss, f"/admin/sagas/intervention/{asked.pk}/change/")
+    assert "2 of 2 events done" in page(boss, f"/admin/sagas/intervention/{asked.pk}/change/")
     # The form sent twice asks once.
     boss.post(FORM, typed(sent - timedelta(seconds=5), timezone.now()))
     assert Intervention.objects.count() == 1
@@ -131,7 +131,7 @@ def test_a_moment_that_is_none_is_told_beside_its_field(boss: Client, sent: date
     answer = boss.post(FORM, typed(sent, timezone.now()) | {"since": "yesterday"})
     assert "Enter a valid date/time" in answer.content.decode()
     answer = boss.post(FORM, typed(sent, timezone.now()) | {"since": ""})
-    assert "Say from when until when" in answer.content.decode()
+    assert "This field is required." in answer.content.decode()
     assert not Intervention.objects.exists()
 
 
@@ -161,7 +161,7 @@ def test_a_terminal_replays_and_tells_how_many(sent: datetime) -> None:
     assert Delivery.objects.filter(subscription=NAME, status="done", replays=1).count() == 2
     asked = Intervention.objects.get()
     assert asked.replay is not None
-    assert (asked.follower_id, asked.replay["since"]) == (NAME, sent.isoformat())
+    assert (asked.subject_id, asked.replay["since"]) == (NAME, sent.isoformat())
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_terminal_replays_and_tells_how_many(sent: datetime) -> None:
 def test_a_terminal_refuses_what_makes_no_sense(sent: datetime, arguments: tuple[str, ...], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         sagas("replay", "--subscription", NAME, *arguments)
-    with pytest.raises(CommandError, match="Nobody called 'nobody' follows the log"):
+    with pytest.raises(CommandError, match="There is no follower 'nobody'"):
         sagas("replay", "--subscription", "nobody", "--since", "2020-01-31T14:00Z", "--reason", "x")
     assert not Intervention.objects.exists()
 

@@ -16,8 +16,9 @@ from django.utils import timezone
 from orders.models import Order
 from payments.services import open_credit
 from sagas.core import registry
-from sagas.models import Delivery, Event, Intervention, Run, StepRun
-from sagas.operations import interventions, work_queue
+from sagas.core.statuses import Action
+from sagas.models import Delivery, Event, Run, StepRun
+from sagas.operations import interventions, subjects
 from sagas.testing import MovableClock, drive
 from shop.models import CustomerOrder
 from shop.pages.order_page import Shown
@@ -60,7 +61,7 @@ def later(clock: MovableClock, minutes: int = 10) -> None:
 
 def ask(action: str, subject: Run, reason: str, now: datetime) -> None:
     subject.refresh_from_db()
-    interventions.ask([subject], Intervention.Action(action), reason=reason, by="boss", now=now)
+    interventions.ask([subject], Action(action), reason=reason, by="boss", now=now)
     assert interventions.work(now=now).done == 1
 
 
@@ -116,7 +117,7 @@ def test_the_form_that_skips_a_step_warns_of_tries_without_an_answer(place: Plac
         run = Run.objects.get(key=str(order.id))
         ask("pause", run, "Looking into it.", timezone.now())
         run.refresh_from_db()
-        (facts,) = work_queue.facts([run], now=timezone.now())
+        (facts,) = subjects.summaries([run], now=timezone.now())
         assert facts.unanswered == int(warns)
         page = client.get("/admin/sagas/intervention/intervene/", {"action": "skip", "pick": facts.pick})
         assert (warning in page.content.decode()) is warns
@@ -245,8 +246,8 @@ def test_a_reaction_that_was_left_out_by_hand_says_so_and_what_may_have_happened
     Delivery.objects.filter(subscription="then-capture-payment").update(status="parked", due_at=None, retry_at=None)
     delivery = Delivery.objects.get(status="parked")
     unanswered = delivery.tries.count()
-    assert work_queue.facts([delivery], now=clock())[0].unanswered == unanswered > 1
-    interventions.ask([delivery], Intervention.Action.SKIP, reason="Paid in cash.", by="boss", now=clock())
+    assert subjects.summaries([delivery], now=clock())[0].unanswered == unanswered > 1
+    interventions.ask([delivery], Action.SKIP, reason="Paid in cash.", by="boss", now=clock())
     interventions.work(now=clock())
     assert chips(order)["capture-payment"] == "skipped by hand"
     entry = entry_of(order, "Capture payment", "delivery")

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
-from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -106,10 +105,11 @@ def test_the_queue_shows_what_needs_a_person(running: Order) -> None:
 def test_a_run_is_meant_by_its_number_key_or_id(running: Order, name: str) -> None:
     run = stop(running)
     meant = {"number": running.number.lower(), "id": str(running.id), "run": str(run.pk)}[name]
-    assert sagas("retry", meant, *WHY) == (
-        f"Done: “confirm-order” of Order {running.number} is tried again. It is running now.\n"
+    assert (
+        sagas("retry", meant, *WHY)
+        == f"Done: “confirm-order” of order {running.number} is tried again. It is running now.\n"
     )
-    assert sagas("show", meant).startswith(f"fulfil-order of {running.id}: running")
+    assert sagas("show", meant).startswith(f"fulfil-order of Order {running.number}: running")
     drive_later()
     running.refresh_from_db()
     assert running.status == "confirmed"
@@ -157,8 +157,8 @@ def test_who_types_it_is_noted_unless_told_otherwise(running: Order, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("retry", "S1", *WHY), "There is no run with the id or key 'S1'"),
-        (("retry", "--delivery", "7", *WHY), "There is no delivery 7"),
+        (("retry", "S1", *WHY), "There is no run 'S1'; `manage.py sagas list` shows some."),
+        (("retry", "--delivery", "7", *WHY), "There is no delivery '7'; `manage.py sagas queue` shows some."),
         (("retry", "NUMBER"), "A reason is needed"),
         (("retry", "NUMBER", "--reason", " "), "A reason is needed"),
         (("resume", "NUMBER", *WHY), "resume does not apply: the run is running. What does: undo, cancel, pause."),
@@ -248,10 +248,9 @@ def test_parked_deliveries_are_retried_and_skipped(place: Place) -> None:
     first, second = place(), place()
     relay_events(now=timezone.now(), limit=500)
     one, other = park(first), park(second)
-    assert f"Done: “send-notification” of Order {first.number} is left out." in sagas(
-        "skip", "--delivery", str(one.pk), *WHY
-    )
-    said: Any = sagas("retry", "--parked", "send-notification", "--error", "ChannelDown", "--yes", *WHY)
+    said = sagas("skip", "--delivery", str(one.pk), *WHY)
+    assert f"Done: “send-notification” of order {first.number} is left out." in said
+    said = sagas("retry", "--parked", "send-notification", "--error", "ChannelDown", "--yes", *WHY)
     assert "1 done, 0 refused." in said
     assert [Delivery.objects.get(pk=each.pk).status for each in (one, other)] == ["skipped", "pending"]
     assert refused("retry", "--delivery", str(one.pk), *WHY) == "retry does not apply: the delivery is skipped."

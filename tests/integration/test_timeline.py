@@ -231,7 +231,7 @@ def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock:
     assert (
         queries(lambda: story(small.id, now=timezone.now()))
         == queries(lambda: story(large.id, now=timezone.now()))
-        == 23
+        == 22
     )
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from sagas.cli.progress_bar import progress
+from sagas.core.statuses import Action
 from sagas.models import Run
-from sagas.operations.interventions import Action
 from sagas.testing import Message
 
 from .world import ANSWERS, World

@@ -25,10 +25,9 @@ from orders.models import Order
 from payments import services as payments
 from payments.history import MoneyState
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.core.statuses import LIVE_RUNS
+from sagas.core.statuses import LIVE_RUNS, Action
 from sagas.models import Run
 from sagas.operations import interventions, queries
-from sagas.operations.interventions import Action
 from sagas.testing import Broker, MovableClock, drive
 from shop.story.history import History, Whole, folded, history
 from tests.rows import rows_of

@@ -14,12 +14,11 @@ from sagas.core.events import DomainEvent
 from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Pivot, Result, Saga, SetFunction, Step
-from sagas.core.statuses import OPEN_RUNS, DeliveryStatus, RunStatus, StepStatus
+from sagas.core.statuses import OPEN_RUNS, Action, DeliveryStatus, RunStatus, StepStatus
 from sagas.core.subscription import starts
 from sagas.log import outbox
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import Action
 from sagas.testing import Killed, Message, MovableClock
 from sagas.testing.boundaries import Boundary, Watch, WatchedBroker, commits_watched
 

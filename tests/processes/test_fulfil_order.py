@@ -11,6 +11,7 @@ from notifications.models import Notification
 from orders.models import Order
 from payments.models import CreditAccount, FakeCharge, Payment
 from payments.services import open_credit
+from sagas.core.statuses import Action
 from sagas.models import Attempt, Event, Run
 from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
@@ -189,7 +190,7 @@ def test_an_order_that_is_not_done_in_a_day_is_undone(place: Place) -> None:
     assert FakeCharge.objects.get().status in ("new", "cancelled")
 
 
-def call_off(order: Order, clock: MovableClock, action: interventions.Action) -> None:
+def call_off(order: Order, clock: MovableClock, action: Action) -> None:
     run = Run.objects.get(key=order.id)
     batch = interventions.ask([run], action, reason="Ada changed her mind.", by="grace", now=clock())
     assert interventions.work(now=clock(), batch=batch).done == 1
@@ -202,7 +203,7 @@ def test_an_order_that_is_called_off_is_cancelled_and_undone_and_the_customer_re
     order = place("tok_lostReply", now=clock())
     drive(now=clock)
     assert list(FakeCharge.objects.values_list("status", flat=True)) == ["charged"]
-    call_off(order, clock, interventions.Action.CANCEL)
+    call_off(order, clock, Action.CANCEL)
     assert steps(order)[-4:] == [
         ("refund", "done"),
         ("release-stock", "done"),
@@ -224,7 +225,7 @@ def test_an_order_that_is_undone_by_hand_is_rejected_in_the_words_of_the_shop(pl
     clock = MovableClock()
     order = place("tok_flaky", now=clock())
     drive(now=clock)
-    call_off(order, clock, interventions.Action.UNDO)
+    call_off(order, clock, Action.UNDO)
     assert decided(order) == ("rejected", "We could not carry out your order.")
     assert told(order) == ["order_rejected"]
 

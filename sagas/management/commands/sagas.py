@@ -3,6 +3,7 @@
 import json
 from argparse import ArgumentParser
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,18 +11,20 @@ from django.core.management.base import BaseCommand, CommandError
 from ...cli import operate
 from ...core import diagrams, registry
 from ...core.errors import UnknownSagaError
-from ...core.statuses import OPEN_RUNS, RunStatus
+from ...core.statuses import OPEN_RUNS, Action, RunStatus
 from ...db import clock
 from ...models import Run
-from ...operations import queries
-from ...operations.interventions import MEANS, MEANS_FOR_DELIVERY, MEANS_FOR_FOLLOWER, Action
+from ...operations import queries, subjects
+from ...operations.deliveries import DeliverySubject
+from ...operations.runs import RunSubject
 from ...operations.stranded_runs import faults_in_flight, how_many
+from ...operations.subject import Summary
 from ...operations.system_checks import check_definitions
-from ...operations.work_queue import WAITING, Facts
+from ...operations.work_queue import WAITING
 
 
 class Command(BaseCommand):
-    """Prints; what it does to runs stands in `sagas.terminal`."""
+    """Reads arguments and prints; what it does to runs is in `sagas.cli.operate`."""
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
@@ -37,7 +40,7 @@ class Command(BaseCommand):
         listing.add_argument("--limit", type=int, default=20)
         listing.add_argument("--json", action="store_true")
         show = actions.add_parser("show", help="one run with its steps and failed tries")
-        show.add_argument("run", help="id of the run, its key, or what people call the key (an order's number)")
+        show.add_argument("run", help=f"id of the run, its key, or what people call the key{registry.key_example()}")
         show.add_argument("--json", action="store_true")
         check = actions.add_parser("check", help="what is wrong with the definitions; exit 1 if anything is")
         check.add_argument(
@@ -52,78 +55,74 @@ class Command(BaseCommand):
         diagram.add_argument("saga")
         diagram.add_argument("--kind", choices=["sequence", "state"], help="only one of the two")
 
-        queue = actions.add_parser("queue", help="what needs a person, who waits longest first")
+        queue = actions.add_parser("queue", help="what needs a person, the longest waiting first")
         queue.add_argument("--limit", type=int, default=50)
         queue.add_argument("--json", action="store_true")
-        for action in MEANS:
-            self._add_action(actions, action)
-        self._add_replay(actions)
+        for action in subjects.actions():
+            if action == Action.REPLAY:
+                self._add_replay(actions)
+            else:
+                self._add_action(actions, action)
 
     def _add_action(self, actions: Any, action: Action) -> None:
-        parser = actions.add_parser(str(action), help=MEANS[action], description=MEANS[action])
-        parser.add_argument("run", nargs="?", default="", metavar="RUN", help="id, key, or an order's number")
-        parser.add_argument("--reason", default="", help="why, for whoever looks at it later; always needed")
-        parser.add_argument("--by", default="", help="who wants it (the user of this terminal)")
-        if action == Action.SKIP:
+        parser = actions.add_parser(str(action), help=_description(action), description=_description(action))
+        parser.add_argument("run", nargs="?", default="", metavar="RUN", help=f"id, key{registry.key_example()}")
+        self._add_why(parser)
+        kinds = subjects.with_action(action)
+        if any(operation.wants_result for _, operation in kinds):
             parser.add_argument("--result", default="", help="what later steps find as its result, a JSON object")
         parser.add_argument("--all", action="store_true", help="all open runs that match the filters, instead of RUN")
         parser.add_argument("--status", choices=[status.value for status in OPEN_RUNS])
         parser.add_argument("--saga", choices=registry.names() or None)
         parser.add_argument("--step", help="where the run stands")
-        parser.add_argument("--error", help="name of the exception, such as ProviderBusy")
-        if action in MEANS_FOR_DELIVERY:
-            parser.add_argument("--delivery", type=int, help="a parked delivery by its number, instead of RUN")
-            parser.add_argument("--parked", metavar="SUBSCRIPTION", help="all its parked deliveries, instead of RUN")
-        if action in MEANS_FOR_FOLLOWER:
-            parser.add_argument("--subscription", metavar="NAME", help="a subscription, instead of RUN")
+        parser.add_argument("--error", help="name of the exception, such as TimeoutError")
+        for kind, _ in kinds:
+            if kind.option:
+                parser.add_argument(kind.option, dest=f"one_{kind.kind}", metavar="NAME", help=f"one {kind.kind}")
+            if kind is DeliverySubject:
+                parser.add_argument("--parked", metavar="SUBSCRIPTION", help="all its parked deliveries")
         parser.add_argument("--yes", action="store_true", help="do not ask whether all are meant")
 
     def _add_replay(self, actions: Any) -> None:
-        means = MEANS_FOR_FOLLOWER[Action.REPLAY]
-        parser = actions.add_parser("replay", help=means, description=means)
+        parser = actions.add_parser("replay", help=_description(Action.REPLAY), description=_description(Action.REPLAY))
         parser.add_argument("--subscription", metavar="NAME", required=True)
         parser.add_argument("--since", metavar="MOMENT", required=True, help="with its time zone: 2026-01-31T14:00Z")
         parser.add_argument("--until", metavar="MOMENT", default="", help="before which; now unless told otherwise")
-        parser.add_argument("--reason", default="", help="why, for whoever looks at it later; always needed")
+        self._add_why(parser)
+
+    def _add_why(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--reason", default="", help="why, for the next person who looks at it; always needed")
         parser.add_argument("--by", default="", help="who wants it (the user of this terminal)")
 
     def handle(self, *_: Any, action: str, **options: Any) -> None:
-        if action in MEANS:
+        if action in subjects.actions() and action != Action.REPLAY:
             self._act(Action(action), **options)
         else:
             getattr(self, f"_{action}")(**options)
 
-    def _act(
-        self,
-        action: Action,
-        *,
-        run: str,
-        all: bool,  # noqa: A002 - named as it is typed
-        delivery: int | None = None,
-        parked: str | None = None,
-        subscription: str | None = None,
-        **options: Any,
-    ) -> None:
-        if sum((bool(run), all, delivery is not None, parked is not None, subscription is not None)) != 1:
-            raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_OR.get(action, '')}.")
+    def _act(self, action: Action, *, run: str, parked: str | None = None, **options: Any) -> None:
+        named = {name.removeprefix("one_"): options[name] for name in options if name.startswith("one_")}
+        meant_ones = [(kind, name) for kind, name in {"run": run, **named}.items() if name]
+        if len(meant_ones) + options["all"] + (parked is not None) != 1:
+            raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_or(action)}.")
+        kind, name = meant_ones[0] if meant_ones else ("", "")
         narrowing = {name: options[name] for name in ("status", "saga", "step", "error")}
-        meant = operate.filter_of_runs(**narrowing) if all else None
+        meant = operate.filter_of_runs(**narrowing) if options["all"] else None
         if parked is not None:
             meant = operate.filter_of_deliveries(_known(parked), options["error"])
-        elif not all and any(narrowing.values()):
+        elif not options["all"] and any(narrowing.values()):
             raise CommandError("--status, --saga, --step and --error narrow --all; with one RUN they mean nothing.")
-        wish = operate.Wish(
+        command = operate.Command(
             action=action,
-            run=run,
-            delivery=delivery,
-            subscription=subscription,
+            kind=kind,
+            name=name,
             meant=meant,
             reason=options["reason"],
             by=options["by"],
             result=options.get("result", ""),
             yes=options["yes"],
         )
-        if operate.obey(wish, self.stdout.write):
+        if operate.execute(command, self.stdout.write):
             raise SystemExit(1)
 
     def _replay(self, subscription: str, since: str, until: str, reason: str, by: str, **_: Any) -> None:
@@ -133,55 +132,67 @@ class Command(BaseCommand):
         waiting, findings = operate.waiting(WAITING, limit), self._open_findings(limit)
         if json:
             found = [{"kind": "finding"} | finding for finding in findings]
-            self._write_json([*found, *(operate.as_json(facts) for facts in waiting)])
+            self._write_json([*found, *(operate.as_json(summary) for summary in waiting)])
             return
         still = list(operate.standing_still())
         for said in still:
             self.stdout.write(said)
         for finding in findings:
             self._write_finding(finding)
-        for facts in waiting:
-            self._write_waiting(facts)
+        for summary in waiting:
+            self._write_waiting(summary)
         if not waiting and not findings and not still:
             self.stdout.write("Nothing needs a person.")
 
-    def _write_waiting(self, facts: Facts) -> None:
-        at = f" at {facts.step}" if facts.step else ""
-        what = facts.pk if facts.kind == "run" else f"delivery {facts.pk}"
-        self.stdout.write(f"{facts.title}: {facts.process}{at} ({what})")
-        if facts.paused:
-            self.stdout.write(f"    paused by {facts.paused}")
-        if facts.error:
-            self.stdout.write(f"    {facts.error}: {facts.message}")
-        tries = "1 try" if facts.tries == 1 else f"{facts.tries} tries"
-        since = facts.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-        self.stdout.write(f"    {facts.error_kind or 'error'}, {tries}, since {since}; {', '.join(facts.actions)}")
+    def _write_waiting(self, waits: Summary) -> None:
+        at = f" at {waits.step}" if waits.step else ""
+        what = waits.pk if waits.kind == "run" else f"{waits.kind} {waits.pk}"
+        self.stdout.write(f"{waits.title}: {waits.process}{at} ({what})")
+        if waits.paused:
+            self.stdout.write(f"    paused by {waits.paused}")
+        if waits.error:
+            self.stdout.write(f"    {waits.error}: {waits.message}")
+        tries = "1 try" if waits.tries == 1 else f"{waits.tries} tries"
+        self.stdout.write(
+            f"    {waits.error_kind or 'error'}, {tries}, since {_moment(waits.since)}; {', '.join(waits.actions)}"
+        )
 
     def _list(self, status: str | None, saga: str | None, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
         runs = Run.objects.order_by("-id")
         runs = runs.filter(status=status) if status else runs
         runs = runs.filter(saga=saga) if saga else runs
-        found = [_of_run(run) for run in runs[:limit]]
+        found = _of_runs(list(runs[:limit]))
         if json:
             self._write_json(found)
             return
         if not found:
             self.stdout.write("No runs.")
-        for run in found:
-            self.stdout.write(f"{run['id']}  {run['saga']}  {run['status']:<15}  {run['key']}  {run['why']}".rstrip())
+        columns = {
+            "called": "CALLED",
+            "saga": "SAGA",
+            "status": "STATUS",
+            "started": "STARTED",
+            "id": "RUN",
+            "why": "WHY",
+        }
+        rows = [columns, *({**run, "started": _moment(run["started_at"])} for run in found)] if found else []
+        widths = {name: max(len(str(row[name])) for row in rows) for name in columns} if rows else {}
+        for row in rows:
+            self.stdout.write("  ".join(f"{row[name]:<{width}}" for name, width in widths.items()).rstrip())
 
     def _show(self, run: str, json: bool, **_: Any) -> None:  # noqa: FBT001
-        found = operate.find_run_or_none(run)
+        found = RunSubject.find(run)
         if found is None:
             self._show_reactions(run, json=json)
             return
-        skips = {asked.step: asked for asked in queries.skips(found)}
+        queries.load_interventions([found])
+        skips = {asked.applied_to: asked for asked in queries.skips(found)}
         rows = found.steps.order_by("place")
-        shown = _of_run(found) | {"steps": [_of_step(found, row, skips.get(row.name)) for row in rows]}
+        shown = _of_runs([found])[0] | {"steps": [_of_step(found, row, skips.get(row.name)) for row in rows]}
         if json:
             self._write_json(shown)
             return
-        self.stdout.write(f"{shown['saga']} of {shown['key']}: {shown['status']} {shown['why']}".rstrip())
+        self.stdout.write(f"{shown['saga']} of {shown['called']}: {shown['status']} {shown['why']}".rstrip())
         for step in shown["steps"]:
             self.stdout.write(
                 f"  {step['place']:>2}  {step['status']:<8}  {step['name']}  {step['result'] or ''}".rstrip()
@@ -236,7 +247,10 @@ class Command(BaseCommand):
         return [dict(finding) for finding in queries.findings().values(*columns)[:limit]]
 
     def _write_finding(self, finding: dict[str, Any]) -> None:
-        self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
+        self.stdout.write(f"{_moment(finding['found_at'])}  {finding['check_name']}  {finding['message']}")
+        check = registry.check(finding["check_name"])
+        if check is not None and check.remedy:
+            self.stdout.write(f"    {check.remedy}")
 
     def _followers(self, json: bool, **_: Any) -> None:  # noqa: FBT001
         found = queries.followers(now=clock.now())
@@ -261,8 +275,21 @@ class Command(BaseCommand):
         self.stdout.write(json.dumps(value, indent=2, default=str))
 
 
-_OR = dict.fromkeys(MEANS_FOR_DELIVERY, ", --delivery or --parked")
-_OR |= dict.fromkeys(MEANS_FOR_FOLLOWER, ", or --subscription")
+def _description(action: Action) -> str:
+    """Return what an action does to a run, or to the first kind it applies to."""
+    (_, text), *_others = subjects.describe(action, subjects.KINDS)
+    return text
+
+
+def _or(action: Action) -> str:
+    """Return the other ways to say what is meant, for a refusal."""
+    options = [kind.option for kind, _ in subjects.with_action(action) if kind.option]
+    options += ["--parked"] if "--delivery" in options else []
+    return f", {', '.join(options[:-1])} or {options[-1]}".replace(",  or", ", or") if options else ""
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _known(subscription: str) -> str:
@@ -272,12 +299,18 @@ def _known(subscription: str) -> str:
     return subscription
 
 
-def _of_run(run: Run) -> dict[str, Any]:
+def _of_runs(runs: list[Run]) -> list[dict[str, Any]]:
+    named = registry.named({run.key for run in runs})
+    return [_of_run(run, run.key if (label := named.get(run.key)) is None else label.text) for run in runs]
+
+
+def _of_run(run: Run, called: str) -> dict[str, Any]:
     why = run.attention or run.failure
     return {
         "id": str(run.id),
         "saga": run.saga,
         "key": run.key,
+        "called": called,
         "status": run.status,
         "why": f"{why['step'] or why['error']}: {why['message']}" if why else "",
         "started_at": run.started_at,

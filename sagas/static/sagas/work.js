@@ -1,29 +1,32 @@
-// The queue says how many are chosen; the page of a batch fetches its own part while something is left to do; a form has
-// its first field ready for typing.
+// The queue says how many are chosen; the page of a batch fetches its own part while something is left to do.
 (() => {
   "use strict";
-  // Browsers do so by themselves, but not always where a form was sent to get here.
-  const first = document.querySelector("[autofocus]");
-  if (first && document.activeElement === document.body) first.focus();
-
-  const many = document.getElementById("saga-many");
-  if (many) {
+  const choosing = () => {
+    const many = document.getElementById("saga-many");
+    if (!many) return;
     const picks = [...many.querySelectorAll("input[name=pick]")];
     const page = many.querySelector("[data-all]");
     const every = many.querySelector("[data-every]");
     const said = many.querySelector("[data-chosen]");
+    const chosen = () => picks.filter((pick) => pick.checked).length;
     const show = () => {
-      const chosen = picks.filter((pick) => pick.checked).length;
       for (const pick of picks) pick.disabled = Boolean(every?.checked);
-      if (page) { page.checked = chosen > 0 && chosen === picks.length; page.indeterminate = chosen > 0 && chosen < picks.length; }
-      if (said) said.textContent = every?.checked ? "" : chosen ? `${chosen} chosen` : "";
-      for (const button of many.querySelectorAll("button[name=action]")) button.disabled = !chosen && !every?.checked;
+      if (page) { page.checked = chosen() > 0 && chosen() === picks.length; page.indeterminate = chosen() > 0 && chosen() < picks.length; }
+      if (said) { said.textContent = !every?.checked && chosen() ? `${chosen()} chosen` : ""; said.classList.remove("saga-warning"); }
     };
     page?.addEventListener("change", () => { for (const pick of picks) pick.checked = page.checked; show(); });
     many.addEventListener("change", show);
+    many.addEventListener("submit", (event) => {
+      if (chosen() || every?.checked || !said) return;
+      event.preventDefault();
+      said.textContent = "Nothing is chosen: check some rows first.";
+      said.classList.add("saga-warning");
+    });
     window.addEventListener("pageshow", show);
     show();
-  }
+  };
+  choosing();
+  document.addEventListener("backoffice:refreshed", choosing);
 
   const part = document.querySelector("[data-part]");
   if (part) {

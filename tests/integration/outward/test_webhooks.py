@@ -11,12 +11,13 @@ from cloudevents.core.formats.json import JSONFormat
 
 from sagas.core import registry
 from sagas.core.retry import Retry
+from sagas.core.statuses import Action
 from sagas.engine.deliveries import deliver
 from sagas.log import cloudevents
 from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event, Follower
 from sagas.operations import queries
-from sagas.operations.interventions import Action, ask, work
+from sagas.operations.interventions import ask, work
 from sagas.testing import MovableClock, drive
 from shop import wiring
 from shop.outward import receivers

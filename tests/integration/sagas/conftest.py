@@ -13,11 +13,12 @@ from sagas.core.events import DomainEvent, IntegrationEvent
 from sagas.core.registry import Registry
 from sagas.core.retry import Retry
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.statuses import Action
 from sagas.core.subscription import Received, Start, Subscription, starts
 from sagas.log import outbox
-from sagas.models import Event, Run
+from sagas.models import Delivery, Event, Follower, Run
 from sagas.operations import interventions
-from sagas.operations.interventions import Subject, Worked
+from sagas.operations.interventions import Worked
 from sagas.testing import MovableClock
 
 
@@ -128,16 +129,21 @@ def emit(event: DomainEvent, clock: MovableClock) -> Event:
 
 
 def intervene(
-    subject: Subject, action: str, clock: MovableClock, *, as_seen: str | None = None, result: Any = None
+    subject: Run | Delivery | Follower,
+    action: str,
+    clock: MovableClock,
+    *,
+    version_token: str | None = None,
+    result: Any = None,
 ) -> Worked:
     """Do what a person with a reason does at a button."""
     batch = interventions.ask(
         [subject],
-        interventions.Action(action),
+        Action(action),
         reason="somebody must",
         by="ada",
         now=clock(),
-        as_seen=as_seen,
+        version_tokens=version_token,
         result=result,
     )
     return interventions.work(now=clock(), batch=batch)

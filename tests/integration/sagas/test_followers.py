@@ -10,13 +10,14 @@ from pytest_django import DjangoAssertNumQueries
 
 from sagas.core import registry
 from sagas.core.cause import Cause, caused_by
+from sagas.core.statuses import Action
 from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.engine.deliveries import deliver
 from sagas.log import followers, outbox
 from sagas.log.relay import Relayed, relay_events
 from sagas.models import Delivery, Event, Follower, Intervention, Run
 from sagas.operations import interventions, queries
-from sagas.operations.interventions import NotNow
+from sagas.operations.subject import NotNow
 from sagas.testing import MovableClock, drive
 
 from .conftest import Asked, Script, Told, emit, intervene
@@ -240,10 +241,10 @@ def test_who_pauses_says_why_and_the_second_of_two_clicks_is_refused(tell: Tell,
     turn(clock)
     follower = Follower.objects.get(name="inside")
     with pytest.raises(NotNow, match="reason"):
-        interventions.ask([follower], interventions.Action.PAUSE, reason=" ", by="ada", now=clock())
+        interventions.ask([follower], Action.PAUSE, reason=" ", by="ada", now=clock())
     assert intervene(follower, "pause", clock).done == 1
-    assert intervene(follower, "pause", clock, as_seen="following").refused == 1
-    kept = Intervention.objects.filter(follower="inside").order_by("pk").values_list("by", "reason", "status")
+    assert intervene(follower, "pause", clock, version_token="following").refused == 1
+    kept = Intervention.objects.filter(subject_id="inside").order_by("pk").values_list("by", "reason", "status")
     assert list(kept) == [("ada", "somebody must", "done"), ("ada", "somebody must", "refused")]
 
 

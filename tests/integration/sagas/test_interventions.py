@@ -8,11 +8,13 @@ from django.db import connection, transaction
 
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Saga
+from sagas.core.statuses import Action
 from sagas.engine import steps
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run, StepRun
 from sagas.operations import interventions
-from sagas.operations.interventions import NotNow, possible, seen
+from sagas.operations.subject import NotNow
+from sagas.operations.subjects import of, possible
 from sagas.testing import MovableClock, drive, run_chain, run_delivery
 from tests.concurrency import at_once
 
@@ -28,7 +30,7 @@ def run_of(key: str = "k") -> Run:
 
 def offered(clock: MovableClock, key: str = "k") -> set[str]:
     run = run_of(key)
-    return {str(action) for action in possible(run, run.steps.get(place=run.place), now=clock())}
+    return {str(action) for action in possible(run, now=clock())}
 
 
 def outcome() -> tuple[str, str]:
@@ -62,7 +64,7 @@ def test_skip_takes_the_step_as_done_with_the_result_given(stuck: Run, script: S
     intervene(stuck, "skip", clock, result={"by": "hand"})
     assert standing() == ("completed", {"first": "done", "far": "done", "pivot": "done", "last": "done"})
     assert run_of().results["last"] == {"by": "hand"}
-    assert Intervention.objects.get().step == "last"
+    assert Intervention.objects.get().applied_to == "last"
 
 
 def test_a_skipped_step_in_the_middle_lets_later_ones_go_on(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -203,18 +205,18 @@ def test_an_undo_that_gave_up_is_retried_or_skipped(ask: Ask, script: Script, cl
 
 
 def test_a_stale_click_changes_nothing_and_says_so(stuck: Run, clock: MovableClock) -> None:
-    as_seen = seen(stuck)
+    version_token = of(stuck).version_token
     intervene(stuck, "retry", clock)
     before = Run.objects.values().get()
-    assert intervene(run_of(), "skip", clock, as_seen=as_seen).refused == 1
+    assert intervene(run_of(), "skip", clock, version_token=version_token).refused == 1
     assert outcome() == ("refused", "It moved on meanwhile: it is running now. Nothing was changed.")
     assert Run.objects.values().get() == before
 
 
 def test_the_second_of_two_clicks_is_refused(stuck: Run, clock: MovableClock) -> None:
-    as_seen = seen(stuck)
-    assert intervene(stuck, "skip", clock, as_seen=as_seen).done == 1
-    assert intervene(stuck, "skip", clock, as_seen=as_seen).refused == 1
+    version_token = of(stuck).version_token
+    assert intervene(stuck, "skip", clock, version_token=version_token).done == 1
+    assert intervene(stuck, "skip", clock, version_token=version_token).refused == 1
 
 
 def test_an_ended_run_offers_nothing(ask: Ask, clock: MovableClock) -> None:
@@ -234,7 +236,7 @@ def test_a_late_message_of_a_retried_step_does_nothing_twice(stuck: Run, script:
 @pytest.mark.parametrize("reason", ["", "  ", "\x00"])
 def test_a_reason_is_asked_for(stuck: Run, clock: MovableClock, reason: str) -> None:
     with pytest.raises(NotNow, match="reason"):
-        interventions.ask([stuck], interventions.Action.RETRY, reason=reason, by="ada", now=clock())
+        interventions.ask([stuck], Action.RETRY, reason=reason, by="ada", now=clock())
     assert not Intervention.objects.exists()
 
 
@@ -270,9 +272,7 @@ def test_many_are_worked_off_in_portions_and_what_is_left_by_the_next_process(
     for key in keys:
         ask(key)
     drive(now=clock)
-    batch = interventions.ask(
-        Run.objects.all(), interventions.Action.RETRY, reason="the provider is back", by="ada", now=clock()
-    )
+    batch = interventions.ask(Run.objects.all(), Action.RETRY, reason="the provider is back", by="ada", now=clock())
     assert interventions.progress(batch).pending == 7
     assert interventions.work(now=clock(), batch=batch, limit=5).done == 5
     assert interventions.progress(batch).pending == 2
@@ -301,7 +301,7 @@ def test_a_portion_costs_as_many_statements_for_many_as_for_one(ask: Ask, script
     one, *many = list(Run.objects.order_by("key"))
     figures = []
     for runs in ([one], many):
-        batch = interventions.ask(runs, interventions.Action.RETRY, reason="x", by="ada", now=clock())
+        batch = interventions.ask(runs, Action.RETRY, reason="x", by="ada", now=clock())
         with connection.execute_wrapper(counting := Counting()):
             assert interventions.work(now=clock(), batch=batch).done == len(runs)
         figures.append(counting.statements)

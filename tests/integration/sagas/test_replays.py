@@ -15,8 +15,8 @@ from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.log import followers
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
-from sagas.operations import interventions, replays
-from sagas.operations.interventions import NotNow
+from sagas.operations import replays, subjects
+from sagas.operations.subject import NotNow
 from sagas.testing import MovableClock, drive
 
 from .conftest import Script, Told, intervene
@@ -102,7 +102,7 @@ def test_a_range_is_made_again_in_order_and_by_nobody_else(
     assert far.of("k0")[6:] == [2, 4, 6, 8]
     assert far.of("k1")[6:] == [3, 5, 7]
     assert len(script.did) == did
-    assert (asked.outcome, asked.by, asked.reason, asked.step) == (
+    assert (asked.outcome, asked.by, asked.reason, asked.applied_to) == (
         "7 of 7 events are owed once more.", "ada", "they lost a day", "far",
     )  # fmt: skip
     assert set(Delivery.objects.filter(subscription="far").values_list("replays", "low_priority", "status")) == {
@@ -176,11 +176,11 @@ def test_killed_in_the_middle_it_goes_on_where_it_stood(
     asked = ask(clock, since)
     first = work(clock)  # what it owed is made before the next one
     with monkeypatch.context() as dying:
-        dying.setattr(replays, "first_of_lines", _die)
+        dying.setattr(replays, "heads_of", _die)
         with pytest.raises(KeyboardInterrupt):
             replays.work(now=clock())
     asked.refresh_from_db()
-    assert (first.events, replays.terms_of(asked)["seen"]) == (3, 3)
+    assert (first.events, replays.terms_of(asked)["progressed"]) == (3, 3)
     assert Delivery.objects.filter(subscription="far", replays=1).count() == 3
     while asked.status == "pending":
         clock.move(seconds=1)
@@ -288,7 +288,7 @@ def test_what_starts_runs_cannot_be_replayed(tell: Tell, far: Far, clock: Movabl
     follower = Follower.objects.get(name="start-test")
     with pytest.raises(NotNow, match="it starts runs, one an event"):
         ask(clock, clock() - timedelta(hours=1), name="start-test")
-    assert interventions.possible(follower, now=clock()) == ["pause"]
+    assert subjects.possible(follower, now=clock()) == ["pause"]
 
 
 def test_a_portion_costs_as_many_statements_for_many_as_for_one(tell: Tell, far: Far, clock: MovableClock) -> None:

@@ -57,7 +57,7 @@ def test_what_is_registered_inside_active_is_gone_afterwards() -> None:
 
 def test_a_rewired_registry_differs_in_sagas_and_subscriptions_only() -> None:
     forget = lambda: None  # noqa: E731
-    names = KeyNames(named=lambda keys: {key: KeyLabel(text=key.upper(), url="/") for key in keys})
+    names = KeyNames(named=lambda keys: {key: KeyLabel(noun="trip", name=key, url="/") for key in keys})
     first = Registry(
         [starts(saga_of("trip")), reaction("tell")],
         dormant=[reaction("asleep")],
@@ -72,7 +72,7 @@ def test_a_rewired_registry_differs_in_sagas_and_subscriptions_only() -> None:
     assert (list(second.sagas), list(second.subscriptions)) == (["flight"], ["count"])
     with second.active():
         assert [one.name for one in registry.readers_of("unit.wanted")] == ["asleep", "count"]
-        assert registry.named(["a"]) == {"a": KeyLabel(text="A", url="/")}
+        assert registry.named(["a"]) == {"a": KeyLabel(noun="trip", name="a", url="/")}
     for part in ("read_models", "checks", "walks", "audited", "on_change", "dormant", "key_names"):
         assert getattr(second, part) == getattr(first, part), part
     assert list(first.subscriptions) == ["start-trip", "tell"]

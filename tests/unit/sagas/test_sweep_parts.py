@@ -2,7 +2,7 @@
 
 import pytest
 
-from sagas.messaging.tasks import _each
+from sagas.messaging.handling import _each
 
 
 def test_parts_are_done_in_the_order_in_which_they_are_written() -> None:

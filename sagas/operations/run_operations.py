@@ -1,0 +1,149 @@
+"""What people may do to a run: retry or skip its step, undo or cancel it, pause and resume it."""
+
+# ruff: noqa: ARG002 - not every operation needs all it is given
+
+from abc import abstractmethod
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar
+
+from ..core.errors import FailureKind
+from ..core.saga import Failure
+from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
+from ..engine.rules import advance, set_failure, stands_before_pivot
+from ..models import Intervention, Run, StepRun
+from .subject import Operation, doubt
+
+if TYPE_CHECKING:
+    from .runs import RunSubject
+
+
+class _OfRun(Operation["RunSubject"]):
+    """What is done to a run that is not over, at the step it stands at."""
+
+    def is_possible(self, subject: "RunSubject", *, now: datetime) -> bool:
+        run, step = subject.row, subject.step
+        return run.finished_at is None and step is not None and self.fits(run, step, now)
+
+    def apply(self, subject: "RunSubject", asked: Intervention, *, now: datetime) -> None:
+        if subject.step is not None:
+            self.change(subject, subject.step, asked, now)
+
+    @abstractmethod
+    def fits(self, run: Run, step: StepRun, now: datetime) -> bool: ...
+
+    @abstractmethod
+    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None: ...
+
+
+class Retry(_OfRun):
+    action = Action.RETRY
+    description = "Try again what failed, with all its tries."
+    done = "is tried again"
+    of_step = True
+
+    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
+        return run.status == RunStatus.NEEDS_ATTENTION or _waits_for_its_try(run, step, now)
+
+    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+        # A call without an answer stays so: the next try asks first.
+        step.status = StepStatus.PENDING if step.status == StepStatus.FAILED else step.status
+        step.attempts, step.lost_tries, step.held_until, step.finished_at = 0, 0, None, None
+        subject.wake(now)
+
+
+class Skip(_OfRun):
+    action = Action.SKIP
+    description = "Take the step as done, for it was done by hand; later steps get the result given here."
+    done = "is taken as done"
+    of_step = True
+    wants_result = True
+
+    def warning(self, unanswered: int) -> str:
+        return doubt(unanswered)
+
+    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
+        if _is_about_to_turn_back(run):
+            return False
+        if run.status == RunStatus.NEEDS_ATTENTION:
+            return True
+        is_idle = step.status in (StepStatus.PENDING, StepStatus.UNKNOWN, StepStatus.FAILED)
+        return is_idle and (run.status == RunStatus.PAUSED or _waits_for_its_try(run, step, now))
+
+    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+        run = subject.row
+        run.epoch += 1
+        if run.status != RunStatus.PAUSED:
+            subject.wake(now)
+        step.started_at = step.started_at or now
+        advance(run, step, asked.result, now=now)
+        subject.is_undone = step.action == StepRun.Action.UNDO
+
+
+class _TurnBack(_OfRun):
+    #: What the undo tells the steps that follow it.
+    failure_kind: ClassVar[FailureKind]
+    error: ClassVar[str]
+
+    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
+        return run.direction == RunStatus.RUNNING and run.failure is None and stands_before_pivot(run, step)
+
+    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+        subject.wake(now)
+        failure = Failure(step="", kind=self.failure_kind, error=self.error, message=asked.reason)
+        set_failure(subject.row, failure)
+        subject.turns_back = True
+
+
+class Undo(_TurnBack):
+    action = Action.UNDO
+    description = "Undo what was done so far."
+    done = "is being undone"
+    failure_kind = FailureKind.UNDONE
+    error = "Undone"
+
+
+class Cancel(_TurnBack):
+    action = Action.CANCEL
+    description = "Call it off and undo what was done so far."
+    done = "is being cancelled"
+    failure_kind = FailureKind.CANCELLED
+    error = "Cancelled"
+
+
+class Pause(_OfRun):
+    action = Action.PAUSE
+    description = "Begin no further step until it is resumed; the deadline waits too."
+    done = "is paused"
+
+    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
+        return run.status in LIVE_RUNS and not _is_about_to_turn_back(run) and run.attention is None
+
+    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+        run = subject.row
+        run.resumes_as, run.stopped_at, run.status = run.status, now, RunStatus.PAUSED
+
+
+class Resume(_OfRun):
+    action = Action.RESUME
+    description = "Go on where it was paused."
+    done = "goes on"
+
+    def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
+        return run.status == RunStatus.PAUSED
+
+    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+        subject.wake(now)
+        if step.held_until is not None and step.held_until > now:
+            subject.row.due_at = step.held_until  # a call is still under way, or a try not yet due
+
+
+def _waits_for_its_try(run: Run, step: StepRun, now: datetime) -> bool:
+    waits = step.held_until is not None and step.held_until > now and step.lease_token is None
+    return run.status in LIVE_RUNS and waits
+
+
+def _is_about_to_turn_back(run: Run) -> bool:
+    return run.failure is not None and run.status == RunStatus.RUNNING
+
+
+OPERATIONS = (Retry(), Skip(), Undo(), Cancel(), Pause(), Resume())

@@ -1,0 +1,310 @@
+"""The protocol of a subject: a thing that people retry, skip, pause or replay. A kind of subject is one class.
+
+`subjects.KINDS` lists the kinds. Interventions, the work queue, the admin's pages and the command know of a kind only
+what is declared here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.urls import reverse
+
+from ..core.errors import Rejected
+from ..core.registry import KeyLabel
+from ..core.statuses import Action, label
+from ..engine.wake_ups import DeliveryWakeUp, WakeUp
+from ..models import Intervention
+
+Row = TypeVar("Row", bound=Model)
+S = TypeVar("S", bound="Subject[Any]")
+
+
+#: As `Filter.status`: all that waits for a person; of runs, those that are paused as well.
+STOPPED = "stopped"
+
+
+class NotNow(Rejected):
+    """The action does not apply, or its subject moved on since the person looked: nothing was changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which subjects are meant; an empty field narrows nothing.
+
+    Attributes:
+        kind: name of a kind.
+        process: name of a saga or a subscription.
+        step: name of the step a run stands at.
+        error: name of the last exception.
+        status: of runs; `STOPPED` means all that waits for a person, of every kind.
+    """
+
+    kind: str = ""
+    process: str = ""
+    step: str = ""
+    error: str = ""
+    status: str = ""
+    key: str = ""
+
+    @classmethod
+    def of(cls, query: Mapping[str, Any]) -> "Filter":
+        """Read it from a query string and leave out other parameters."""
+        return cls(**{name: str(query.get(name) or "").replace("\x00", "") for name in cls.__dataclass_fields__})
+
+    def narrowed(self) -> dict[str, str]:
+        """Return the fields that narrow, for a query string."""
+        return {name: value for name, value in asdict(self).items() if value}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a person wants to know of a subject before the decision.
+
+    Attributes:
+        pk: primary key of its row.
+        process: its saga or subscription.
+        step: where it stands; empty if it has no steps.
+        since: when it stopped; of a subject that goes on, when it started.
+        named: the label of its key, if the project gave one.
+        version_token: where it stands; an intervention is refused if that has changed (optimistic lock).
+        actions: what may be done now.
+        unanswered: tries of its step that had no answer: each may have taken effect.
+        paused: who paused it and why; empty unless it is paused.
+    """
+
+    kind: str
+    pk: str
+    process: str
+    status: str
+    step: str = ""
+    error: str = ""
+    error_kind: str = ""
+    message: str = ""
+    tries: int = 0
+    since: datetime
+    key: str
+    named: KeyLabel | None = None
+    version_token: str
+    actions: tuple[Action, ...]
+    unanswered: int = 0
+    paused: str = ""
+
+    @property
+    def pick(self) -> str:
+        """How a form names it: with the version it was seen in."""
+        return f"{self.kind}:{self.pk}@{self.version_token}"
+
+    @property
+    def title(self) -> str:
+        return self.key if self.named is None else self.named.text
+
+    @property
+    def standing(self) -> str:
+        return label(self.status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """What to send once the transaction is committed."""
+
+    wake_ups: list[WakeUp] = field(default_factory=list)
+    deliveries: list[DeliveryWakeUp] = field(default_factory=list)
+
+
+def doubt(unanswered: int) -> str:
+    """Return the warning before a step is skipped of which tries had no answer; empty if all were answered."""
+    if not unanswered:
+        return ""
+    tries = "1 try" if unanswered == 1 else f"{unanswered} tries"
+    return (
+        f"{tries} had no answer and may have taken effect at the other system. Look there first: what is skipped is"
+        " not asked about again."
+    )
+
+
+class Operation(ABC, Generic[S]):
+    """What one action does to subjects of one kind.
+
+    Attributes:
+        description: what will happen, for the person who confirms it.
+        done: what is said of the subject afterwards: "order 7 is being undone".
+        of_step: it is about the step or the subscription, and names it; otherwise about the whole.
+        wants_result: its form asks for the result of the step.
+        wants_range: its form asks for a range of time.
+    """
+
+    action: ClassVar[Action]
+    description: ClassVar[str]
+    done: ClassVar[str]
+    of_step: ClassVar[bool] = False
+    wants_result: ClassVar[bool] = False
+    wants_range: ClassVar[bool] = False
+
+    @property
+    def display_name(self) -> str:
+        return label(self.action).capitalize()
+
+    @abstractmethod
+    def is_possible(self, subject: S, *, now: datetime) -> bool:
+        """Say whether it applies to the subject as it stands."""
+
+    @abstractmethod
+    def apply(self, subject: S, asked: Intervention, *, now: datetime) -> None:
+        """Change the locked subject in memory; its kind's `save` writes it."""
+
+    def warning(self, unanswered: int) -> str:  # noqa: ARG002 - most actions need none
+        """Return what a person should know first, for subjects with so many tries without an answer."""
+        return ""
+
+    def names(self, shown: Summary, step: str = "") -> str:
+        """Return what it is about, inside a sentence: “second-step” of order 7; order 7.
+
+        Args:
+            step: the step it was applied to; the one the subject stands at now if empty.
+        """
+        part, whole = step or shown.step or shown.process, shown.named.in_text if shown.named else ""
+        if self.of_step:
+            return f"“{part}” of {whole or shown.key}"
+        return whole or f"{shown.process} of {shown.key}"
+
+
+class Subject(ABC, Generic[Row]):
+    """One thing people act on, around its row.
+
+    Attributes:
+        kind: name of the kind, as in `Intervention.kind`, picks and filters.
+        plural: its heading.
+        model: the table of its rows. The permission to change a row is the permission to act on it.
+        operations: what people may do to it.
+        read: the columns that `key` and `version_token` need, so that many rows are read for less.
+        tag: what the work queue says of one that waits; empty if the kind is never in the queue.
+        option: how the command names one; empty for the positional argument.
+        listing: which command shows some.
+    """
+
+    kind: ClassVar[str]
+    plural: ClassVar[str]
+    model: ClassVar[type[Model]]
+    operations: ClassVar[Sequence[Operation[Any]]]
+    read: ClassVar[Sequence[str]]
+    tag: ClassVar[str] = ""
+    option: ClassVar[str]
+    listing: ClassVar[str] = "queue"
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+
+    # One ----------------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def status(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def version_token(self) -> str:
+        """Where it stands: changes with everything that makes an earlier decision stale."""
+
+    @property
+    def key(self) -> str:
+        """The key it belongs to; empty if it belongs to none."""
+        return ""
+
+    @property
+    def applied_to(self) -> str:
+        """Name of the step or the subscription an intervention is applied to."""
+        return ""
+
+    @property
+    def standing(self) -> str:
+        """Its status as the end of a sentence: "it is paused"."""
+        return f"is {label(self.status)}"
+
+    @abstractmethod
+    def summary(self, named: KeyLabel | None, *, now: datetime) -> Summary: ...
+
+    def possible(self, *, now: datetime) -> list[Action]:
+        """Return what may be done now."""
+        return [each.action for each in self.operations if each.is_possible(self, now=now)]
+
+    def result_example(self) -> Any:
+        """Return what the step it stands at handed on elsewhere, for a person who skips it; None if that is unknown."""
+        return None
+
+    def refusal(self, action: Action) -> str:
+        """Say why an action does not apply."""
+        return f"{action} does not apply: the {self.kind} {self.standing}."
+
+    # The kind -----------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def operation(cls, action: str) -> Operation[Any] | None:
+        return next((each for each in cls.operations if each.action == action), None)
+
+    @classmethod
+    def permission(cls, verb: str) -> str:
+        meta = cls.model._meta  # noqa: SLF001 - Django's documented API
+        return f"{meta.app_label}.{verb}_{meta.model_name}"
+
+    @classmethod
+    def page_url(cls, pk: str) -> str:
+        meta = cls.model._meta  # noqa: SLF001
+        return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[pk])
+
+    @classmethod
+    def find(cls, text: str) -> Row | None:
+        """Return the row that a person means at the terminal."""
+        return cls.rows([text]).first() if cls.is_pk(text) else None
+
+    @classmethod
+    def is_pk(cls, text: str) -> bool:
+        """Say whether a text, which may come from outside, is the primary key of a row, as `str` writes it."""
+        pk: Any = cls.model._meta.pk  # noqa: SLF001
+        try:
+            return "\x00" not in text and str(pk.clean(text, None)) == text
+        except ValidationError:
+            return False
+
+    # Sets ---------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def rows(cls, pks: Iterable[str]) -> QuerySet[Any]:
+        return cls.model._default_manager.filter(pk__in=list(pks))  # noqa: SLF001
+
+    @classmethod
+    def load(cls, rows: Sequence[Row]) -> list[Self]:
+        """Return subjects with all that `possible` and `summary` need: as many statements for many as for one."""
+        return [cls(row) for row in rows]
+
+    @classmethod
+    def meant(cls, meant: Filter) -> QuerySet[Any]:  # noqa: ARG003 - a kind without a tag is never in the queue
+        """Return the rows a filter means."""
+        return cls.model._default_manager.none()  # noqa: SLF001
+
+    @classmethod
+    def reasons(cls) -> tuple[Any, Any, Any]:
+        """Return expressions over `meant`: process, step and error, by which the queue groups."""
+        raise NotImplementedError
+
+    @classmethod
+    def since(cls) -> Any:
+        """Return an expression over `meant`: when a row stopped, by which the queue is sorted."""
+        raise NotImplementedError
+
+    @classmethod
+    @abstractmethod
+    def lock(cls, asked: Sequence[Intervention]) -> list[Self]:
+        """Lock the subjects of these interventions that no other transaction has locked.
+
+        Transaction: requires one.
+        """
+
+    @classmethod
+    @abstractmethod
+    def save(cls, changed: Sequence[Self], *, now: datetime) -> Messages:
+        """Save what operations changed; return the messages to send once that is committed."""

@@ -1,0 +1,51 @@
+"""How people find an order: what is typed says which index is looked into."""
+
+import re
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+
+from backoffice.customers import identity
+from inventory import selectors as inventory
+from orders import selectors as orders
+
+from ..importing.placing import KEY_PREFIX
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_NUMBER = re.compile(r"[sS]\d+")
+#: What a word of a name or an e-mail address ends with, as `orders.models.words_of_customer` divides them.
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
+
+
+def searched(found: QuerySet[Any], typed: str) -> QuerySet[Any]:
+    """Return the orders that are meant."""
+    term = typed.strip().replace("\x00", "")
+    if not term:
+        return found
+    if _NUMBER.fullmatch(term):
+        # In the order of the index: the number of an old order is not looked for among all newer ones.
+        return found.filter(number__startswith=term.upper()).order_by("-number")
+    return found.filter(_meant(term))
+
+
+def _meant(term: str) -> Any:
+    """Return the first of these conditions that any order meets; words of the customer are the last."""
+    if (order_id := _as_uuid(term)) is not None:
+        return Q(id=order_id)
+    if _EMAIL.fullmatch(term) and orders.of_customer(term, limit=1):
+        return Q(customer_email=identity(term))
+    ids = orders.placed_under(f"{KEY_PREFIX}{term}")
+    if (order_id := inventory.order_of_parcel(term)) is not None:
+        ids.append(order_id)
+    if ids:
+        return Q(id__in=ids)
+    words = [word for word in _BETWEEN_WORDS.split(term) if word]
+    return orders.of_product(term) or (orders.named_like(words) if words else Q(pk__in=[]))
+
+
+def _as_uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

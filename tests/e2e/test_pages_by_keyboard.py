@@ -1,0 +1,104 @@
+"""What all pages of the admin do alike in a browser: a way past the navigation, a field ready for typing, news."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from orders.models import Order
+from sagas.models import Finding
+from tests.conftest import wait_for
+
+from .conftest import Browser, text
+from .test_work_queue import QUEUE, press, stop
+
+Place = Callable[..., Order]
+
+
+def focused(browser: Browser, attribute: str) -> Callable[[], str]:
+    return lambda: str(browser.execute_script(f"return document.activeElement.getAttribute('{attribute}') ?? ''"))
+
+
+def test_the_first_tab_leads_past_the_navigation(browser: Browser, live_server: Any) -> None:
+    browser.get(f"{live_server.url}/admin/sagas/run/")
+    wait_for(lambda: browser.execute_script("return document.getElementById('content').tabIndex") == -1)
+    press(browser, Keys.TAB)
+    assert focused(browser, "class")() == "backoffice-skip"
+    press(browser, Keys.ENTER)
+    wait_for(lambda: focused(browser, "id")() == "content")
+
+
+@pytest.mark.parametrize(("path", "field"), [("orders/product/add/", "sku"), ("orders/order/add/", "customer_name")])
+def test_a_form_has_its_first_field_ready_for_typing(browser: Browser, live_server: Any, path: str, field: str) -> None:
+    browser.get(f"{live_server.url}/admin/{path}")
+    wait_for(lambda: focused(browser, "name")() == field)
+
+
+def test_a_list_shows_a_new_order_by_itself_and_not_while_something_is_checked(
+    browser: Browser, live_server: Any, place: Place
+) -> None:
+    browser.get(f"{live_server.url}{QUEUE}")
+    browser.execute_script("window.samePage = true")
+    first = place()
+    stop(first)
+    wait_for(lambda: f"Order {first.number}" in text(browser, ".saga-page")())
+    browser.find_element(By.CSS_SELECTOR, "input[name=pick]").click()
+    wait_for(lambda: text(browser, "[data-chosen]")() == "1 chosen")
+    browser.get(f"{live_server.url}/admin/orders/order/")
+    browser.execute_script("window.samePage = true")
+    second = place()
+    wait_for(lambda: second.number in text(browser, "#result_list")())
+    assert browser.execute_script("return window.samePage")
+
+
+def test_a_list_with_check_marks_refreshes_and_its_check_marks_work(
+    browser: Browser, live_server: Any, place: Place
+) -> None:
+    browser.get(f"{live_server.url}/admin/sagas/run/")
+    for _ in range(2):
+        stop(place())
+    wait_for(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#result_list input.action-select")) == 2)
+    browser.execute_script("window.samePage = true")
+    stop(place())
+    wait_for(lambda: len(browser.find_elements(By.CSS_SELECTOR, "#result_list input.action-select")) == 3)
+    assert browser.execute_script("return window.samePage")
+    browser.find_element(By.ID, "action-toggle").click()
+    chosen = "return document.querySelectorAll('#result_list input.action-select:checked').length"
+    wait_for(lambda: browser.execute_script(chosen) == 3)
+
+
+def test_an_action_on_nothing_says_so(browser: Browser, live_server: Any, place: Place) -> None:
+    stop(place())
+    browser.get(f"{live_server.url}{QUEUE}")
+    browser.find_element(By.CSS_SELECTOR, "button[name=action][value=retry]").click()
+    wait_for(lambda: text(browser, "[data-chosen]")() == "Nothing is chosen: check some rows first.")
+    assert browser.current_url.endswith(QUEUE)
+
+
+def test_a_long_finding_is_shown_whole_on_a_narrow_screen(browser: Browser, live_server: Any) -> None:
+    now = timezone.now()
+    Finding.objects.create(check_name="money", key="x", message="word " * 60, facts={}, found_at=now, last_seen_at=now)
+    browser.set_window_size(400, 900)
+    browser.get(f"{live_server.url}/admin/sagas/finding/")
+    clipped = """const isClipped = (cell) =>
+            cell.scrollHeight > cell.clientHeight + 1 || cell.scrollWidth > cell.clientWidth + 1;
+        return [...document.querySelectorAll('#result_list :is(td, th)')].filter(isClipped).length"""
+    assert browser.execute_script(clipped) == 0
+
+
+def test_who_may_not_see_a_page_reads_why_and_the_way_back(shelves: None) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("ada", is_staff=True))
+    page = client.get("/admin/orders/order/")
+    assert page.status_code == 403
+    assert "You are logged in as <b>ada</b>, and this account lacks the permission." in page.content.decode()
+    assert 'href="/admin/"' in page.content.decode()
+
+
+def test_a_favicon_is_there_for_pages_that_name_none(client: Client) -> None:
+    assert client.get("/favicon.ico").headers["Location"] == "/static/shop/icon.svg"
