@@ -19,7 +19,7 @@ from orders.models import Order
 from sagas.log import followers
 from sagas.log.read_models import follow
 from sagas.testing import MovableClock, drive
-from shop.admin import PlacedFilter
+from shop.admin.order_list import PlacedFilter
 from shop.models import SalesOfDay
 from tests.integration.test_admin import allowed
 
