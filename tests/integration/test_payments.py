@@ -283,8 +283,9 @@ def hold(amount_minor: int = 2000, *, order_id: UUID = ORDER, **more: Any) -> Cr
         "currency": "GBP",
         "key": key_of(order_id),
         "now": NOW,
-    }
-    return payments.hold_credit(order_id=order_id, amount_minor=amount_minor, **asked | more)
+    } | more
+    now = asked.pop("now")
+    return payments.hold_credit(payments.CreditRequest(order_id=order_id, amount_minor=amount_minor, **asked), now=now)
 
 
 def release(order_id: UUID = ORDER, *, key: str | None = None) -> None:
