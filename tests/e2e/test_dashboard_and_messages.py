@@ -1,6 +1,5 @@
 """In a browser: the figures of the day keep up by themselves, and a message runs nothing on its page."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +7,11 @@ from pytest_django import Settings
 from selenium.webdriver.common.by import By
 
 from notifications.models import Notification
-from orders.models import Order
 from sagas.testing import drive
 from tests.conftest import wait_for
+from tests.factories.orders import Place
 
 from .conftest import Browser, text
-
-Place = Callable[..., Order]
 
 
 def test_the_figures_of_the_day_keep_up_by_themselves_and_name_the_day(
