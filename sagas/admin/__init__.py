@@ -1,3 +1,3 @@
-"""The engine's pages in the admin: rows to look at, and the forms behind what people may do."""
+"""The engine's pages in the admin: lists and pages of rows, and the forms of people's actions."""
 
 from . import audit_trail, deliveries, events, findings, followers, interventions, runs  # noqa: F401 - they register

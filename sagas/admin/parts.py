@@ -1,4 +1,4 @@
-"""What several pages of the engine show alike."""
+"""Parts that several pages of the engine share."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -22,7 +22,7 @@ def took(start: datetime | None, end: datetime | None) -> str:
 
 
 def failed_tries(attempts: Iterable[Attempt]) -> SafeString:
-    """Return failed tries as a list, each with its traceback folded in."""
+    """Return failed tries as a list, each with its traceback in a collapsed block."""
     rows = [
         (attempt.failed_at.strftime("%Y-%m-%d %H:%M:%S"), attempt.kind, attempt, attempt.traceback)
         for attempt in attempts
@@ -41,7 +41,7 @@ def as_json(value: Any) -> SafeString:
 
 
 class SagaFilter(admin.SimpleListFilter):
-    """Names from the registry: the distinct names of the table would be a read of all of it."""
+    """Names of sagas from the registry: to read the distinct names from the table would be to read all of it."""
 
     title, parameter_name = "saga", "saga"
 
