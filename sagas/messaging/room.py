@@ -67,7 +67,7 @@ def _messages_wait() -> tuple[bool, bool]:
 
 def messages_in(channel: Any, queues: set[str]) -> tuple[bool, bool]:
     """Say whether messages are in some of these queues: with the first priority, with a lower one."""
-    if hasattr(channel, "priority_steps"):  # Redis: a list for each queue and priority, which exists while it is not empty
+    if hasattr(channel, "priority_steps"):  # Redis: a list for each queue and priority, if not empty
         steps = [f"{channel.sep}{step}" for step in channel.priority_steps if step]
         pipe = channel.client.pipeline(transaction=False)
         pipe.exists(*queues)

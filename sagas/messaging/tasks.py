@@ -154,7 +154,7 @@ def sweep() -> None:
 
 
 def _clear_pile() -> None:
-    """In the first turn of a process, drop the messages that piled up while there was no relay: one turn serves them all."""
+    """In the first turn of a process, drop messages that piled up without a relay: one turn serves them all."""
     if _process.pile_is_gone:
         return
     _process.pile_is_gone = True

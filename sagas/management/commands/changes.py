@@ -14,7 +14,7 @@ from ...cdc.foreground import Foreground
 class Command(BaseCommand):
     help = (
         "Follow PostgreSQL's write-ahead log until SIGTERM or Ctrl-C: keep the changes of watched tables, from any "
-        "makes them, as an audit trail, and forget what is cached of them. A second process stands by. See docs/cdc.md."
+        "program, as an audit trail, and invalidate caches of them. A second process stands by. See docs/cdc.md."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

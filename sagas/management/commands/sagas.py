@@ -260,7 +260,7 @@ class Command(BaseCommand):
         for lag in found:
             self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.told}")
         if not found:
-            self.stdout.write("The log has no follower yet; `manage.py migrate` creates the followers of the subscriptions.")
+            self.stdout.write("The log has no follower yet; `manage.py migrate` creates those of the subscriptions.")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
