@@ -1,6 +1,6 @@
 """The pages of an order, which join the contexts: placing one, finding one, and why it stands where it stands.
 
-Tables of the contexts have their pages in the contexts' own `admin.py`.
+The tables of each context have their pages in its own `admin.py`.
 """
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
@@ -56,7 +56,7 @@ _STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "dange
 
 
 class AttentionFilter(admin.SimpleListFilter):
-    """Orders somebody should look at."""
+    """Orders that wait for a person."""
 
     title, parameter_name = "attention", "attention"
 
@@ -72,7 +72,7 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 class OrderList(ChangeList):
-    """Adds to a page of orders what the journal says of them: two queries a page."""
+    """Adds the journal's data to a page of orders: two queries for each page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -119,13 +119,13 @@ class LineInline(TabularInline):
         return request.user.has_perm("orders.add_order")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # A row that was never saved can be taken off the page.
+        # A row that was never saved can be removed from the page.
         return obj is None
 
 
 @admin.register(Order)
 class OrderAdmin(ModelAdmin):
-    """Orders are placed and looked at; nobody changes or deletes one."""
+    """Orders are placed and shown; they cannot be changed or deleted here."""
 
     form = OrderForm
     inlines = (LineInline,)
@@ -203,12 +203,12 @@ class OrderAdmin(ModelAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except OrderRefused as refused:
-            # It was rolled back; shown again, the form says why.
+            # The transaction was rolled back; the form is shown again with the reason.
             request.refused = refused
             return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Do nothing: an order comes to be with its lines, in `save_related`."""
+        """Do nothing: an order is saved with its lines, in `save_related`."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         now = clock.now()
@@ -237,7 +237,7 @@ class OrderAdmin(ModelAdmin):
         return HttpResponseRedirect(reverse("admin:orders_order_change", args=[obj.pk]))
 
     def prices(self, request: HttpRequest) -> JsonResponse:
-        """Tell the page what the chosen products cost and how many are left."""
+        """Return the prices and the stock of the chosen products, for the page."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         ids = [int(pk) for pk in request.GET.getlist("product") if pk.isascii() and pk.isdigit() and len(pk) < 19]
@@ -287,11 +287,11 @@ class OrderAdmin(ModelAdmin):
         return TemplateResponse(request, "shop/order.html", context)
 
     def story_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
-        """Return what changes on the page of an order, for the page to fetch."""
+        """Return the part of an order's page that changes; the page fetches it."""
         return TemplateResponse(request, "shop/_story.html", self._story(request, str(order_id)))
 
     def as_of_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
-        """Show what an order was at a moment (`at`), and what changed until then (`since`)."""
+        """Show the state of an order at a moment (`at`), and its changes from another moment (`since`)."""
         self._may_look(request)
         order = self.get_queryset(request).filter(pk=order_id).first()
         if order is None:
@@ -332,7 +332,7 @@ class OrderAdmin(ModelAdmin):
 
 
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
-    """Return what this person may do now: what a button says, where it leads, what that means."""
+    """Return the actions this person may do now: label, address and effect of each button."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
     for facts, buttons in buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
@@ -341,7 +341,7 @@ def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     return found
 
 
-#: Where to look into what waits for a person.
+#: Labels of the links to what waits for a person.
 _PAGES = {
     Why.PARKED: ("delivery", "Open what gave up"),
     Why.HELD_BACK: ("follower", "Open the paused"),
@@ -350,7 +350,7 @@ _PAGES = {
 
 
 def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
-    """Return where to look further, and where to act, as far as the user may."""
+    """Return links to further pages, as far as the user may open them."""
     links = []
     for each in standing.attention:
         model, label = _PAGES.get(each.why, ("", ""))
@@ -377,7 +377,7 @@ for _model in (TaskResult, GroupResult, User, Group):
 
 @admin.register(SalesOfDay)
 class SalesOfDayAdmin(InspectAdmin):
-    """What was sold, by day and product; about a second behind."""
+    """Sales by day and product; about a second behind."""
 
     list_display = ("day", "sku", "name", "orders", "quantity", "total")
     list_display_links = ("day", "sku")
@@ -392,7 +392,7 @@ class SalesOfDayAdmin(InspectAdmin):
 
 @admin.register(CustomerOrder)
 class CustomerOrderAdmin(InspectAdmin):
-    """Orders as their customers see them; about a second behind."""
+    """The orders of customers, as a read model holds them; about a second behind."""
 
     list_display = ("number", "customer_email", "state", "contents", "total", "paid", "tracking_number", "told_at")
     list_display_links = ("number",)
@@ -418,7 +418,7 @@ class CustomerOrderAdmin(InspectAdmin):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(InspectAdmin):
-    """What Celery tasks returned that a person asked for, and every failure."""
+    """Results of Celery tasks that a person requested, and every failure."""
 
     list_display = ("task_name", "state", "date_done", "worker", "task_id")
     list_filter = ("status",)
@@ -433,7 +433,7 @@ class TaskResultAdmin(InspectAdmin):
 
 @admin.register(User)
 class ShopUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Who may do what."""
+    """Users and their permissions."""
 
     form = UserChangeForm
     add_form = UserCreationForm

@@ -1,4 +1,4 @@
-"""The tables of the read models; written by `shop/readmodels/` alone, and built anew from the log at any time."""
+"""The tables of the read models; only `shop/readmodels/` writes them. They can be rebuilt from the log at any time."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class SalesOfDay(models.Model):
-    """What was sold of a product on a day (UTC): the lines of the orders that were confirmed on it."""
+    """The sales of a product on a day (UTC): lines of the orders that were confirmed on that day."""
 
     day = models.DateField()
     sku = models.CharField("SKU", max_length=40)

@@ -1,4 +1,4 @@
-"""What the API takes and gives; the OpenAPI page shows it."""
+"""The schemas of the API's requests and answers; the OpenAPI page shows them."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ Text = Annotated[str, AfterValidator(_one_line)]
 
 
 class _Asked(BaseModel):
-    """Takes the exact types and no unknown field: a mistyped name must not be ignored."""
+    """Accepts only the exact types and no unknown field: a mistyped name must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -74,7 +74,7 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r
 
 
 class _Told(BaseModel):
-    """Read from the attributes of what is told about."""
+    """An answer, read from the attributes of an object."""
 
     model_config = ConfigDict(from_attributes=True)
 

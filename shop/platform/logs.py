@@ -1,4 +1,4 @@
-"""Log lines of every process: one structlog event a line, with the correlation id when there is one."""
+"""Log lines of every process: one structlog event each, with the correlation id if there is one."""
 
 import logging
 import re
@@ -17,13 +17,13 @@ _SHARED: list[Any] = [
 ]
 
 
-#: What differs from one line of a failure to the next: ids, moments, figures.
+#: The parts that differ between lines of the same failure: ids, moments, figures.
 _VARIES = re.compile(r"\w*\d[\w.:+-]*")
-#: A failure that goes on is told again after the first pause, then after one twice as long each time, up to the last.
+#: A repeated failure is written again after the first pause, which is doubled each time, up to the last.
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
-#: After so long without it, it is a new one.
+#: After this time without a repetition it is a new failure.
 _OVER_SECONDS = 60.0
-#: So many failures are remembered at once.
+#: Maximum number of remembered failures.
 _MAX_FAILURES = 1_000
 
 
@@ -36,7 +36,7 @@ class _Told:
 
 
 class Repeats(logging.Filter):
-    """Lets a failure that goes on through ever more rarely, with how often it was left out meanwhile (`repeated`)."""
+    """Writes a repeated failure more and more rarely, with the number of omitted lines (`repeated`)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def _add(record: logging.LogRecord, repeated: int) -> None:
 
 
 def _failure(record: logging.LogRecord) -> str:
-    """Return what the lines of one failure have in common."""
+    """Return the common part of the lines of one failure."""
     told: Any = record.msg  # a dictionary, when structlog wrote it
     if not isinstance(told, dict):
         return f"{record.name} {_VARIES.sub('#', record.getMessage())}"
@@ -115,7 +115,7 @@ def config(level: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # A line for each task received and done costs more than a third of the throughput (measured).
+            # A line for each received and finished task costs more than a third of the throughput (measured).
             "celery.app.trace": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},
