@@ -1,4 +1,4 @@
-"""What the shop asks of a way to reach people; `channels/` holds the ways."""
+"""The protocol of channels, by which messages leave; `channels/` has the implementations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -8,12 +8,11 @@ from .models import Notification
 
 
 class Channel(Protocol):
-    """A way a message can leave."""
+    """A channel by which messages leave."""
 
     def send(self, notifications: Sequence[Notification]) -> Mapping[UUID, Exception | None]:
-        """Send what can be sent within some seconds; return by id None for what left, else why it did not.
+        """Send the messages that can be sent within some seconds; return for each None, or the exception, by id.
 
-        Why: `ChannelDown`, it may leave later; whatever a template raised. What is missing was not tried. A repeat
-            carries
-        the same message id, so that the receiver can tell.
+        Exceptions: `ChannelDown`, it may leave later; any exception of a template. A message without an entry was not
+            tried. A repeat has the same message id, so that the receiver can recognize it.
         """

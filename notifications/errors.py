@@ -1,7 +1,7 @@
-"""How telling people fails."""
+"""Errors of sending messages."""
 
 from sagas.core.errors import Retryable
 
 
 class ChannelDown(Retryable):
-    """The mail server cannot be reached or refuses for now."""
+    """The mail server cannot be reached, or refuses messages for now."""

@@ -1,1 +1,1 @@
-"""The ways a notification can leave, behind one protocol."""
+"""The channels of notifications, behind one protocol."""

@@ -124,7 +124,7 @@ class CsvFile:
         return Record(line=line, values=values)
 
     def _values(self, first: str) -> list[str] | None:
-        """Return the fields of the record that begins with this line; None if it is not CSV: then no more lines are read."""
+        """Return the fields of the record that begins with this line; None, after this line only, if it is not CSV."""
         taken = [first]
         try:
             values = next(csv.reader(self._lines_of_one(taken), delimiter=self.separator, strict=True))

@@ -42,7 +42,7 @@ class MomentField(forms.DateTimeField):
 
 
 class MomentsForm(forms.Form):
-    """Two moments: the later one is now by default; without the earlier one, the page shows what the later one changed."""
+    """Two moments: the later one is now by default; without the earlier one, the page shows the later one's changes."""
 
     at = MomentField(required=False, label="As of")
     since = MomentField(required=False, label="Compared with")

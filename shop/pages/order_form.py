@@ -81,7 +81,7 @@ class LineForm(forms.ModelForm):  # type: ignore[type-arg]
     """One line of the order."""
 
     def _get_validation_exclusions(self) -> set[str]:
-        """Exclude the model's own validation: it would make two queries for each line."""
+        """Validate a line by its form fields only: the model's validation would make two queries for each line."""
         return {*super()._get_validation_exclusions(), *self.fields}  # type: ignore[misc]
 
     def has_changed(self) -> bool:

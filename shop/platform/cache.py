@@ -1,4 +1,4 @@
-"""A cache in Redis for data that is read often and changes rarely: until the write-ahead log has a change, or a timeout.
+"""A cache in Redis for data that rarely changes: valid until the write-ahead log has a change, or until a timeout.
 
 Settings take this module's configuration, so it imports nothing of Django before it is used.
 """

@@ -1,4 +1,4 @@
-"""Sales by day and product: what confirmed orders were about, by the day (UTC) on which they were confirmed."""
+"""Sales by day and product: the lines of confirmed orders, by the day (UTC) of the confirmation."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _ADD = f"""
 
 
 def apply(events: Sequence[Recorded]) -> None:
-    """Add up what these events confirm: two statements, however many they are."""
+    """Add the lines of confirmed orders: two statements, however many events."""
     placed = queries.latest_events([each.key for each in events], OrderPlaced)
     sold: dict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     names: dict[str, str] = {}

@@ -24,13 +24,13 @@ def icon(status: str) -> SafeString:
 
 @register.simple_tag
 def symbol(name: str) -> SafeString:
-    """Draw an icon beside words that say the same."""
+    """Return an icon; a text beside it has the same meaning."""
     return format_html('<span class="material-symbols-outlined shop-icon" aria-hidden="true">{}</span>', name)
 
 
 @register.simple_tag
 def until(at: datetime) -> SafeString:
-    """Say when something is due; a script counts down while the page is open."""
+    """Return when something is due; a script counts down while the page is open."""
     return format_html('at {} UTC <time data-until datetime="{}"></time>', f"{at:%H:%M:%S}", at.isoformat())
 
 
