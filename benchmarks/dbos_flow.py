@@ -48,7 +48,7 @@ reject = DBOS.step(name="reject-order")(flow.reject)
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """How DBOS is set up; docs/benchmarks.md says what was tried.
+    """The configuration of DBOS; docs/benchmarks.md says what was tried.
 
     Attributes:
         threads: workflows that run at once in a process.
@@ -95,7 +95,7 @@ def launch(of: str, executor: str) -> None:
     }
     DBOS(config=config)
     if of == "dbos-direct":
-        # Nobody looks into queues that nobody uses: it costs statements all the time.
+        # Queues without use are not polled: polling costs statements all the time.
         DBOS.listen_queues([])
         DBOS.launch()
         return

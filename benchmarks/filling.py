@@ -1,8 +1,8 @@
-"""Fills a database with years of finished orders, so that pages, questions and turns can be measured beside them.
+"""Fills a database with years of finished orders, so that pages, queries and turns can be measured with them.
 
 A few model orders are really placed and driven to their end, one of each kind. Then each of their rows is written
-again and again by `INSERT … SELECT`, as a pattern in which ids, names and times are replaced: what is filled looks,
-column by column, like what the engine leaves, whatever columns it has by then.
+repeatedly by `INSERT … SELECT`, as a pattern in which ids, names and times are replaced: so every column has the values
+that the engine writes, also new columns.
 """
 
 # ruff: noqa: SLF001 - `_meta` is documented API of Django
@@ -48,7 +48,7 @@ _MS_AT = 80
 #: Orders of one transaction; some seconds each, so that progress can be shown.
 _PIECE = 10_000
 _PRODUCTS, _ACCOUNTS = 200, 1000
-#: What stands in the model orders for what differs from order to order: kept free of what JSON would escape.
+#: Placeholders in the model orders for values that differ from order to order, without characters that JSON escapes.
 _EMAIL, _NAME, _KEY = "model@filling.example", "Model Of Filling", "filling-model-key"
 _SKUS, _TITLES = ("FILLING-MODEL-A", "FILLING-MODEL-B"), ("First model of filling", "Second model of filling")
 _PRICES = (1295, 6450)
@@ -58,7 +58,7 @@ _LAST = ("Lovelace", "Turing", "Liskov", "Dijkstra", "Hopper", "Thompson", "Lamp
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """One kind of order: how many of a hundred are such, and how the model is placed."""
+    """One kind of order: its share in percent, and how the model is placed."""
 
     share: int
     lines: tuple[tuple[str, int], ...]
@@ -82,8 +82,8 @@ _KINDS = (
 def fill(*, orders: int, events: int, show: Callable[[str], object] = print) -> None:
     """Add so many finished orders with so many events; then VACUUM ANALYZE.
 
-    For a shop at rest: sequences are moved on by hand. What an order tells of by nature are four to seven events; what
-    is left up to `events` says that its message left once more.
+    For a shop at rest: sequences are advanced by hand. An order has four to seven real events; the rest up to `events`
+    are copies of the last one, "message sent".
 
     Transaction: refuses one; opens one a piece.
 
@@ -104,7 +104,7 @@ def fill(*, orders: int, events: int, show: Callable[[str], object] = print) -> 
             done += future.result()
             show(f"{done:,} of {orders:,} orders")
     _settle(accounts)
-    # What was filled is over: nobody is owed any of it.
+    # The filled events are done: no follower gets a delivery of them.
     Follower.objects.update(position=followers.head())
     show("vacuum, analyze")
     with connection.cursor() as cursor:
@@ -131,7 +131,7 @@ def _shelves_and_accounts() -> range:
 
 
 class _Ticking:
-    """A clock that goes on whenever somebody looks at it."""
+    """A clock that advances with each reading."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -195,7 +195,7 @@ def _rows(order: Order) -> _Rows:
 
 
 def _with_events(rows: _Rows, count: int) -> _Rows:
-    """Return the rows with so many events: the last one, the message left, is told again and again.
+    """Return the rows with this many events: the last one, "message sent", is repeated.
 
     Their places in the log are those in which they are written.
     """
@@ -208,7 +208,7 @@ def _with_events(rows: _Rows, count: int) -> _Rows:
 
 
 def _told_again(event: Event) -> Event:
-    """Return the event as it would be told half a second later."""
+    """Return a copy of the event half a second later."""
     later = timedelta(milliseconds=500)
     again = copy(event)
     again.id = UUID(int=event.id.int + (later // timedelta(milliseconds=1) << _MS_AT))
@@ -228,7 +228,7 @@ def _uuids(rows: _Rows) -> list[UUID]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Piece:
-    """The orders from `first` up to, not with, `end`; each has so many events."""
+    """The orders from `first` up to, but without, `end`; each has this many events."""
 
     first: int
     end: int
@@ -236,7 +236,7 @@ class _Piece:
 
 
 class _Plan:
-    """What is written, and the numbers and ids that are kept for it."""
+    """The rows to write, and the numbers and ids that are reserved for them."""
 
     def __init__(self, *, orders: int, events: int, begin: datetime, accounts: range, models: Sequence[_Rows]) -> None:
         self.orders, self.events, self.begin, self.accounts, self.models = orders, events, begin, accounts, models
@@ -266,7 +266,7 @@ def _reserve_numbers(count: int) -> int:
 
 
 def _reserve(table: type[Model], count: int) -> int:
-    """Return the first of so many ids that nobody else is given."""
+    """Reserve this many ids in the sequence; return the first."""
     name, column = table._meta.db_table, str(table._meta.pk.column)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -309,7 +309,7 @@ def _write(plan: _Plan, piece: _Piece) -> int:
 
 
 def _story(plan: _Plan, piece: _Piece, rows: _Rows, *, shares: range) -> Composable:
-    """Return what writes down, a row an order, all that differs from order to order."""
+    """Return the statement that stores all values that differ from order to order, a row for each order."""
     (order,) = rows[Order]
     uuids = [
         _uuid(value, since=order.id, salt=f"{plan.first_number}-{place}-", name=f"id{place}")
@@ -369,7 +369,7 @@ def _uuid(value: UUID, *, since: UUID, salt: str, name: str) -> Composable:
 
 
 def _ids(plan: _Plan, rows: _Rows) -> dict[tuple[type[Model], int], Composable]:
-    """Return what takes the place of ids that were counted."""
+    """Return the replacements of ids from sequences."""
     ids = {
         (table, row.pk): SQL("{} + n * {}").format(Literal(plan.first_id[table] + place), Literal(width))
         for table, width in plan.width.items()
@@ -385,7 +385,7 @@ def _ids(plan: _Plan, rows: _Rows) -> dict[tuple[type[Model], int], Composable]:
 
 
 def _words(rows: _Rows) -> dict[str, Composable]:
-    """Return what takes the place of names, wherever they stand in a text."""
+    """Return the replacements of names, anywhere in a text."""
     (order,) = rows[Order]
     places = {str(value): SQL("id{}").format(SQL(str(place))) for place, value in enumerate(_uuids(rows))}
     words: dict[str, Composable] = {
@@ -400,7 +400,7 @@ def _words(rows: _Rows) -> dict[str, Composable]:
         **dict(zip(_TITLES, (SQL("title_a"), SQL("title_b")), strict=True)),
     }
     for parcel in rows[Parcel]:
-        # As the warehouse makes it of the parcel's id.
+        # As the warehouse derives it from the parcel's id.
         made = SQL("'PX' || upper(right(replace({}, '-', ''), 14))").format(places[str(parcel.id)])
         words[parcel.tracking_number] = made
     if order.idempotency_key:
@@ -409,7 +409,7 @@ def _words(rows: _Rows) -> dict[str, Composable]:
 
 
 def _words_of_ids(plan: _Plan, rows: _Rows) -> dict[str, Composable]:
-    """Return what takes the place of the provider's reference, which has the number of its row in it."""
+    """Return the replacements of the provider's reference, which contains the id of its row."""
     ids = _ids(plan, rows)
     return {
         f"fake_{charge.pk}": SQL("'fake_' || ({})").format(ids[FakeCharge, charge.pk]) for charge in rows[FakeCharge]
@@ -475,14 +475,14 @@ def _pattern(
 
 
 def _woven(text: str, words: Mapping[str, Composable]) -> Composable:
-    """Return the text with all words replaced, those longest first that begin alike."""
+    """Return the text with all words replaced, longer ones first."""
     known = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     parts = [words.get(part) or Literal(part) for part in re.split(f"({known})", text) if part]
     return SQL(" || ").join(parts) if parts else Literal("")
 
 
 def _settle(accounts: range) -> None:
-    """Write down on each account what is held of it."""
+    """Write the sum of the open holds to each account."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

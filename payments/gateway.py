@@ -78,7 +78,7 @@ class Gateway(Protocol):
     def charge_many(self, orders: Sequence[ChargeOrder]) -> Mapping[str, Charge | Exception]:
         """Charge once per key; return the charge, or the exception that `charge` would raise, by key.
 
-        With many orders, a missing key had no quick answer: it may have been charged. Call `find` for it.
+        With many orders, a missing key had no quick answer: it may have been charged. Call `find` or `charge` for it.
         """
 
     def find(self, *, key: str) -> Charge | None:
