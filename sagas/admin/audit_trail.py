@@ -34,7 +34,7 @@ class TableFilter(admin.SimpleListFilter):
         return queryset.filter(table=self.value()) if self.value() else queryset
 
 
-class ToldFilter(admin.SimpleListFilter):
+class EventFilter(admin.SimpleListFilter):
     """Changes without an event: made in the admin, by an import of stock, or by SQL."""
 
     title, parameter_name = "made by", "told"
@@ -52,7 +52,7 @@ class AuditRecordAdmin(InspectAdmin):
 
     list_display = ("committed_at", "did", "table", "called", "what", "by", "tells")
     list_display_links = ("committed_at",)
-    list_filter = (TableFilter, ToldFilter)
+    list_filter = (TableFilter, EventFilter)
     search_fields = ("row", "name", "by")
     search_help_text = "A whole key or name of a row, or the name of a user."
     ordering = ("-id",)

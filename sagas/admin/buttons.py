@@ -83,7 +83,7 @@ def back_to(request: HttpRequest, wanted: str, *, otherwise: str) -> str:
     return wanted if is_safe else reverse(otherwise)
 
 
-def _told(asked: Intervention) -> str:
+def _sentence(asked: Intervention) -> str:
     at = f" at {asked.applied_to}" if asked.applied_to else ""
     outcome = f". {asked.outcome}" if asked.outcome else ""
     return f"{asked.by}: {asked.action}{at}, {asked.status}. {asked.reason}{outcome}"
@@ -138,7 +138,7 @@ class ActAdmin(InspectAdmin):
         return format_html_join(
             "",
             '<p><a class="underline" href="{}">{}</a> {}</p>',
-            ((url, at, _told(each)) for url, at, each in rows),
+            ((url, at, _sentence(each)) for url, at, each in rows),
         ) or SafeString("None.")
 
     def to_form(self, request: HttpRequest, queryset: QuerySet[Model], action: Action) -> HttpResponseBase:

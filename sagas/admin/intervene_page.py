@@ -154,20 +154,20 @@ class InterveneView(_Form):
 
     def form_valid(self, form: InterveneForm) -> HttpResponse:
         try:
-            batch = self._ask(form.cleaned_data)
+            batch = self._write_down(form.cleaned_data)
         except NotNow as refused:
             form.add_error(None, str(refused))
             return self.form_invalid(form)
         if self.choice.is_one and not self.choice.asks_for("wants_range"):
             tasks.work_on_interventions(batch)
-            self._tell(Intervention.objects.filter(batch=batch).first())
+            self._show_outcome(Intervention.objects.filter(batch=batch).first())
             return HttpResponseRedirect(self.choice.back)
         tasks.work_on_batch(batch)
         return HttpResponseRedirect(
             f"{reverse('admin:sagas_batch', args=[batch])}?{urlencode({'back': self.choice.back})}"
         )
 
-    def _ask(self, typed: dict[str, Any]) -> Any:
+    def _write_down(self, typed: dict[str, Any]) -> Any:
         """Write the interventions down.
 
         Raises:
@@ -193,7 +193,7 @@ class InterveneView(_Form):
             rows, choice.action, version_tokens=choice.version_tokens(), result=typed.get("result"), **terms
         )
 
-    def _tell(self, asked: Intervention | None) -> None:
+    def _show_outcome(self, asked: Intervention | None) -> None:
         """Show the outcome of one intervention as a message."""
         row = None if asked is None else next(iter(subjects.fetch([(asked.kind, asked.subject_id)])), None)
         if asked is None or row is None:

@@ -73,10 +73,10 @@ def reconcile(*, now: datetime, checks: Sequence[Check], walks: Sequence[Walk] =
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("the reconciliation reads in a snapshot of its own")
-    with _snapshot() as alone:
-        if not alone:
+    with _snapshot() as has_lock:
+        if not has_lock:
             return Reconciled()
-        turn = _begin(now, (*walks, _STANDING))
+        turn = _start_turn(now, (*walks, _STANDING))
         for check in checks:
             _look(check, turn)
     with transaction.atomic():
@@ -117,7 +117,7 @@ def _snapshot() -> Iterator[bool]:
         yield locks.take_if_free(locks.Lock.RECONCILIATION)
 
 
-def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
+def _start_turn(now: datetime, walks: Sequence[Walk]) -> _Turn:
     """Return the keys of this turn, and the positions it reaches."""
     state = Reconciliation.objects.first()
     if state is None:

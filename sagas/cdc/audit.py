@@ -50,7 +50,7 @@ class Watcher:
         self._events: list[str] = []
         self._entry: Mapping[str, Any] = {}
         if capture.is_new:
-            _begin()
+            _note_beginning()
 
     def work(self) -> None:
         """Receive portions for a second at most, handle them, and confirm them."""
@@ -154,13 +154,13 @@ def _write(rows: Sequence[tuple[Any, ...]]) -> None:
             cursor.execute(_WRITE, [array(column) for column in zip(*rows, strict=True)])
 
 
-def _begin() -> None:
+def _note_beginning() -> None:
     """Note that the trail begins here, perhaps anew: earlier changes are not in it."""
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN)
+        cursor.execute(_BEGINNING)
 
 
-_BEGIN = """
+_BEGINNING = """
     INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
         after, events, told)
     VALUES (pg_current_wal_lsn() - '0/0', 0, 0, clock_timestamp(), '', '', '', 'begin', '{}', '{}', '[]', false)

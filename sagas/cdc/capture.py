@@ -169,7 +169,7 @@ class Assembly:
                 portions.append(self._portion(message.end))
                 self._begin = None
             elif isinstance(message, Insert | Update | Delete | Truncate):
-                self._changes.extend(self._told(message))
+                self._changes.extend(self._changes_of(message))
                 if len(self._changes) >= PORTION:
                     portions.append(self._portion(None))
         return portions
@@ -181,7 +181,7 @@ class Assembly:
         self._changes = []
         return Portion(lsn=begin.lsn, xid=begin.xid, committed_at=begin.committed_at, changes=changes, end=end)
 
-    def _told(self, message: Insert | Update | Delete | Truncate) -> list[Change]:
+    def _changes_of(self, message: Insert | Update | Delete | Truncate) -> list[Change]:
         match message:
             case Insert():
                 return [self._change(ChangeKind.INSERT, message.relation, new=message.new)]
@@ -223,10 +223,10 @@ def hidden_from(snapshot: str, xids: Iterable[int]) -> set[int]:
     _, after, running = snapshot.split(":")
     end = int(after)
     still = {int(xid) for xid in running.split(",") if xid}
-    return {xid for xid in xids if (whole := _whole(xid, end)) >= end or whole in still}
+    return {xid for xid in xids if (full := _full_id(xid, end)) >= end or full in still}
 
 
-def _whole(xid: int, near: int) -> int:
+def _full_id(xid: int, near: int) -> int:
     """Return the 64-bit id that ends in these 32 bits and is nearest to another id."""
     whole = (near & ~0xFFFFFFFF) | xid
     if whole - near > 0x7FFFFFFF:

@@ -89,14 +89,14 @@ def _publish(publication: Publication) -> None:
             try:
                 with transaction.atomic():
                     cursor.execute(
-                        f"CREATE PUBLICATION {name} FOR TABLE {tables} WITH (publish = '{_of(publication)}')"
+                        f"CREATE PUBLICATION {name} FOR TABLE {tables} WITH (publish = '{_actions(publication)}')"
                     )
             except ProgrammingError as error:
                 if _sqlstate(error) not in _EXISTS:
                     raise CannotFollow(f"The publication {name} cannot be made: {error}") from error
         elif found != _wanted(publication):
             cursor.execute(f"ALTER PUBLICATION {name} SET TABLE {tables}")
-            cursor.execute(f"ALTER PUBLICATION {name} SET (publish = '{_of(publication)}')")
+            cursor.execute(f"ALTER PUBLICATION {name} SET (publish = '{_actions(publication)}')")
 
 
 def _published(name: str) -> tuple[dict[str, set[str]], set[str]] | None:
@@ -155,7 +155,7 @@ def _listed(table: str, columns: tuple[str, ...]) -> str:
     return _quoted(table) + (f" ({', '.join(map(_quoted, columns))})" if columns else "")
 
 
-def _of(publication: Publication) -> str:
+def _actions(publication: Publication) -> str:
     return publication.actions
 
 

@@ -68,7 +68,7 @@ class WalRelay:
             self._behind = True
 
     def _turn(self) -> None:
-        told_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
+        received_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
 
         def new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`
             asked.append(self._new(limit, low_priority))
@@ -86,7 +86,7 @@ class WalRelay:
             self._behind, self._asked_at = bool(taken), self._turned_at
         else:
             self._settle(taken)
-        self._capture.confirm(next(iter(self._told.values()), told_up_to))
+        self._capture.confirm(next(iter(self._told.values()), received_up_to))
         self._due = relayed.more or self._behind or bool(self._told)
 
     def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`

@@ -172,7 +172,7 @@ def _one(command: Command, row: Model, result: Any, say: Say) -> int:
     (before,) = subjects.summaries([row], now=clock.now())
     if operation is not None and (warning := operation.warning(before.unanswered)):
         say(f"Warning: {warning}")
-    batch = _ask(command, [row], result)
+    batch = _write_down(command, [row], result)
     tasks.work_on_interventions(batch)
     asked = Intervention.objects.get(batch=batch)
     row.refresh_from_db()
@@ -208,7 +208,7 @@ def _many(command: Command, meant: Filter, result: Any, say: Say) -> int:
         say(f"{group.count:6}  {group.process}{at}  {group.error}".rstrip())
     if not command.yes:
         _confirm(f"{command.action} {count}? [y/N] ")
-    batch = _ask(command, work_queue.every(meant), result)
+    batch = _write_down(command, work_queue.every(meant), result)
     far = interventions.progress(batch)
     with progress(label(command.action).capitalize(), far.total, say) as show:
         while tasks.work_on_interventions(batch):
@@ -224,7 +224,7 @@ def _many(command: Command, meant: Filter, result: Any, say: Say) -> int:
     return far.refused
 
 
-def _ask(command: Command, rows: Iterable[Model], result: Any) -> UUID:
+def _write_down(command: Command, rows: Iterable[Model], result: Any) -> UUID:
     return interventions.ask(
         rows,
         command.action,

@@ -36,7 +36,7 @@ def note_resend(row: Run | Delivery, now: datetime) -> None:
     row.due_at = now + resend_after(row.resends)
 
 
-def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
+def next_sweep_at(due_at: datetime | None, *, now: datetime) -> datetime:
     """Return when the sweep checks a run that has just made progress: after half of `resend_after` at the earliest.
 
     An earlier time that is late enough is kept: if the indexed columns stay the same, PostgreSQL updates a row within

@@ -14,7 +14,7 @@ from ..core.statuses import MAY_HAVE_EFFECT, RunStatus, StepStatus
 from ..db.storable import message_of
 from ..models import Run, StepRun
 from .claim import Verdict
-from .limits import looked_after_at, resend_after
+from .limits import next_sweep_at, resend_after
 
 DEADLINE_PASSED = Failure(
     step="", kind=FailureKind.REJECTED, error="DeadlinePassed", message="It could not be done in time."
@@ -54,7 +54,7 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
         run.results[row.name] = result
     run.resends = 0
     if row.next_place is not None:
-        run.place, run.due_at = row.next_place, looked_after_at(run.due_at, now=now)
+        run.place, run.due_at = row.next_place, next_sweep_at(run.due_at, now=now)
         return
     run.status = RunStatus.UNDONE if goes_back(run) else RunStatus.COMPLETED
     run.resumes_as, run.stopped_at = "", None

@@ -44,12 +44,12 @@ def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
         _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])
         update_all(due, ("resends", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
-        failed = [run for run in due if _turns_back(run)]
+        failed = [run for run in due if _is_to_undo(run)]
         forward = [run for run in due if run.attention is None and run not in failed]
         return _start_undo(failed, now) + wake_ups_of(forward)
 
 
-def _turns_back(run: Run) -> bool:
+def _is_to_undo(run: Run) -> bool:
     return run.status == RunStatus.RUNNING and run.failure is not None
 
 
@@ -58,7 +58,7 @@ def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
 
     A run to undo does not wait for the lease.
     """
-    goes_on = [run for run in due if not _turns_back(run)]
+    goes_on = [run for run in due if not _is_to_undo(run)]
     held = dict(
         StepRun.objects.filter(run__in=goes_on, place=F("run__place"), held_until__gt=now).values_list(
             "run_id", "held_until"

@@ -116,10 +116,10 @@ def _page() -> Iterator[str]:
     known = contracts()
     yield "# Events"
     yield ""
-    yield "Who publishes what and who reacts. Made by `manage.py events catalogue`; a test keeps it fresh. How an event"
+    yield "Published events and their reactions. Made by `manage.py events catalogue`; a test keeps it fresh. How an event"
     yield "may change stands in [contracts](contracts.md), the same for machines in [asyncapi.json](asyncapi.json)."
     yield ""
-    yield "| event | version | since | who reacts |"
+    yield "| event | version | since | reactions |"
     yield "|---|---|---|---|"
     for contract in known:
         event = contract.event
@@ -186,7 +186,7 @@ def _inside_contexts() -> Iterator[str]:
     yield ""
     yield "Domain events: no contract, and no other context reacts to them."
     yield ""
-    yield "| event | what | who reacts |"
+    yield "| event | what | reactions |"
     yield "|---|---|---|"
     for event in inside:
         first = cleandoc(event.__doc__ or "").partition("\n")[0]
@@ -208,7 +208,7 @@ def _readers_of(event_type: str) -> list[Subscription]:
 
 def _readers(readers: Iterable[Subscription]) -> str:
     names = [f"starts `{each.saga.name}`" if isinstance(each, Start) else f"`{each.name}`" for each in readers]
-    return ", ".join(names) or "no reaction"
+    return ", ".join(names) or "none"
 
 
 # AsyncAPI --------------------------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Room:
             first, behind = _messages_wait()
             if not first and not behind:
                 return True
-            if not first and queries.somebody_waits_for_the_relay():
+            if not first and queries.interactive_events_wait():
                 return False
             time.sleep(_LOOK_SECONDS)
         return True

@@ -14,7 +14,7 @@ from ..core.statuses import Action, DeliveryStatus, RunStatus
 from ..engine.deliveries import send_again, skip_deliveries
 from ..models import Attempt, Delivery, Intervention
 from . import queries
-from .subject import STOPPED, Filter, Messages, Operation, Subject, Summary, doubt
+from .subject import STOPPED, Filter, Messages, Operation, Subject, Summary, unanswered_warning
 
 
 class DeliverySubject(Subject[Delivery]):
@@ -136,7 +136,7 @@ class Skip(_OfParked):
     becomes = DeliveryStatus.SKIPPED
 
     def warning(self, unanswered: int) -> str:
-        return doubt(unanswered)
+        return unanswered_warning(unanswered)
 
 
 DeliverySubject.operations = (Retry(), Skip())

@@ -45,6 +45,7 @@ __all__ = [
     "events_of",
     "findings",
     "followers",
+    "interactive_events_wait",
     "journal",
     "lag_seconds",
     "latest_events",
@@ -56,7 +57,6 @@ __all__ = [
     "reconciled_seconds_ago",
     "runs",
     "skips",
-    "somebody_waits_for_the_relay",
     "unanswered",
     "waiting_for_the_relay",
 ]
@@ -100,7 +100,7 @@ class Lag:
         return "catching up" if self.events else "following"
 
     @property
-    def told(self) -> str:
+    def figures(self) -> str:
         """The figures, for people."""
         parts = [f"{self.events:,} events to come"] if self.events and not self.is_switched_off else []
         parts += [f"{self.waiting:,} deliveries wait"] if self.waiting else []
@@ -216,7 +216,7 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
     )
 
 
-def somebody_waits_for_the_relay() -> bool:
+def interactive_events_wait() -> bool:
     """Say whether an event that is not of low priority waits for the relay; one index lookup."""
     waiting = (
         Event.objects.filter(log_position=None)

@@ -158,7 +158,7 @@ def _portion(asked: Intervention, subscription: Subscription, now: datetime) -> 
         terms["position"], terms["progressed"] = portion[-1][0], terms["progressed"] + len(portion)
     if len(portion) < PORTION:
         asked.status, asked.done_at, asked.applied_to = InterventionStatus.DONE, now, subscription.name
-        asked.outcome = _told(terms)
+        asked.outcome = _outcome(terms)
     asked.save(update_fields=["replay", "status", "done_at", "applied_to", "outcome"])
     return Replayed(events=len(portion), deliveries=delivery_wake_ups_of(heads_of([subscription.name], keys)))
 
@@ -199,7 +199,7 @@ def terms_of(asked: Intervention) -> dict[str, Any]:
     return terms
 
 
-def _told(terms: dict[str, Any]) -> str:
+def _outcome(terms: dict[str, Any]) -> str:
     owed, total = terms["owed"], terms["total"]
     left = f"; {total - owed:,} were not done yet, or left out by hand" if total > owed else ""
     return f"{owed:,} of {total:,} events are owed once more{left}."

@@ -11,7 +11,7 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
 from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
-from .subject import Operation, doubt
+from .subject import Operation, unanswered_warning
 
 if TYPE_CHECKING:
     from .runs import RunSubject
@@ -59,7 +59,7 @@ class Skip(_OfRun):
     wants_result = True
 
     def warning(self, unanswered: int) -> str:
-        return doubt(unanswered)
+        return unanswered_warning(unanswered)
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         if _is_about_to_turn_back(run):
@@ -91,7 +91,7 @@ class _TurnBack(_OfRun):
         subject.wake(now)
         failure = Failure(step="", kind=self.failure_kind, error=self.error, message=asked.reason)
         set_failure(subject.row, failure)
-        subject.turns_back = True
+        subject.starts_undo = True
 
 
 class Undo(_TurnBack):

@@ -42,7 +42,7 @@ class RunSubject(Subject[Run]):
     Attributes:
         step: None once the run is over.
         failed: the last failed try of the step.
-        turns_back: if true, `save` starts its undo.
+        starts_undo: if true, `save` starts its undo.
         is_undone: an undo was skipped; `save` marks the step it undoes as undone.
     """
 
@@ -60,7 +60,7 @@ class RunSubject(Subject[Run]):
     ) -> None:
         super().__init__(row)
         self.step, self.failed, self.unanswered = step, failed, unanswered
-        self.turns_back = self.is_undone = False
+        self.starts_undo = self.is_undone = False
 
     # One ----------------------------------------------------------------------------------------------------------
 
@@ -188,7 +188,7 @@ class RunSubject(Subject[Run]):
                     status=StepStatus.UNDONE
                 )
         # A run whose saga this process does not know keeps its failure: a process that knows the saga starts its undo.
-        turning = [each.row for each in changed if each.turns_back]
-        chains = undo_runs(turning, now=now) if turning else []
-        chains += wake_ups_of([each.row for each in changed if not each.turns_back])
+        to_undo = [each.row for each in changed if each.starts_undo]
+        chains = undo_runs(to_undo, now=now) if to_undo else []
+        chains += wake_ups_of([each.row for each in changed if not each.starts_undo])
         return Messages(wake_ups=chains)

@@ -116,7 +116,7 @@ class Messages:
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-def doubt(unanswered: int) -> str:
+def unanswered_warning(unanswered: int) -> str:
     """Return the warning before a step with unanswered tries is skipped; empty if all tries were answered."""
     if not unanswered:
         return ""

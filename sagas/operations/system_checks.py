@@ -73,7 +73,7 @@ def _steps() -> Iterator[tuple[str, Step]]:
             yield f"step {step.name!r} of saga {saga.name}", step
 
 
-def _work() -> Iterator[tuple[str, Step | Subscription]]:
+def _steps_and_reactions() -> Iterator[tuple[str, Step | Subscription]]:
     yield from _steps()
     for subscription in registry.subscriptions():
         if not isinstance(subscription, Start):
@@ -96,13 +96,13 @@ def _unknown_queues() -> Iterator[str]:
     for queue in (ENGINE_QUEUE, RELAY_QUEUE):
         if queue not in known:
             yield f"the engine: CELERY_TASK_QUEUES has no queue {queue!r}"
-    for what, work in _work():
+    for what, work in _steps_and_reactions():
         if work.queue not in known:
             yield f"{what}: CELERY_TASK_QUEUES has no queue {work.queue!r}"
 
 
 def _senseless_policies() -> Iterator[str]:
-    policies = [(what, "retry", work.retry) for what, work in _work()]
+    policies = [(what, "retry", work.retry) for what, work in _steps_and_reactions()]
     policies += [(what, "undo_retry", step.undo_retry) for what, step in _steps() if step.undo is not None]
     for what, name, policy in policies:
         if policy.attempts < 1:
@@ -111,7 +111,7 @@ def _senseless_policies() -> Iterator[str]:
             yield f"{what}: the pauses of {name} go from {policy.base_seconds:g} to {policy.cap_seconds:g} s"
         if policy.try_seconds is not None and not 0 < policy.try_seconds < _hard_limit():
             yield f"{what}: a try of {policy.try_seconds:g} s ({name}) does not end before Celery's {_hard_limit():g} s"
-    for what, work in _work():
+    for what, work in _steps_and_reactions():
         if not lease_of(work).total_seconds() > 0:
             yield f"{what}: its lease is over before it began"
     for subscription in registry.subscriptions():

@@ -34,7 +34,7 @@ def kinds() -> list[type[Subject[Any]]]:
     return [kind for kind in subjects.KINDS.values() if kind.tag]
 
 
-def _of(names: Collection[str] | None) -> list[type[Subject[Any]]]:
+def _chosen(names: Collection[str] | None) -> list[type[Subject[Any]]]:
     return [kind for kind in kinds() if names is None or kind.kind in names]
 
 
@@ -45,7 +45,7 @@ def groups(meant: Filter, names: Collection[str] | None = None) -> list[Group]:
         names: kinds to count; all if not given.
     """
     found = []
-    for kind in _of(names):
+    for kind in _chosen(names):
         process, step, error = kind.reasons()
         rows = kind.meant(meant).order_by().annotate(of_process=process, at_step=step, with_error=error)
         counted = rows.values_list("of_process", "at_step", "with_error").annotate(count=Count("pk"))
@@ -58,7 +58,7 @@ def groups(meant: Filter, names: Collection[str] | None = None) -> list[Group]:
 
 def page(meant: Filter, *, offset: int = 0, limit: int = 50, names: Collection[str] | None = None) -> list[Model]:
     """Return a page of matching subjects, the longest waiting first; one query, and one for each kind."""
-    lines = [_line(kind, meant) for kind in _of(names)]
+    lines = [_line(kind, meant) for kind in _chosen(names)]
     if not lines:
         return []
     rows = lines[0].union(*lines[1:], all=True).order_by("since", "ref")[offset : offset + limit]
@@ -74,7 +74,7 @@ def _line(kind: type[Subject[Any]], meant: Filter) -> QuerySet[Any, Any]:
 
 def every(meant: Filter, names: Collection[str] | None = None) -> Iterator[Model]:
     """Yield all matching rows, in the order in which they are locked, as they are read."""
-    return chain.from_iterable(kind.meant(meant).only(*kind.read).order_by("pk").iterator() for kind in _of(names))
+    return chain.from_iterable(kind.meant(meant).only(*kind.read).order_by("pk").iterator() for kind in _chosen(names))
 
 
 def of_key(key: str) -> list[Model]:

@@ -129,7 +129,7 @@ class Broker:
         """
         message.in_hand = True
         try:
-            self._work(message)
+            self._handle(message)
         except Killed:
             message.in_hand, message.redelivered = False, True
             raise
@@ -148,7 +148,7 @@ class Broker:
         while waiting := self.waiting:
             self.deliver(waiting[0])
 
-    def _work(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         match message.body:
             case ChainMessage() as body:
                 self._take_step(body, redelivered=message.redelivered)

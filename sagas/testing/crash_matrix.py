@@ -234,7 +234,7 @@ class _Trial:
         self.stood: tuple[Any, int] | None = None
 
     def run(self) -> None:
-        self._begin()
+        self._start()
         self._go_on()
         # The delayed message arrives after the end.
         self.broker.messages += self.held
@@ -253,7 +253,7 @@ class _Trial:
 
     # The parts of a case, in order.
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         last = Event.objects.aggregate(last=Max("position"))["last"] or 0
         started = Event.objects.filter(position__gt=last, type=self.saga.input.type)
         for number in range(self.runs):

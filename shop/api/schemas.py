@@ -73,7 +73,7 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r
 # What goes out ---------------------------------------------------------------------------------------------------
 
 
-class _Told(BaseModel):
+class _Out(BaseModel):
     """An answer, read from the attributes of an object."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -110,7 +110,7 @@ class OrderOut(BaseModel):
     links: LinksOut
 
 
-class LineOut(_Told):
+class LineOut(_Out):
     sku: str
     name: str
     quantity: int
@@ -127,7 +127,7 @@ class RunOut(BaseModel):
     next_try_at: datetime | None
 
 
-class EntryOut(_Told):
+class EntryOut(_Out):
     """One thing that happened; further kinds may come, and further values of `data`.
 
     A failed try (`attempt`) has the kind of its failure as `status`: `rejected`, `retryable`, `unexpected`, or
@@ -152,7 +152,7 @@ class OrderStoryOut(OrderOut):
     timeline: list[EntryOut]
 
 
-class CustomerOrderOut(_Told):
+class CustomerOrderOut(_Out):
     """An order as its customer's page shows it; up to some seconds old."""
 
     order_id: UUID
@@ -169,7 +169,7 @@ class CustomerOrderOut(_Told):
     told_at: datetime | None
 
 
-class FeedEntryOut(_Told):
+class FeedEntryOut(_Out):
     """One thing that happened to an order of a customer; further words may come."""
 
     order_id: UUID

@@ -91,7 +91,7 @@ def _post(webhook: Webhook, received: Received[Any]) -> None:
             )
     except (HTTPError, TryTimedOut) as error:
         _resting.note_away(webhook.name, received.now)
-        raise ReceiverAway(_told(error, webhook)) from None
+        raise ReceiverAway(_text_of(error, webhook)) from None
     _resting.note_there(webhook.name)
     _judge(webhook, answer, _body(answer), received.now)
 
@@ -165,7 +165,7 @@ def _asked_seconds(text: str, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds()) if moment.tzinfo is not None else None
 
 
-def _told(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
+def _text_of(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
     """Return a text why there is no answer; the libraries' own texts show paths, which may hold tokens."""
     match error:
         case NameResolutionError():

@@ -18,13 +18,13 @@ from payments import selectors as payments
 from payments.history import MoneyState
 from sagas.core.errors import UnreadableEventError
 from shop.story.entries import Entry, event_entry
-from shop.story.history import History, Moment, Whole, history
+from shop.story.history import History, Moment, OrderAsOf, history
 from shop.story.words import words
 
 from .order_page import span, tone
 
 #: The texts of a state, by part of the page and label.
-Facts = dict[tuple[str, str], str]
+StateTexts = dict[tuple[str, str], str]
 _ORDER, _GOODS, _MONEY, _TOLD = "Order", "Goods", "Money", "Messages"
 
 
@@ -134,7 +134,7 @@ def _page(form: MomentsForm, asked: Mapping[str, str], told: History, now: datet
     shown = told.moments[-1] if at is None and told.moments else shown
     before, compared = _earlier(told, shown, since)
     place = -1 if shown is None else told.moments.index(shown)
-    state = Whole() if shown is None else shown.state
+    state = OrderAsOf() if shown is None else shown.state
     return AsOf(
         fields=_fields(form, asked),
         note=_note(told, at, now),
@@ -150,14 +150,14 @@ def _page(form: MomentsForm, asked: Mapping[str, str], told: History, now: datet
     )
 
 
-def _earlier(told: History, shown: Moment | None, since: datetime | None) -> tuple[Whole, str]:
+def _earlier(told: History, shown: Moment | None, since: datetime | None) -> tuple[OrderAsOf, str]:
     """Return the state to compare with, and its name for people."""
     if since is not None:
         return told.as_of(since), f"since {_said(since)}"
     if shown is None:
-        return Whole(), ""
+        return OrderAsOf(), ""
     place = told.moments.index(shown)
-    before = told.moments[place - 1].state if place else Whole()
+    before = told.moments[place - 1].state if place else OrderAsOf()
     return before, f"at {_said(shown.at)}"
 
 
@@ -173,13 +173,13 @@ def _note(told: History, at: datetime | None, now: datetime) -> str:
 # ----------------------------------------------------------------------------------------------------
 
 
-def facts(state: Whole) -> Facts:
+def facts(state: OrderAsOf) -> StateTexts:
     """Return the texts of a state; none for an order that is not placed."""
-    told = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_told(state.told))
+    told = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.told))
     return {(part, label): value for part, label, value in told}
 
 
-def changes(before: Whole, after: Whole) -> list[Change]:
+def changes(before: OrderAsOf, after: OrderAsOf) -> list[Change]:
     """Return the texts that differ between two states, in the order of the page."""
     was, became = facts(before), facts(after)
     return [
@@ -189,10 +189,10 @@ def changes(before: Whole, after: Whole) -> list[Change]:
     ]
 
 
-Told = Iterator[tuple[str, str, str]]
+Rows = Iterator[tuple[str, str, str]]
 
 
-def _order(order: OrderState) -> Told:
+def _order(order: OrderState) -> Rows:
     if order.placed_at is None:
         return
     yield _ORDER, "Status", words(order.status)
@@ -209,7 +209,7 @@ def _order(order: OrderState) -> Told:
     yield _ORDER, "Total", formatted(order.total_minor, order.currency)
 
 
-def _goods(goods: GoodsState) -> Told:
+def _goods(goods: GoodsState) -> Rows:
     for sku in dict.fromkeys(pieces.sku for pieces in goods.pieces):
         yield _GOODS, sku, ", ".join(f"{each.quantity:,} {each.status}" for each in goods.pieces if each.sku == sku)
     if goods.tracking_number:
@@ -218,7 +218,7 @@ def _goods(goods: GoodsState) -> Told:
         yield _GOODS, "Refused", goods.refused
 
 
-def _money(money: MoneyState) -> Told:
+def _money(money: MoneyState) -> Rows:
     for number, payment in enumerate(money.payments, 1):
         said = f"{formatted(payment.amount_minor, payment.currency)} {payment.status}"
         yield _MONEY, _numbered("Payment", number), f"{said}: {payment.reason}" if payment.reason else said
@@ -232,7 +232,7 @@ def _money(money: MoneyState) -> Told:
         yield _MONEY, "Given back", "all of it"
 
 
-def _told(told: ToldState) -> Told:
+def _messages(told: ToldState) -> Rows:
     for message in told.messages:
         yield _TOLD, f"{words(message.kind)}, by {message.channel}", message.status
 
@@ -241,7 +241,7 @@ def _numbered(what: str, number: int) -> str:
     return what if number == 1 else f"{what} {number}"
 
 
-def _parts(said: Facts) -> dict[str, list[tuple[str, str]]]:
+def _parts(said: StateTexts) -> dict[str, list[tuple[str, str]]]:
     parts: dict[str, list[tuple[str, str]]] = {}
     for (part, label), value in said.items():
         parts.setdefault(part, []).append((label, value))

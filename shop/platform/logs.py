@@ -28,7 +28,7 @@ _MAX_FAILURES = 1_000
 
 
 @dataclass
-class _Told:
+class _Repeated:
     at: float
     seen_at: float
     pause_seconds: float = _FIRST_PAUSE_SECONDS
@@ -40,7 +40,7 @@ class Repeats(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, _Repeated] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a line is written."""
@@ -48,19 +48,19 @@ class Repeats(logging.Filter):
         if record.levelno < logging.WARNING and not fingerprinted:
             return True
         failure, now = _failure(record), monotonic()
-        told = self._told.pop(failure, None)
-        if told is None or now - told.seen_at > _OVER_SECONDS:
+        known = self._told.pop(failure, None)
+        if known is None or now - known.seen_at > _OVER_SECONDS:
             if len(self._told) >= _MAX_FAILURES:
                 del self._told[next(iter(self._told))]  # the one seen longest ago
-            self._told[failure] = _Told(at=now, seen_at=now)
+            self._told[failure] = _Repeated(at=now, seen_at=now)
             return True
-        self._told[failure], told.seen_at = told, now
-        if now - told.at < told.pause_seconds:
-            told.repeated += 1
+        self._told[failure], known.seen_at = known, now
+        if now - known.at < known.pause_seconds:
+            known.repeated += 1
             return False
-        _add(record, told.repeated)
-        told.at, told.repeated = now, 0
-        told.pause_seconds = min(2 * told.pause_seconds, _LAST_PAUSE_SECONDS)
+        _add(record, known.repeated)
+        known.at, known.repeated = now, 0
+        known.pause_seconds = min(2 * known.pause_seconds, _LAST_PAUSE_SECONDS)
         return True
 
 
@@ -73,12 +73,12 @@ def _add(record: logging.LogRecord, repeated: int) -> None:
 
 def _failure(record: logging.LogRecord) -> str:
     """Return the common part of the lines of one failure."""
-    told: Any = record.msg  # a dictionary, when structlog wrote it
-    if not isinstance(told, dict):
+    line: Any = record.msg  # a dictionary, when structlog wrote it
+    if not isinstance(line, dict):
         return f"{record.name} {_VARIES.sub('#', record.getMessage())}"
-    if "fingerprint" in told:
-        return f"{told['event']} {told['fingerprint']}"
-    return _VARIES.sub("#", " ".join(f"{name}={told[name]}" for name in sorted(told) if name not in _OF_THE_LINE))
+    if "fingerprint" in line:
+        return f"{line['event']} {line['fingerprint']}"
+    return _VARIES.sub("#", " ".join(f"{name}={line[name]}" for name in sorted(line) if name not in _OF_THE_LINE))
 
 
 _OF_THE_LINE = ("timestamp", "correlation_id", "_record", "_from_structlog")

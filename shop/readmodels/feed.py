@@ -146,12 +146,12 @@ class FeedStore:
     """The store of the feed; writing an entry twice makes one entry."""
 
     def position(self, *, shadow: bool) -> int:
-        generation = self._of(shadow=shadow)
+        generation = self._generation(shadow=shadow)
         return int(_redis().hget(f"{_ROOT}:{generation}", "position") or 0) if generation else 0
 
     def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
         """Write all entries and the position, or nothing (MULTI)."""
-        generation = self._of(shadow=shadow)
+        generation = self._generation(shadow=shadow)
         if generation is None and shadow:
             raise LookupError("the new copy was lost with its Redis; rebuild it with --anew")
         generation = generation or self._first()
@@ -187,12 +187,12 @@ class FeedStore:
 
     def swap(self) -> None:
         """Make the next generation serve, and remove the previous one, which has no reader now."""
-        new = self._of(shadow=True)
+        new = self._generation(shadow=True)
         if new is not None:
             _redis().set(_ROOT, new)
             self.drop()
 
-    def _of(self, *, shadow: bool) -> str | None:
+    def _generation(self, *, shadow: bool) -> str | None:
         found: str | None = _redis().get(_SHADOW if shadow else _ROOT)
         return found
 
@@ -202,7 +202,7 @@ class FeedStore:
         return str(_serving())
 
     def _all(self, *, shadow: bool) -> set[tuple[str, str]]:
-        prefix = f"{_ROOT}:{self._of(shadow=shadow)}:"
+        prefix = f"{_ROOT}:{self._generation(shadow=shadow)}:"
         return {
             (key.removeprefix(prefix), text)
             for key in _redis().scan_iter(f"{prefix}*", count=1000)

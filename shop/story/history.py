@@ -23,7 +23,7 @@ from sagas.operations import queries as sagas
 from sagas.operations.queries import Event
 
 
-class Whole(State):
+class OrderAsOf(State):
     """The state of an order in all contexts at one moment."""
 
     order: OrderState = ORDER.start
@@ -31,13 +31,13 @@ class Whole(State):
     money: MoneyState = MONEY.start
     told: ToldState = TOLD.start
 
-    def after(self, event: StoredEvent) -> "Whole":
+    def after(self, event: StoredEvent) -> "OrderAsOf":
         """Return the state after an event of any context.
 
         Raises:
             UnreadableEventError: a payload that today's code cannot read.
         """
-        return Whole.model_construct(
+        return OrderAsOf.model_construct(
             order=ORDER.next(self.order, event),
             goods=GOODS.next(self.goods, event),
             money=MONEY.next(self.money, event),
@@ -51,7 +51,7 @@ class Moment:
 
     at: datetime
     events: tuple[Event, ...]
-    state: Whole
+    state: OrderAsOf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +65,10 @@ class History:
         place = bisect_right(self.moments, at, key=lambda moment: moment.at)
         return self.moments[place - 1] if place else None
 
-    def as_of(self, at: datetime) -> Whole:
+    def as_of(self, at: datetime) -> OrderAsOf:
         """Return the state of the order at a moment, including the events of that moment."""
         moment = self.moment(at)
-        return Whole() if moment is None else moment.state
+        return OrderAsOf() if moment is None else moment.state
 
 
 def history(order_id: UUID) -> History:
@@ -82,7 +82,7 @@ def history(order_id: UUID) -> History:
 
 def folded(events: Iterable[Event]) -> History:
     """Return the history from events, in their order of writing."""
-    state, moments = Whole(), []
+    state, moments = OrderAsOf(), []
     for at, together in groupby(_timed(events), key=lambda timed: timed[0]):
         of_this_moment = tuple(event for _, event in together)
         for event in of_this_moment:

@@ -30,7 +30,7 @@ _Begun = Sequence[tuple[datetime, Placed]]
 def timeline(order_id: UUID, *, to: Audience = STAFF) -> list[Entry]:
     """Return the timeline of an order, oldest first; causes before effects."""
     with one_moment():
-        return _told(order_id, sagas.journal(str(order_id)), to)
+        return _entries(order_id, sagas.journal(str(order_id)), to)
 
 
 def story(order_id: UUID, *, now: datetime, to: Audience = STAFF) -> tuple[Standing, list[Entry]]:
@@ -41,10 +41,10 @@ def story(order_id: UUID, *, now: datetime, to: Audience = STAFF) -> tuple[Stand
     """
     with one_moment():
         journal = sagas.journal(str(order_id))
-        return standing_of(order_id, journal, now=now, to=to), _told(order_id, journal, to)
+        return standing_of(order_id, journal, now=now, to=to), _entries(order_id, journal, to)
 
 
-def _told(order_id: UUID, journal: Journal, to: Audience) -> list[Entry]:
+def _entries(order_id: UUID, journal: Journal, to: Audience) -> list[Entry]:
     events = {event.id: Placed(entry=event_entry(event), rank=_RANK_EVENT) for event in journal.events}
     placed = list(events.values())
     begun: dict[UUID, list[tuple[datetime, Placed]]] = defaultdict(list)

@@ -42,7 +42,7 @@ class Command(BaseCommand):
         known = {model.name for model in registry.read_models()}
         for lag in queries.followers(now=clock.now()):
             if lag.name.split(":")[0] in known:
-                self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+                self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.figures}")
 
     def _rebuild(self, name: str, **options: Any) -> None:
         model = registry.read_model(name)

@@ -258,7 +258,7 @@ class Command(BaseCommand):
             self._write_json([asdict(lag) for lag in found])
             return
         for lag in found:
-            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.told}")
+            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.figures}")
         if not found:
             self.stdout.write("The log has no follower yet; `manage.py migrate` creates those of the subscriptions.")
 
