@@ -1,4 +1,4 @@
-"""What people were told, to look at."""
+"""Messages to customers in the admin, read only."""
 
 import json
 from typing import Any

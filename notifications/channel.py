@@ -1,4 +1,4 @@
-"""What the shop asks of a way to reach people; `channels/` holds the ways."""
+"""The protocol of channels, by which messages leave; `channels/` has the implementations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Rendered:
 
 
 class Channel(Protocol):
-    """A way a message can leave."""
+    """A channel by which messages leave."""
 
     def render(self, notification: Notification) -> Rendered:
         """Return what the recipient gets; it sends nothing.
@@ -29,7 +29,7 @@ class Channel(Protocol):
         """
 
     def send(self, notifications: Sequence[Notification]) -> Mapping[UUID, Exception | None]:
-        """Send what can be sent within some seconds; return by id None for what left, else why it did not.
+        """Send the messages that can be sent within some seconds; return for each None, or the exception, by id.
 
         Why: `ChannelDown`, it may leave later; `NotRendered`. What is missing was not tried. A repeat carries the same
         message id, so that the receiver can tell.

@@ -1,4 +1,4 @@
-"""How telling people fails."""
+"""Errors of sending messages."""
 
 from sagas.core.errors import Retryable
 

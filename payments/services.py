@@ -1,4 +1,4 @@
-"""Taking money, giving it back, keeping credit back."""
+"""Services of money: charge, refund, hold credit, release it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,12 +38,12 @@ class PaymentRequest(ChargeOrder):
 
 
 def capture(request: PaymentRequest, *, now: datetime) -> Payment:
-    """As `capture_many`, for one order, and it waits for the provider's answer.
+    """As `capture_many`, for one order; it waits for the provider's answer.
 
     Raises:
         CardDeclined, PaidAlready, PaymentCancelled, UnknownPaymentMethod: Rejected; see `capture_many`.
         ProviderBusy: Retryable; nothing was charged.
-        NoAnswer: OutcomeUnknown; `find_capture` tells what happened.
+        NoAnswer: OutcomeUnknown; `find_capture` returns the outcome.
         TransactionRefusedError: called inside a transaction.
     """
     return only(capture_many([request], now=now))
@@ -77,14 +77,14 @@ def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[U
 
 
 def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
-    """Ask the provider what became of an unanswered `capture`; None if nothing was charged.
+    """Ask the provider for the outcome of an unanswered `capture`; None if nothing was charged.
 
     Transaction: refuses one.
     Idempotent: by `request.key`.
 
     Raises:
-        CardDeclined: the bank said no.
-        NoAnswer: still nobody knows.
+        CardDeclined: the bank declined it.
+        NoAnswer: the outcome is still unknown.
     """
     _refuse_transaction()
     try:
@@ -96,7 +96,7 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
 
 
 def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
-    """Give back what was charged under the key; None if nothing was, and then nothing will be.
+    """Refund the charge under the key; None if there is none, and then a later charge is refused.
 
     Transaction: refuses one.
     Idempotent: by `request.key`, here and at the provider.
@@ -120,7 +120,7 @@ def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CreditRequest:
-    """What `hold_credit` is asked for; `amount_minor` in minor units of `currency` (ISO 4217)."""
+    """The argument of `hold_credit`; `amount_minor` in minor units of `currency` (ISO 4217)."""
 
     order_id: UUID
     customer_email: str
@@ -133,13 +133,13 @@ def hold_credit(request: CreditRequest, *, now: datetime) -> CreditHold:
     """As `hold_credit_many`, for one order.
 
     Raises:
-        CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; nothing is kept back.
+        CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; no credit is held.
     """
     return only(hold_credit_many([request], now=now))
 
 
 def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dict[UUID, CreditHold | Rejected]:
-    """Keep credit back for orders that are paid by invoice. Return the hold, or the refusal, by order.
+    """Hold credit for orders that are paid by invoice. Return the hold, or the refusal, by order.
 
     Refusals: `CreditHeldAlready`, under another key; `CreditHoldEnded`, `release_credit` came first, under this key;
     `NoCredit`, there is no account in this currency; `CreditLimitExceeded`.
@@ -148,7 +148,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
     Idempotent: by `key`; a repeat returns the hold.
     """
     with transaction.atomic():
-        # Locks first, reads second: a second try at the same moment waits here, and then finds the rows of the first.
+        # Lock first, then read: a concurrent second try waits here, and then finds the rows of the first.
         accounts = _locked_accounts({request.customer_email for request in requests})
         earlier: dict[UUID, list[CreditHold]] = defaultdict(list)
         for hold in CreditHold.objects.filter(order_id__in=[request.order_id for request in requests]).order_by("pk"):
@@ -193,7 +193,7 @@ def _earlier(request: CreditRequest, holds: Sequence[CreditHold]) -> CreditHold 
 
 
 def _refusal(request: CreditRequest, account: CreditAccount | None) -> Rejected | None:
-    """Return why the credit cannot be had, if it cannot."""
+    """Return why the credit cannot be held; None if it can."""
     if account is None:
         return NoCredit(request.customer_email)
     if account.available_minor < request.amount_minor:
@@ -213,7 +213,7 @@ def _credit_facts(hold: CreditHold) -> dict[str, Any]:
 
 
 def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
-    """Free the credit kept back for an order under a key; harmless where there is none.
+    """Release the credit held for an order under a key; without any it does nothing.
 
     Transaction: opens one.
     Idempotent: by `key`.
@@ -232,7 +232,7 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
 
 
 def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
-    """Tell that an order will not be paid for, and why, as the customer reads it.
+    """Publish that an order will not be paid, with the reason for the customer.
 
     Transaction: opens one.
     Idempotent: no; the caller tells it once.
@@ -242,10 +242,10 @@ def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
 
 
 def tell_released(*, order_id: UUID, now: datetime) -> None:
-    """Tell that nothing is charged or kept back for an order any more.
+    """Publish that for an order nothing is charged or held any more.
 
     Transaction: opens one.
-    Idempotent: no; who hears it twice finds nothing left to do.
+    Idempotent: no; its readers are idempotent.
     """
     with transaction.atomic():
         outbox.emit(PaymentReleased(order_id=order_id), now=now)
@@ -254,7 +254,7 @@ def tell_released(*, order_id: UUID, now: datetime) -> None:
 def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> CreditAccount:
     """Open a credit account.
 
-    Idempotent: by `customer_email`; an account that stands is left as it is.
+    Idempotent: by `customer_email`; an existing account is not changed.
 
     Raises:
         UnknownCurrency: ISO 4217 does not list it.
@@ -272,9 +272,9 @@ def _refuse_transaction() -> None:
 
 
 def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime) -> dict[UUID, Payment]:
-    """Write down what the provider charged or declined, and publish it; return the payments that were made, by order.
+    """Write the provider's charges and declines, and publish them; return the new payments, by order.
 
-    What was written down before is left as it is.
+    Payments that were written before are not changed.
     """
     rows = [_row(request, answer, now) for request, answer in answers.items()]
     answered = {row.key: row for row in rows if row is not None}
@@ -287,11 +287,11 @@ def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime)
 
 
 def _row(request: PaymentRequest, answer: Charge | Exception, now: datetime) -> Payment | None:
-    """Return the payment that an answer stands for; None if it says neither yes nor no."""
+    """Return the payment of an answer; None if the answer is neither a charge nor a decline."""
     payment = Payment(order_id=request.order_id, key=request.key, method=request.method, made_at=now)
     match answer:
         case Charge():
-            # The books of the provider count, not what was asked for.
+            # The books of the provider count, not the request.
             payment.status, payment.provider_reference = Payment.Status.CAPTURED, answer.reference
             payment.amount_minor, payment.currency = answer.amount_minor, answer.currency
         case CardDeclined():

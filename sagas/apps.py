@@ -27,10 +27,10 @@ class SagasConfig(AppConfig):
 
 
 def _begin_to_follow(plan: Any = None, apps: Any = None, **_: Any) -> None:
-    """Have new subscriptions begin before the first process of their code writes an event."""
+    """Create new followers before the first process of the new code writes an event."""
     from .db import clock
     from .log import followers
 
-    # `flush` sends this signal too, without a plan; migrating back takes the table away.
+    # `flush` sends this signal too, without a plan; a backward migration drops the table.
     if plan is not None and "follower" in apps.all_models["sagas"]:
         followers.create_missing(now=clock.now())

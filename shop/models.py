@@ -1,4 +1,4 @@
-"""The tables of the read models; written by `shop/readmodels/` alone, and built anew from the log at any time."""
+"""The tables of the read models; only `shop/readmodels/` writes them. They can be rebuilt from the log at any time."""
 
 from typing import ClassVar
 

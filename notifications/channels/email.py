@@ -21,7 +21,7 @@ from ..channel import Rendered
 from ..errors import ChannelDown, NotRendered
 from ..models import Notification
 
-#: How long one batch of messages may take; those a slow server has no time for are sent one by one.
+#: Time limit of a batch of messages; the rest after a slow server is sent one by one.
 _MAX_SECONDS = 5.0
 
 
@@ -38,9 +38,9 @@ class EmailChannel:
         )
 
     def send(self, notifications: Sequence[Notification]) -> dict[UUID, Exception | None]:
-        """Send what can be sent within some seconds over one connection."""
+        """Send the messages that can be sent within some seconds, over one connection."""
         outcomes: dict[UUID, Exception | None] = {}
-        # Rendered first: a message that cannot be must not have its neighbours sent twice.
+        # Render first: a message that cannot be rendered must not cause its neighbours to be sent twice.
         messages = []
         for notification in notifications:
             try:

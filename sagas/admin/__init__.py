@@ -1,4 +1,4 @@
-"""The engine's pages in the admin: rows to look at, and the forms behind what people may do."""
+"""The engine's pages in the admin: lists and pages of rows, and the forms of people's actions."""
 
 from backoffice import keys
 

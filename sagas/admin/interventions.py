@@ -1,4 +1,4 @@
-"""What people did, to look at; and the URLs of the pages on which they do it."""
+"""Interventions in the admin, read only; and the URLs of the pages that make them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -26,7 +26,7 @@ _COLOURS = {"pending": "info", "done": "success", "refused": "danger"}
 
 @admin.register(Intervention)
 class InterventionAdmin(InspectAdmin):
-    """What people did."""
+    """Interventions."""
 
     key_field = "key"
     list_display = ("asked_at", "by", "action", "about", "subject", "applied_to", "state", "why", "outcome")

@@ -1,4 +1,4 @@
-"""What several pages of the engine show alike."""
+"""Parts that several pages of the engine share."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -40,7 +40,7 @@ def as_json(value: Any) -> SafeString:
 
 
 class SagaFilter(admin.SimpleListFilter):
-    """Names from the registry: the distinct names of the table would be a read of all of it."""
+    """Names of sagas from the registry: to read the distinct names from the table would be to read all of it."""
 
     title, parameter_name = "saga", "saga"
 

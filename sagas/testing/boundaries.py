@@ -1,6 +1,6 @@
-"""Where a process may die: on either side of every commit, every publication and every call of an action.
+"""Points at which a process may die: before and after every commit, every publication and every call of an action.
 
-Boundaries are listed nowhere: they are met while a saga runs, so one commit more brings two boundaries more.
+Boundaries are not listed: they are recorded while a saga runs, so a further commit adds two boundaries.
 """
 
 import functools
@@ -28,23 +28,23 @@ What = Literal["commit", "publish", "call"]
 T = TypeVar("T")
 
 _KINDS = ("run", "undo", "probe", "react")
-#: A statement that is a commit of its own, where it stands in no transaction.
+#: A statement that is its own commit if it is outside of a transaction.
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|CALL|COPY|WITH)\b", re.IGNORECASE)
-#: What Django still says while it leaves the transaction of a process that was killed.
+#: Statements that Django still sends while it leaves the transaction of a killed process.
 _UNWINDS = re.compile(r"\s*(ROLLBACK|RELEASE)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """A point on one side of something that happens.
+    """A point before or after a commit, a publication or a call.
 
     Attributes:
-        number: counts what is of one kind within one case, from 1.
-        where: what is under way, and how far it is.
-        has_message: a worker has a message in hand.
-        leased: it is a call outside, under a lease.
-        same_as_last: since the boundary before it nothing happened that outlives the process: no commit, no
-            publication, no code of an action. A crash here and a crash there are one.
+        number: number of the boundary among those of its kind in one case, from 1.
+        where: the current work, and its progress.
+        has_message: a worker is handling a message.
+        leased: it is in a call outside, under a lease.
+        same_as_last: since the previous boundary nothing happened that outlives the process: no commit, no publication,
+            no code of an action. A crash at either has the same effect.
     """
 
     when: When
@@ -65,10 +65,10 @@ class Acted:
 
     Attributes:
         kind: `run`, `undo`, `probe` or `react`.
-        name: the step's or the subscription's.
-        of: the key of the run, or of the event.
+        name: name of the step or of the subscription.
+        of: key of the run, or of the event.
         stands: it took effect, and the transaction it belongs to is committed.
-        failed: it raised and said that it had no effect.
+        failed: it raised an exception that says it had no effect.
         returned: it did not raise.
     """
 
@@ -88,12 +88,12 @@ class Acted:
 
 @dataclass(kw_only=True)
 class Watch:
-    """Sees the boundaries and the calls of one case.
+    """Records the boundaries and the calls of one case.
 
     Attributes:
-        victim: the key of the run that things go wrong for; the others are its neighbours.
+        victim: key of the run with the fault; the others are its neighbours.
         on_boundary: called at each boundary until it has `fired`; kills with `kill()`.
-        dead: the process was killed; what it still tries does not happen.
+        dead: the process was killed; what it still tries has no effect.
     """
 
     path: Path = field(default_factory=Path)
@@ -107,16 +107,16 @@ class Watch:
     phase: str = ""
     has_message: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    #: Code of others may run before the next boundary: an action, a callback of a commit, another handler.
+    #: Other code may run before the next boundary: an action, a callback of a commit, another handler.
     in_between: bool = True
 
     def reach(
         self, when: When, what: What, *, where: str = "", leased: bool = False, more_follows: bool = False
     ) -> None:
-        """Meet a boundary.
+        """Record a boundary.
 
         Args:
-            more_follows: code of others runs right after it.
+            more_follows: other code runs right after it.
 
         Raises:
             Killed: the process dies here, or is dead already.
@@ -147,7 +147,7 @@ class Watch:
 
     @contextmanager
     def handling(self, label: str, *, phase: str, has_message: bool) -> Iterator[None]:
-        """Say what is under way inside."""
+        """Set the description of the current work, inside."""
         before = self.label, self.phase, self.has_message
         self.label, self.phase, self.has_message = label, phase, has_message
         self.in_between = True
@@ -157,7 +157,7 @@ class Watch:
             self.label, self.phase, self.has_message = before
 
     def fault_of(self, acted: Acted) -> Fault | None:
-        """Return what is to go wrong with this call, on this path."""
+        """Return the fault of this call on this path."""
         if acted.of != self.victim:
             return None
         wrong = next(
@@ -177,7 +177,7 @@ class WatchedBroker(Broker):
         super().__init__(clock)
         self.watch = watch
         self.published = 0
-        #: What happens to the message that is being published.
+        #: The fate of the message that is being published.
         self.fate: Callable[[Message], None] | None = None
 
     def publish(self, body: Body) -> Message:
@@ -199,9 +199,9 @@ class WatchedBroker(Broker):
 
 @contextmanager
 def commits_watched(watch: Callable[[], Watch]) -> Iterator[None]:
-    """Make every outermost commit of this thread's connections a boundary inside.
+    """Inside, make every outermost commit of this thread's connections a boundary.
 
-    Killed before it: rolled back. Killed after it: committed, and nothing that waited for the commit is called.
+    Killed before it: rolled back. Killed after it: committed, and no `on_commit` callback is called.
     """
     with ExitStack() as stack:
         for database in connections.all():
@@ -223,7 +223,7 @@ def _commits_of(database: BaseDatabaseWrapper, watch: Callable[[], Watch]) -> It
         for waiting in database.run_on_commit:
             if isinstance(waiting[1], Acted):
                 waiting[1]()
-        # The engine's own callback wakes the relay, which looks anyway.
+        # The engine's own callback only wakes the relay, which runs anyway.
         others = any(not waiting[1].__module__.startswith("sagas.") for waiting in database.run_on_commit)
         try:
             watch().reach("after", "commit", more_follows=others)
@@ -255,7 +255,7 @@ def _commits_of(database: BaseDatabaseWrapper, watch: Callable[[], Watch]) -> It
 
 
 def watched(saga: Saga[Any], watch: Callable[[], Watch]) -> list[Subscription]:
-    """Return what the registry knows, and `saga`, with every action calling at its boundaries."""
+    """Return the registered definitions, and `saga`, with actions that record their boundaries."""
     known = registry.subscriptions()
     if saga.name not in registry.names():
         known.append(starts(saga))
@@ -355,9 +355,9 @@ def _watched_many(step: Step, watch: Callable[[], Watch]) -> SetFunction | None:
 def _act_many(
     watch: Watch, acted: Mapping[UUID, tuple[Acted, T]], action: Callable[[Sequence[T]], Mapping[UUID, Any]]
 ) -> Mapping[UUID, Any]:
-    """As `_act`, for work that is written for many calls: a fault of the victim is its outcome.
+    """As `_act`, for work that is written for many calls: the victim's fault is its outcome.
 
-    Of a batch, a lost answer is no outcome at all: the call is missing.
+    In a batch, a lost answer is a missing outcome.
     """
     leased = any(one.outside for one, _ in acted.values())
     watch.acted += [one for one, _ in acted.values()]

@@ -1,4 +1,4 @@
-"""Runs a saga once for everything that can go wrong at every point where it can, and looks whether all comes right."""
+"""Runs a saga once for each fault at each boundary, and checks the outcome."""
 
 import time
 from collections import Counter
@@ -25,20 +25,20 @@ from .clock import MovableClock
 from .consistency import check, journal_of
 from .paths import Path, paths
 
-#: Judges what a case left behind; gets the key of its run.
+#: Checks the outcome of a case; called with the key of its run.
 Invariant = Callable[[str], None]
-#: Does what starts the saga, at the given time: places an order, emits the event. Called again if it left nothing.
+#: Starts the saga at the given time: places an order, emits the event. Called again if nothing was committed.
 Start = Callable[[datetime], object]
 
-#: Messages, relays and sweeps until a case counts as never ending; a run with a few retries takes dozens.
+#: Maximum number of messages, relays and sweeps in a case; a run with a few retries needs dozens.
 _MAX_TURNS = 400
 
 
 class Variant(StrEnum):
-    """What goes wrong at a boundary."""
+    """The fault at a boundary."""
 
     NOTHING = "nothing"
-    CRASH = "crash"  #: of what no message asked for: the start, the relay, the sweep
+    CRASH = "crash"  #: of work without a message: the start, the relay, the sweep
     CRASH_AND_BACK = "crash, the message comes back"
     CRASH_AND_LOST = "crash, the message is lost"
     DOUBLED = "the message is doubled"
@@ -49,12 +49,12 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One run of the saga: on this path, this goes wrong there."""
+    """One run of the saga: a fault at a boundary of a path."""
 
     path: Path
     variant: Variant = Variant.NOTHING
     boundary: Boundary | None = None
-    #: Which boundary of its path it is, from 0.
+    #: Index of the boundary in its path, from 0.
     index: int = -1
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Case:
 
 
 class CrashMatrixFailed(AssertionError):  # noqa: N818 - an outcome, not a bug of the kit
-    """One case of the matrix went wrong; run it alone with `only=`."""
+    """One case of the matrix failed; run only this one with `only=`."""
 
     def __init__(self, case: Case, run: Run | None, error: BaseException) -> None:
         self.case = case
@@ -78,20 +78,20 @@ class CrashMatrixFailed(AssertionError):  # noqa: N818 - an outcome, not a bug o
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a matrix consisted of; `str()` of it is a table."""
+    """The contents of a matrix; `str()` of it is a table."""
 
     cases: list[Case] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def boundaries(self) -> dict[str, int]:
-        """How many boundaries each path had a case at."""
+        """The number of boundaries with a case, by path."""
         met = {(str(case.path), case.index) for case in self.cases if case.boundary is not None}
         return dict(Counter(path for path, _ in met))
 
     @property
     def variants(self) -> dict[str, Counter[Variant]]:
-        """How many cases each path had of each variant."""
+        """The number of cases, by path and variant."""
         counts: dict[str, Counter[Variant]] = {}
         for case in self.cases:
             counts.setdefault(str(case.path), Counter())[case.variant] += 1
@@ -117,9 +117,9 @@ def crash_matrix(
     path: str = "",
     only: str = "",
 ) -> Summary:
-    """Run `saga` once for each case there is, and check each for the engine's promises and the caller's invariants.
+    """Run `saga` once for each case, and check the engine's promises and the caller's invariants.
 
-    Every case has a run of its own, so `start` is to make a new key each time. Nothing is cleared in between.
+    Every case has its own run, so `start` must make a new key each time. Nothing is cleared in between.
 
     Transaction: refuses one; in a test, ask for `transactional_db`.
 
@@ -149,7 +149,7 @@ def crash_matrix(
 
 
 def crash_cases(saga: Saga[Any], *, start: Start) -> list[Case]:
-    """Return every case `crash_matrix` would run. Each path is run once, without harm, to find its boundaries."""
+    """Return every case `crash_matrix` would run. Each path is run once, without a crash, to find its boundaries."""
     with _matrix(saga, start, (), 1) as matrix:
         return list(matrix.cases())
 
@@ -171,7 +171,7 @@ def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs
 
 
 class _Matrix:
-    """One saga, and the case that is under way."""
+    """One saga, and its current case."""
 
     def __init__(self, saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs: int) -> None:
         self.saga, self.start, self.invariants, self.runs = saga, start, invariants, runs
@@ -192,10 +192,10 @@ class _Matrix:
             yield from [case for case in found if only in str(case)]
 
     def run(self, case: Case) -> str:
-        """Run one case and judge it; return its key.
+        """Run one case and check it; return its key.
 
         Raises:
-            CrashMatrixFailed: it went wrong.
+            CrashMatrixFailed: it failed.
         """
         trial = _Trial(self, case)
         try:
@@ -225,7 +225,7 @@ def _variants_at(boundary: Boundary) -> Iterator[Variant]:
 
 
 class _Trial:
-    """One case under way."""
+    """The current case."""
 
     def __init__(self, matrix: _Matrix, case: Case) -> None:
         self.saga, self.start, self.runs, self.case = matrix.saga, matrix.start, matrix.runs, case
@@ -235,13 +235,13 @@ class _Trial:
         self.held: list[Message] = []
         self.keys: list[str] = []
         self.came_instead: Boundary | None = None
-        #: What the journal said, and how many messages were out, when a worker came back that had lost its lease.
+        #: The journal and the number of messages at the time when a worker without its lease came back.
         self.stood: tuple[Any, int] | None = None
 
     def run(self) -> None:
-        self._begin()
+        self._start()
         self._go_on()
-        # What was held back arrives when all is over.
+        # The delayed message arrives after the end.
         self.broker.messages += self.held
         self._go_on()
         if self.case.boundary is not None and not self.watch.fired:
@@ -253,16 +253,16 @@ class _Trial:
 
     @property
     def key(self) -> str:
-        """Of the run that things go wrong for."""
+        """Key of the run with the fault."""
         return self.keys[0] if self.keys else ""
 
-    # What is done, one thing after the other.
+    # The parts of a case, in order.
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         last = Event.objects.aggregate(last=Max("position"))["last"] or 0
         started = Event.objects.filter(position__gt=last, type=self.saga.input.type)
         for number in range(self.runs):
-            for _ in range(2):  # whoever got no answer asks again if nothing stands
+            for _ in range(2):  # a caller without an answer tries again if nothing was committed
                 if started.count() == number:
                     self._do("start", lambda: self.start(self.clock()))
         self.keys = list(started.order_by("position").values_list("key", flat=True))
@@ -271,7 +271,7 @@ class _Trial:
         self.watch.victim = self.key
 
     def _go_on(self) -> None:
-        """Work until nothing is left, moving the clock to what is due next."""
+        """Work until nothing is left, and move the clock to the next due time."""
         for _ in range(_MAX_TURNS):
             if waiting := self.broker.waiting:
                 self._give_out(waiting[0])
@@ -303,13 +303,13 @@ class _Trial:
             if message is not None and self.case.variant is Variant.CRASH_AND_LOST:
                 self.broker.drop(message)
 
-    # What goes wrong.
+    # The faults.
 
     def _at(self, boundary: Boundary) -> None:
         if len(self.watch.seen) - 1 != self.case.index:
             return
         if str(boundary) != str(self.case.boundary):
-            # Not raised here: the engine would take it for a failure of the step.
+            # Not raised here: the engine would treat it as a failure of the step.
             self.came_instead = boundary
             return
         self.watch.fired = True
@@ -330,7 +330,7 @@ class _Trial:
         self.held.append(message)
 
     def _be_overtaken(self) -> None:
-        """Let others find the lease run out and finish the work, before this worker goes on."""
+        """Let the lease expire and other workers finish the work, before this worker continues."""
         with caused_by(Cause()):
             self._go_on()
         self.stood = self._standing()

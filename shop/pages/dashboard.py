@@ -1,4 +1,4 @@
-"""What one sees first in the admin: the figures of the day, and whatever waits for a person."""
+"""The first page of the admin: the figures of the day, and what waits for a person."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from .order_page import span
 
 
 def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
-    """Add the figures of the day, each with the list behind it, for whoever may see orders."""
+    """Add the figures of the day, each with a link to its list, for users who may see orders."""
     if request.user.has_perm("orders.view_order"):
         now = clock.now()
         context |= {"figures": [*_orders_today(now), *_work_queue(request)], "now": now, "zone": settings.TIME_ZONE}
@@ -88,7 +88,7 @@ def _work_queue(request: Any) -> list[dict[str, Any]]:
 
 
 def _silence(silent: dict[str, datetime], now: datetime) -> str:
-    """Name the figure of the workers: which queues have none, and for how long."""
+    """Return the label of the workers' figure: the queues without a worker, and since when."""
     if not silent:
         return "queues without a worker"
     return f"queues without a worker for {span(now - min(silent.values()))}: {', '.join(silent)}"

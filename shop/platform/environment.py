@@ -1,4 +1,4 @@
-"""The environment as settings read it: a value that cannot be used ends the process with one line that says why."""
+"""Reads the environment for settings: an invalid value ends the process with one line that says why."""
 
 import math
 import re
@@ -28,10 +28,10 @@ def url(name: str, schemes: Sequence[str], example: str) -> str:
 
 
 def redis_url(url: str, *, database: int | None = None) -> str:
-    """Return how redis-py writes the address of a Redis that kombu writes so; empty if it is none.
+    """Return kombu's address of a Redis in redis-py's form; empty if it is not one of a Redis.
 
     Args:
-        database: another one of the same server.
+        database: number of another database of the same server.
     """
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":
@@ -60,7 +60,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def listed(name: str, known: Sequence[str], *, default: str) -> tuple[str, ...]:
-    """Return some of the known words, in the order in which they are written, separated by commas."""
+    """Return the listed words, separated by commas, in their order; each must be a known word."""
     found = tuple(word.strip() for word in env.str(name, default=default).split(","))
     if set(found) - set(known) or len(set(found)) < len(found):
         refuse(name, f"{' or '.join(known)}, or several separated by commas, is needed, not {','.join(found)!r}")
@@ -94,7 +94,7 @@ def matching(name: str, pattern: str, what: str, *, default: str) -> str:
 
 
 def setting(of: Setting[T]) -> T:
-    """Return the value of a setting of the engine, with its default, and as it may be."""
+    """Return the value of a setting of the engine, with its default and its limits."""
     default: Any = of.default
     if of.known:
         found: Any = env.str(of.name, default=default)

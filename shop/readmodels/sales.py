@@ -30,7 +30,7 @@ _ADD = f"""
 
 
 def apply(events: Sequence[Recorded]) -> None:
-    """Add up what these events confirm: two statements, however many they are."""
+    """Add the lines of confirmed orders: two statements, however many events."""
     placed = queries.latest_events([each.key for each in events], OrderPlaced)
     sold: dict[tuple[date, str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
     names: dict[str, str] = {}

@@ -25,7 +25,7 @@ def icon(status: str) -> SafeString:
 
 @register.simple_tag
 def symbol(name: str) -> SafeString:
-    """Draw an icon beside words that say the same."""
+    """Return an icon; a text beside it has the same meaning."""
     return format_html('<span class="material-symbols-outlined shop-icon" aria-hidden="true">{}</span>', name)
 
 

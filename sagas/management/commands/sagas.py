@@ -1,4 +1,4 @@
-"""`manage.py sagas`: look at the processes from a terminal, and act on those that need a person."""
+"""`manage.py sagas`: shows the processes at a terminal, and acts on those that need a person."""
 
 import json
 from argparse import ArgumentParser
@@ -24,7 +24,7 @@ from ...operations.work_queue import WAITING
 
 
 class Command(BaseCommand):
-    """Reads arguments and prints; what it does to runs is in `sagas.cli.operate`."""
+    """Parses arguments and prints; the actions are in `sagas.cli.operate`."""
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
@@ -203,7 +203,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
 
     def _show_reactions(self, text: str, *, json: bool) -> None:
-        """Show what reacted to the events of a key that no run conducts."""
+        """Show the reactions to the events of a key that has no run."""
         found = operate.reactions_of(text)
         if json:
             self._write_json(found)
@@ -258,9 +258,9 @@ class Command(BaseCommand):
             self._write_json([asdict(lag) for lag in found])
             return
         for lag in found:
-            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.told}")
+            self.stdout.write(f"{lag.name:<28}  {lag.status:<18}  {lag.figures}")
         if not found:
-            self.stdout.write("Nobody follows the log yet; `manage.py migrate` has the subscriptions begin.")
+            self.stdout.write("The log has no follower yet; `manage.py migrate` creates those of the subscriptions.")
 
     def _diagram(self, saga: str, kind: str | None, **_: Any) -> None:
         try:
@@ -276,13 +276,13 @@ class Command(BaseCommand):
 
 
 def _description(action: Action) -> str:
-    """Return what an action does to a run, or to the first kind it applies to."""
+    """Return the description of an action on a run, or on the first kind it applies to."""
     (_, text), *_others = subjects.describe(action, subjects.KINDS)
     return text
 
 
 def _or(action: Action) -> str:
-    """Return the other ways to say what is meant, for a refusal."""
+    """Return the other ways to name a subject, for an error message."""
     options = [kind.option for kind, _ in subjects.with_action(action) if kind.option]
     options += ["--parked"] if "--delivery" in options else []
     return f", {', '.join(options[:-1])} or {options[-1]}".replace(",  or", ", or") if options else ""

@@ -26,7 +26,7 @@ from sagas.core import registry
 from sagas.core.events import known_events
 from sagas.models import Event
 from sagas.testing import drive
-from shop.story.history import Whole, history
+from shop.story.history import OrderAsOf, history
 from shop.wiring import SAGAS, wiring
 from tests.factories.journal import EventFactory
 from tests.factories.orders import Place
@@ -125,7 +125,7 @@ def test_the_history_of_a_choreographed_order_is_its_rows_too(place: Place, meth
     failed = "" if method == "tok_visa" else told.order.reason
     assert (told.money.failed, told.money.is_released) == (failed, bool(failed))
     money = told.money.model_copy(update={"failed": "", "is_released": False})
-    assert Whole(order=told.order, goods=told.goods, money=money, told=told.told) == rows_of(order.id)
+    assert OrderAsOf(order=told.order, goods=told.goods, money=money, told=told.told) == rows_of(order.id)
 
 
 def test_a_late_writer_does_not_make_a_state_that_never_was(place: Place) -> None:
@@ -144,7 +144,7 @@ def test_a_late_writer_does_not_make_a_state_that_never_was(place: Place) -> Non
 @pytest.mark.django_db
 def test_an_order_that_nobody_placed_has_no_history() -> None:
     assert history(uuid4()).moments == ()
-    assert Whole() == rows_of(uuid4())
+    assert OrderAsOf() == rows_of(uuid4())
 
 
 def _write(order: Order, event: str, at: datetime, **data: Any) -> None:
