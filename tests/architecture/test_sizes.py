@@ -26,8 +26,6 @@ MAX_LINES_OF_A_FUNCTION = 60
 TO_DIVIDE = {
     "shop/admin.py": 445,
     "payments/services.py": 350,
-    "sagas/management/commands/sagas.py": 335,
-    "sagas/testing/boundaries.py": 417,
     "benchmarks/filling.py": 497,
     "tests/integration/contexts/test_payments.py": 491,
     "tests/integration/engine/test_engine.py": 541,
