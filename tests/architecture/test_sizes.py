@@ -27,11 +27,6 @@ TO_DIVIDE = {
     "shop/admin.py": 445,
     "payments/services.py": 350,
     "benchmarks/filling.py": 497,
-    "tests/integration/contexts/test_payments.py": 491,
-    "tests/integration/engine/test_engine.py": 541,
-    "tests/integration/pages/test_admin.py": 441,
-    "tests/integration/pages/test_work_queue.py": 547,
-    "tests/integration/shop/test_api.py": 632,
 }
 
 
