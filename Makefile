@@ -13,7 +13,7 @@ PYTHONS := $(if $(PYTHON),"$(PYTHON)",python3.12 python3.11 python3.13 python3)
 # The shop's variables of whoever calls must not reach tests: they would send real e-mail from a real database.
 # Nor may Python be kept from keeping what it compiled: each of the hundred processes of the tests would compile it anew.
 CLEAN := env -u PYTHONDONTWRITEBYTECODE -u DATABASE_URL -u CELERY_BROKER_URL -u SECRET_KEY -u DEBUG -u HTTPS -u ALLOWED_HOSTS \
-	-u CSRF_TRUSTED_ORIGINS -u API_TOKEN -u CURRENCY -u EMAIL_HOST -u LOG_LEVEL -u PAYMENTS_TIMEOUT_SECONDS \
+	-u CSRF_TRUSTED_ORIGINS -u API_TOKEN -u CURRENCY -u EMAIL_HOST -u LOG_LEVEL -u TIME_ZONE -u PAYMENTS_TIMEOUT_SECONDS \
 	-u WEBHOOKS -u STREAMS -u SAGAS_BATCH_SIZE -u SAGAS_TRY_SECONDS -u SAGAS_RESEND_AFTER_SECONDS -u SAGAS_RECONCILE_SECONDS -u SHOP_COORDINATION -u SAGAS_RELAY -u CACHE_URL -u CACHE_SECONDS -u FEED_REDIS_URL -u CELERY_VISIBILITY_TIMEOUT_SECONDS -u DJANGO_SETTINGS_MODULE
 # As in production, for checks that open no connection.
 PRODUCTION := $(CLEAN) DATABASE_URL=postgresql://nobody@127.0.0.1:1/none CELERY_BROKER_URL=redis://127.0.0.1:1/0 \

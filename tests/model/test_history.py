@@ -148,14 +148,10 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)], late) as order:
             key = self.key(order, key)
             if holds:
-                payments.hold_credit(
-                    order_id=order.id,
-                    customer_email=EMAIL,
-                    amount_minor=order.total_minor,
-                    currency="GBP",
-                    key=key,
-                    now=self.now,
+                request = payments.CreditRequest(
+                    order_id=order.id, customer_email=EMAIL, amount_minor=order.total_minor, currency="GBP", key=key
                 )
+                payments.hold_credit(request, now=self.now)
             else:
                 payments.release_credit(order_id=order.id, key=key, now=self.now)
 

@@ -244,7 +244,7 @@ class Command(BaseCommand):
         return [dict(finding) for finding in queries.findings().values(*columns)[:limit]]
 
     def _write_finding(self, finding: dict[str, Any]) -> None:
-        self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
+        self.stdout.write(f"{_moment(finding['found_at'])}  {finding['check_name']}  {finding['message']}")
         check = registry.check(finding["check_name"])
         if check is not None and check.remedy:
             self.stdout.write(f"    {check.remedy}")

@@ -30,8 +30,8 @@ def account(db: None) -> CreditAccount:
 
 
 def hold(order_id: UUID, amount_minor: int = 1000) -> None:
-    now = timezone.now()
-    payments.hold_credit(order_id=order_id, amount_minor=amount_minor, key=f"{order_id}:hold", now=now, **ADA)
+    request = CreditRequest(order_id=order_id, amount_minor=amount_minor, key=f"{order_id}:hold", **ADA)
+    payments.hold_credit(request, now=timezone.now())
 
 
 def release(order_id: UUID) -> None:

@@ -9,11 +9,10 @@ import pytest
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 from django.db import IntegrityError, transaction
-from django.template import TemplateDoesNotExist
 
 from notifications import selectors
 from notifications import services as notifications
-from notifications.errors import ChannelDown
+from notifications.errors import ChannelDown, NotRendered
 from notifications.events import NotificationKind
 from notifications.models import Notification
 from sagas.models import Event
@@ -202,7 +201,11 @@ def test_a_message_that_cannot_be_rendered_does_not_double_its_neighbours(
     Notification.objects.filter(pk=bad.pk).update(kind="nonsense")
     sent = notifications.send_many([good.pk, bad.pk, other.pk], now=LATER)
     assert {pk for pk, outcome in sent.items() if isinstance(outcome, Notification)} == {good.pk, other.pk}
-    assert isinstance(sent[bad.pk], TemplateDoesNotExist)
+    refused = sent[bad.pk]
+    assert isinstance(refused, NotRendered)
+    assert str(refused) == (
+        "notifications/nonsense.subject.txt: TemplateDoesNotExist: notifications/nonsense.subject.txt"
+    )
     assert len(mailoutbox) == 2
     assert dict(Notification.objects.values_list("pk", "status")) == {
         good.pk: "sent", bad.pk: "queued", other.pk: "sent"

@@ -126,7 +126,7 @@ def test_a_list_says_how_many_there_are_and_goes_no_further_than_it_counts(
 ) -> None:
     for _ in range(4):
         place()
-    monkeypatch.setattr("shop.admin.OrderAdmin.list_per_page", 2)
+    monkeypatch.setattr("shop.admin.orders.OrderAdmin.list_per_page", 2)
     assert _pages_of(boss, LIST) == ("4", [1, 2])
     monkeypatch.setattr("backoffice.inspect._COUNTED", 3)
     with connection.cursor() as cursor:

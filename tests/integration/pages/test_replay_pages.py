@@ -9,6 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
@@ -80,6 +81,21 @@ def test_a_range_is_replayed_by_a_button_and_its_page_says_how_far_it_is(boss: C
     # The form sent twice asks once.
     boss.post(FORM, typed(sent - timedelta(seconds=5), timezone.now()))
     assert Intervention.objects.count() == 1
+
+
+def test_a_range_is_offered_and_typed_in_the_zone_of_the_shop(boss: Client, sent: datetime, settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Kathmandu"
+    form = page(boss, f"{FORM}?action=replay&pick=follower:{NAME}@following")
+    assert "From (Asia/Kathmandu)" in form
+    now = timezone.localtime()
+    assert any(f'value="{now - timedelta(minutes=late):%Y-%m-%dT%H:%M}' in form for late in (0, 1))
+    since = timezone.localtime(sent - timedelta(seconds=5)).replace(microsecond=0)
+    answer = boss.post(FORM, typed(since, now))
+    assert answer.status_code == 302
+    asked = Intervention.objects.get()
+    assert asked.replay is not None
+    assert datetime.fromisoformat(asked.replay["since"]) == since
+    assert f"{since.day} {since:%b %Y, %H:%M:%S} +0545" in page(boss, answer["Location"])
 
 
 @pytest.mark.parametrize(

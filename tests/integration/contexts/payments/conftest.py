@@ -58,14 +58,9 @@ def key_of(order_id: UUID) -> str:
     return f"run of {order_id}:hold-credit"
 
 
-def hold(amount_minor: int = 2000, *, order_id: UUID = ORDER, **more: Any) -> CreditHold:
-    asked: dict[str, Any] = {
-        "customer_email": "ADA@example.com",
-        "currency": "GBP",
-        "key": key_of(order_id),
-        "now": NOW,
-    }
-    return payments.hold_credit(order_id=order_id, amount_minor=amount_minor, **asked | more)
+def hold(amount_minor: int = 2000, *, order_id: UUID = ORDER, now: datetime = NOW, **more: Any) -> CreditHold:
+    asked: dict[str, Any] = {"customer_email": "ADA@example.com", "currency": "GBP", "key": key_of(order_id)} | more
+    return payments.hold_credit(payments.CreditRequest(order_id=order_id, amount_minor=amount_minor, **asked), now=now)
 
 
 def release(order_id: UUID = ORDER, *, key: str | None = None) -> None:

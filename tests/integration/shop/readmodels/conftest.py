@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from datetime import UTC
 from io import StringIO
 from typing import Any
 
@@ -68,8 +67,7 @@ def truly_sold() -> dict[tuple[Any, ...], tuple[int, int, int]]:
     figures: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
     for line in OrderLine.objects.filter(order__status="confirmed").select_related("order"):
         assert line.order.decided_at is not None
-        day = line.order.decided_at.astimezone(UTC).date()
-        figures[day, line.sku, line.order.currency].update(
+        figures[timezone.localdate(line.order.decided_at), line.sku, line.order.currency].update(
             orders=1, quantity=line.quantity, total=line.quantity * line.unit_price_minor
         )
     return {key: (one["orders"], one["quantity"], one["total"]) for key, one in figures.items()}
