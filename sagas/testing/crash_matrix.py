@@ -19,11 +19,12 @@ from ..core.saga import Saga
 from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
 from ..log import outbox
 from ..models import Event, Run
-from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
+from .boundaries import Boundary, Watch, WatchedBroker, commits_watched
 from .broker import ErrorMessage, Killed, Message
 from .clock import MovableClock
 from .consistency import check, journal_of
 from .paths import Path, paths
+from .watched_actions import watched
 
 #: Checks the outcome of a case; called with the key of its run.
 Invariant = Callable[[str], None]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from django.db import transaction
+from pytest_django import Settings
 
 from sagas.core import registry
 from sagas.core.events import DomainEvent, IntegrationEvent
@@ -20,6 +21,8 @@ from sagas.models import Delivery, Event, Follower, Run
 from sagas.operations import interventions
 from sagas.operations.interventions import Worked
 from sagas.testing import MovableClock
+
+Ask = Callable[..., Event]
 
 
 class Asked(IntegrationEvent):
@@ -75,6 +78,11 @@ def script() -> Script:
 @pytest.fixture
 def clock() -> MovableClock:
     return MovableClock()
+
+
+@pytest.fixture
+def batches(settings: Settings) -> None:
+    settings.SAGAS_BATCH_SIZE = 100
 
 
 @pytest.fixture

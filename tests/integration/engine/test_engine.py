@@ -1,30 +1,22 @@
-"""The engine against its journal: what each failure leads to, and what late and doubled calls do not."""
+"""The engine against its journal: what each failure leads to, for one run and in a batch."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from django.db import connection, transaction
-from django.db.models import F, Value
-from django.db.models.functions import Concat
-from pytest_django import Settings
 
-from sagas.core.errors import OutcomeUnknown, Rejected, Retryable, TransactionRefusedError
+from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.registry import Registry
 from sagas.core.saga import Saga
 from sagas.core.subscription import starts
-from sagas.engine import steps, undo
-from sagas.engine.sweep import sweep_runs
+from sagas.engine import steps
 from sagas.log.relay import relay_events
 from sagas.models import Attempt, Event, Run, StepRun
 from sagas.testing import MovableClock, drive
 from tests.conftest import Redefine
 from tests.factories.journal import EventFactory
 
-from .conftest import Asked, Script, ids, standing
-
-Ask = Callable[..., Event]
+from .conftest import Ask, Asked, Script, ids, standing
 
 
 def test_forward_success(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -243,157 +235,7 @@ def test_whatever_an_exception_says_can_be_journalled(
     assert (Run.objects.get().failure or {})["message"] == message
 
 
-# Doubled, late and stale ------------------------------------------------------------------------------------------
-
-
-def test_a_redelivered_message_does_nothing_and_lets_its_chain_go_on(
-    ask: Ask, script: Script, clock: MovableClock
-) -> None:
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    for redelivered in (False, True):
-        outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=redelivered)
-        assert outcome.carries_on
-        assert script.did == ["first k"]
-
-
-def test_a_copy_that_comes_too_late_ends_its_chain(ask: Ask, script: Script, clock: MovableClock) -> None:
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    assert steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
-    assert not steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).carries_on
-    assert script.did == ["first k"]
-
-
-def test_a_message_of_an_old_epoch_does_nothing(ask: Ask, script: Script, clock: MovableClock) -> None:
-    script.says["far"] = [Rejected("no")]
-    ask()
-    drive(now=clock)
-    did = list(script.did)
-    for place in range(7):
-        assert not steps.execute(run_ids=ids(), place=place, epoch=1, clock=clock).carries_on
-    assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
-    assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
-    assert script.did == did
-
-
-def test_an_error_callback_for_a_run_that_did_not_fail_does_nothing(
-    ask: Ask, script: Script, clock: MovableClock
-) -> None:
-    ask()
-    relay_events(now=clock(), limit=10)
-    assert undo.start_undo(run_ids=ids(), epoch=1, now=clock()) == []
-    assert undo.hand_over(run_ids=ids(), epoch=1, now=clock()) == 0
-    drive(now=clock)
-    assert standing()[0] == "running"
-    clock.move(minutes=1)
-    drive(now=clock)
-    assert standing()[0] == "completed"
-
-
-def test_who_lost_the_lease_cannot_write(ask: Ask, script: Script, clock: MovableClock, redefine: Redefine) -> None:
-    """A worker frozen in its call wakes up after another has settled the step by asking."""
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-
-    def frozen(call: object) -> dict[str, str]:
-        clock.move(minutes=5)
-        steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
-        return {"by": "the frozen one"}
-
-    redefine("far", run=frozen)
-    outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
-    assert Run.objects.get().results["far"] == {"by": "probe"}
-    assert StepRun.objects.get(name="far").attempts == 2
-    assert not outcome.failed
-
-
-def test_no_call_is_made_when_the_lease_ran_out_during_the_question(
-    ask: Ask, script: Script, clock: MovableClock, redefine: Redefine
-) -> None:
-    """Others may have asked meanwhile, called, failed and turned the run back."""
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-    script.says["far"] = [OutcomeUnknown("silence")]
-    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
-
-    def slow(call: object) -> None:
-        clock.move(minutes=2)
-
-    redefine("far", probe=slow)
-    clock.move(minutes=2)
-    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
-    assert script.did.count("far k") == 1
-    assert standing()[1]["far"] == "unknown"
-    clock.move(minutes=2)
-    drive(now=clock)
-    assert standing()[0] == "undone"  # that was the last try
-    assert script.did.count("far k") == 1
-
-
-def test_a_call_under_way_is_left_alone(ask: Ask, script: Script, clock: MovableClock, redefine: Redefine) -> None:
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-    inner = []
-
-    def doubled(call: object) -> None:
-        inner.append(steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock))
-
-    redefine("far", run=doubled)
-    steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
-    assert [outcome.carries_on for outcome in inner] == [False]
-    assert script.did == ["first k"]
-
-
-def test_a_row_that_another_worker_holds_is_passed_over(ask: Ask, script: Script, clock: MovableClock) -> None:
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    other = connection.copy()
-    try:
-        with other.cursor() as cursor:
-            cursor.execute("BEGIN")
-            cursor.execute("SELECT 1 FROM sagas_run FOR UPDATE")
-            outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
-            cursor.execute("ROLLBACK")
-    finally:
-        other.close()
-    assert not outcome.carries_on
-    assert script.did == []
-
-
-def test_poison_that_kills_its_worker_is_counted_and_given_up(ask: Ask, script: Script, clock: MovableClock) -> None:
-    class Killed(BaseException):
-        """Stands for a kill -9: nothing catches it, nothing is written."""
-
-    script.says["first"] = [Killed() for _ in range(50)]
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    for _ in range(50):
-        try:
-            outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
-        except Killed:
-            continue
-        break
-    assert outcome.failed is not None
-    assert len(script.did) <= 2 + 5
-    assert Attempt.objects.get().error == "WorkerLostError"
-
-
-def test_the_engine_refuses_a_transaction(ask: Ask, clock: MovableClock) -> None:
-    ask()
-    with transaction.atomic(), pytest.raises(TransactionRefusedError):
-        steps.execute(run_ids=ids(), place=0, epoch=1, clock=clock)
-
-
 # Batches ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def batches(settings: Settings) -> None:
-    settings.SAGAS_BATCH_SIZE = 100
 
 
 def test_a_batch_shares_its_chain(batches: None, ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -451,91 +293,3 @@ def test_an_outside_call_that_fails_in_a_batch_is_not_made_twice(
     drive(now=clock)
     assert [done for done in script.did if done.startswith("far")] == ["far a", "far b", "far c"]
     assert [standing(key)[0] for key in "abc"] == ["completed", "undone", "completed"]
-
-
-# Sweep ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableClock, settings: Settings) -> None:
-    settings.SAGAS_RESEND_AFTER_SECONDS = 20
-    ask()
-    relay_events(now=clock(), limit=10)
-    pauses: list[float] = []
-    begin = clock()
-    while len(pauses) < 4:
-        clock.move(seconds=1)
-        if sweep_runs(now=clock(), limit=10):
-            pauses.append((clock() - begin).total_seconds())
-            begin = clock()
-    assert pauses == [20, 40, 80, 160]
-
-
-def test_a_failure_whose_error_callback_was_lost_is_swept_into_its_undo(
-    ask: Ask, script: Script, clock: MovableClock
-) -> None:
-    script.says["first"] = [Rejected("no")]
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    assert steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock).failed is not None
-    clock.move(minutes=1)
-    drive(now=clock)
-    assert standing()[0] == "undone"
-
-
-def test_a_redelivered_message_of_a_failed_step_raises_again(ask: Ask, script: Script, clock: MovableClock) -> None:
-    """The worker died between the journal and the raise: the error callback still comes."""
-    script.says["first"] = [Rejected("no")]
-    ask()
-    wake_up = relay_events(now=clock(), limit=10).wake_ups[0]
-    for _ in range(2):
-        outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock, redelivered=True)
-        assert outcome.failed is not None
-    assert script.did == ["first k"]
-
-
-def test_a_run_of_other_code_is_left_for_a_worker_that_has_it(ask: Ask, script: Script, clock: MovableClock) -> None:
-    ask()
-    relay_events(now=clock(), limit=10)
-    clock.move(minutes=1)
-    with Registry().active():
-        assert sweep_runs(now=clock(), limit=10) == []
-    clock.move(minutes=10)
-    drive(now=clock)
-    assert standing()[0] == "completed"
-
-
-def test_a_run_whose_step_is_gone_disturbs_no_other(
-    batches: None, ask: Ask, script: Script, clock: MovableClock
-) -> None:
-    for key in "abc":
-        ask(key)
-    script.says["far"] = [Retryable("busy"), Retryable("busy"), Retryable("busy")]
-    drive(now=clock)
-    StepRun.objects.filter(run__key="b").update(step=Concat(F("step"), Value("-of-old")))
-    clock.move(minutes=1)
-    drive(now=clock)
-    assert [standing(key)[0] for key in "abc"] == ["completed", "running", "completed"]
-    clock.move(hours=1)
-    drive(now=clock)
-    assert standing("b")[0] == "running"
-    StepRun.objects.filter(run__key="b").update(step=F("name"))
-    clock.move(hours=1)
-    drive(now=clock)
-    assert standing("b")[0] == "undone"
-
-
-def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: Script, clock: MovableClock) -> None:
-    script.says["far"] = [Retryable("busy", retry_after_seconds=7200)]
-    ask("slow")
-    drive(now=clock)
-    script.says["last"] = [Retryable("busy", retry_after_seconds=7200)]
-    ask("past")
-    drive(now=clock)
-    clock.move(seconds=3601)
-    drive(now=clock)
-    assert standing("slow")[0] == "undone"
-    assert (Run.objects.get(key="slow").failure or {})["error"] == "DeadlinePassed"
-    assert standing("past")[0] == "running"
-    clock.move(seconds=3600)
-    drive(now=clock)
-    assert standing("past")[0] == "completed"

@@ -21,17 +21,11 @@ from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
 from shop.wiring import SAGAS, wiring
-from tests.factories.people import browser_of_the_boss
 
 Place = Callable[..., Order]
 LIST, QUEUE = "/admin/orders/order/", "/admin/sagas/intervention/queue/"
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-
-@pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.test import Client
 from django.utils import timezone
 
@@ -13,15 +12,9 @@ from sagas.core import registry
 from sagas.log.relay import relay_events
 from sagas.models import Finding, Run
 from sagas.testing import drive
-from tests.factories.people import browser_of_the_boss
 
 Place = Callable[..., Order]
 QUEUE = "/admin/sagas/intervention/queue/"
-
-
-@pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 def found(check: str, key: object, message: str) -> Finding:

@@ -14,7 +14,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Follower, Intervention, Run
 from sagas.testing import drive
 from tests.factories.orders import Place
-from tests.factories.people import allowed, browser_of_the_boss
+from tests.factories.people import allowed
 
 LIST, FORM = "/admin/sagas/follower/", "/admin/sagas/intervention/intervene/"
 NAMES = ["send-notification", "start-fulfil-order"]
@@ -23,11 +23,6 @@ NAMES = ["send-notification", "start-fulfil-order"]
 def sagas(*arguments: str) -> str:
     call_command("sagas", *arguments, stdout=(out := StringIO()))
     return out.getvalue()
-
-
-@pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 def page(client: Client, url: str) -> str:

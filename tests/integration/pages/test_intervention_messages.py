@@ -16,15 +16,9 @@ from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Intervention, Run
 from sagas.operations import interventions, subjects
-from tests.factories.people import browser_of_the_boss
 
 Place = Callable[..., Order]
 FORM = "/admin/sagas/intervention/intervene/"
-
-
-@pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 @pytest.fixture

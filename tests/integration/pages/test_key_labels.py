@@ -17,7 +17,6 @@ from sagas.core.statuses import Action
 from sagas.models import Run
 from sagas.operations import interventions
 from sagas.testing import drive
-from tests.factories.people import browser_of_the_boss
 
 Place = Callable[..., Order]
 
@@ -25,11 +24,6 @@ LISTS = [
     "payments/payment", "inventory/reservation", "inventory/parcel", "notifications/notification", "sagas/run",
     "sagas/event", "sagas/delivery", "sagas/intervention",
 ]  # fmt: skip
-
-
-@pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 def link_to(order: Order) -> str:

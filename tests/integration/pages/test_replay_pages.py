@@ -15,7 +15,7 @@ from sagas.messaging import tasks
 from sagas.models import Delivery, Event, Follower, Intervention
 from sagas.testing import MovableClock, drive
 from tests.factories.orders import Place
-from tests.factories.people import allowed, browser_of_the_boss
+from tests.factories.people import allowed
 
 LIST, FORM = "/admin/sagas/follower/", "/admin/sagas/intervention/intervene/"
 NAME = "send-notification"
@@ -24,11 +24,6 @@ NAME = "send-notification"
 def sagas(*arguments: str) -> str:
     call_command("sagas", *arguments, stdout=(out := StringIO()))
     return out.getvalue()
-
-
-@pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 @pytest.fixture
