@@ -1,12 +1,19 @@
-"""The tables of the read models; the read models fill them from the event log."""
+"""The tables of the read models."""
 
 from django.db import migrations, models
+
+#: The audit trail says what rows were, so the write-ahead log has to hold it: `shop/changes.py`.
+_AUDITED = ("orders_order", "orders_product", "inventory_stockitem", "payments_creditaccount", "payments_payment")
 
 
 class Migration(migrations.Migration):
     initial = True
 
-    dependencies = []
+    dependencies = [
+        ("orders", "0001_initial"),
+        ("inventory", "0001_initial"),
+        ("payments", "0001_initial"),
+    ]
 
     operations = [
         migrations.CreateModel(
@@ -40,6 +47,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("day", models.DateField()),
+                ("zone", models.CharField(max_length=64, verbose_name="time zone")),
                 ("sku", models.CharField(max_length=40, verbose_name="SKU")),
                 ("currency", models.CharField(max_length=3)),
                 ("name", models.CharField(max_length=200)),
@@ -53,9 +61,15 @@ class Migration(migrations.Migration):
                 "indexes": [models.Index(fields=["-day", "sku"], name="shop_sales_newest")],
                 "constraints": [
                     models.UniqueConstraint(
-                        fields=("day", "sku", "currency"), name="shop_sales_one_per_day_and_product"
+                        fields=("day", "zone", "sku", "currency"), name="shop_sales_one_per_day_and_product"
                     )
                 ],
             },
+        ),
+        *(
+            migrations.RunSQL(
+                f"ALTER TABLE {table} REPLICA IDENTITY FULL", f"ALTER TABLE {table} REPLICA IDENTITY DEFAULT"
+            )
+            for table in _AUDITED
         ),
     ]
