@@ -110,7 +110,7 @@ class Compatibility(StrEnum):
 class IntegrationEvent(DomainEvent):
     """A fact that others build on: its shape is a contract, committed beside its context.
 
-    See docs/events.md for what may change, and `manage.py events check` for what did.
+    See docs/contracts.md for what may change, and `manage.py events check` for what did.
     """
 
     compatibility: ClassVar[Compatibility] = Compatibility.FULL
