@@ -1,4 +1,4 @@
-"""What all apps share and the engine has no word for: money, who a customer is, and form fields for both.
+"""Shared by all apps, and unknown to the engine: money, the identity of customers, and form fields for both.
 
-It stands below them all and imports none of them.
+It imports none of the apps.
 """

@@ -1,4 +1,4 @@
-"""Admin pages that edit rows beside running orders."""
+"""Admin pages that edit rows while orders are running."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -12,9 +12,9 @@ from .money_fields import CurrencyField, MoneyField, MoneyForm
 
 
 class EditAdmin(ModelAdmin):
-    """Rows to edit beside running orders: locked while they are saved, and only what was typed is written.
+    """Rows to edit while orders are running: locked while they are saved, and only the changed fields are written.
 
-    Money is typed as people write it, and kept in minor units. Nothing is deleted: orders speak of it.
+    Money is typed as decimal amounts, and stored in minor units. Rows cannot be deleted: orders refer to them.
     """
 
     form: Any = MoneyForm

@@ -1,4 +1,4 @@
-"""What admin pages share: looking at rows that only the engine and services write, quickly however many there are."""
+"""Admin pages for rows that only the engine and services write; fast, however many rows there are."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -33,20 +33,20 @@ from backoffice.money_fields import amount_column
 
 Column = TypeVar("Column", bound=Callable[..., Any])
 
-#: Counting further takes longer than anybody pages.
+#: Counting further takes too long, and no user pages so far.
 _COUNTED = 10_000
 
 
 def labelled(description: str, colours: Mapping[str, str]) -> Callable[[Column], Column]:
-    """Show a column's value as a label: its text says what it is, its colour (success, danger, …) how it is."""
+    """Show a column's value as a label, with a colour by its meaning (success, danger, …)."""
     decorate: Callable[[Column], Column] = display(description=description, label=dict(colours))
     return decorate
 
 
 class CappedPaginator(Pages):
-    """Counts no further than it must: a filtered list up to 10,000 rows, a whole table by PostgreSQL's estimate.
+    """Limits the counting of rows: a filtered list up to 10,000 rows, a whole table by PostgreSQL's estimate.
 
-    Pages go as far: whoever is still looking then narrows it down. To leave out a million rows is to read them.
+    There are no pages beyond the limit: to skip a million rows PostgreSQL must read them. Filters narrow the list.
     """
 
     template_name = "backoffice/pages.html"
@@ -65,7 +65,7 @@ class CappedPaginator(Pages):
 
     @property
     def said(self) -> str:
-        """How many there are, as far as that is known."""
+        """The number of rows, as text, as far as it is known."""
         if self.count < _COUNTED:
             return f"{self.count:,}"
         about = f"{self.count:,} or more" if self.count == _COUNTED else f"about {self.count:,}"
@@ -73,7 +73,7 @@ class CappedPaginator(Pages):
 
 
 def _rounded(count: int) -> int:
-    """Return an estimate as exactly as it may be believed."""
+    """Return an estimate, rounded to its precision."""
     return round(count, 2 - len(str(count)))
 
 
@@ -87,13 +87,13 @@ def _estimate(model: type[models.Model]) -> int:
 
 def _fits(term: str, field: Any) -> bool:
     if isinstance(field, models.UUIDField):
-        return _is_uuid(term)
+        return is_uuid(term)
     if isinstance(field, models.IntegerField):
         return term.isascii() and term.isdigit() and len(term) < 19
     return "\x00" not in term
 
 
-def _is_uuid(term: str) -> bool:
+def is_uuid(term: str) -> bool:
     try:
         UUID(term)
     except ValueError:
@@ -102,14 +102,14 @@ def _is_uuid(term: str) -> bool:
 
 
 class InspectAdmin(ModelAdmin):
-    """Rows to look at: nobody adds, changes or deletes them here, superusers included.
+    """Read-only rows: they cannot be added, changed or deleted here, also not by superusers.
 
-    Search fields are compared as a whole, so that searching is a look into an index. The newest come first, and there
-    is no other order: to sort by what no index holds is to read all there is.
+    Search fields are compared for equality, so that a search is an index lookup. The newest rows come first, and there
+    is no other order: to sort by a column without an index is to read the whole table.
 
     Attributes:
-        key_field: the field with the row's key; the column `about` shows what people call the key, with a link, and a
-            search for that name finds the row.
+        key_field: the field with the row's key; the column `about` shows the label of the key with a link, and a search
+            for that label finds the row.
     """
 
     key_field = ""
@@ -177,9 +177,9 @@ class LabelledList(ChangeList):
 
 
 def _is(model: type[models.Model], name: str, term: str) -> Q:
-    """Return the condition that a column, or one of a row it leads to (`event__key`), is what was typed.
+    """Return the condition that a column, or one of a related row (`event__key`), equals the typed text.
 
-    Such rows are asked for first: no index serves an OR of two tables.
+    Related rows are queried first: no index serves an OR of two tables.
     """
     name, _, further = name.partition("__")
     column: Any = model._meta.get_field(name)  # noqa: SLF001 - Django's documented API
@@ -200,7 +200,7 @@ def label_of(column: Any) -> str:
 
 
 class InspectInline(TabularInline):
-    """Rows of another row, to look at."""
+    """Read-only rows on the page of another row."""
 
     extra = 0
     can_delete = False

@@ -1,6 +1,6 @@
-"""What keys are called on admin pages: an order's number with a link, where a row has the order's id.
+"""Labels of keys on admin pages: an order's number with a link, if a row has the order's id.
 
-The project knows the names; this package stands below it and is told where to ask (`ask_for_names`).
+The project knows the labels; this package does not import it and gets functions from it (`ask_for_names`).
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 
 
 class Label(Protocol):
-    """What a key is called, and the page of what it stands for."""
+    """The label of a key, and the page of its object."""
 
     @property
     def text(self) -> str: ...
@@ -30,7 +30,7 @@ def ask_for_names(
     key_of: Callable[[str], str | None],
     example: Callable[[], str],
 ) -> None:
-    """Say where names come from: labels by key, the key of a name, an example of a name for help texts."""
+    """Set the functions of the project: labels by key, the key of a label, an example of a label for help texts."""
     global _labels, _key_of, _example
     _labels, _key_of, _example = labels, key_of, example
 

@@ -64,10 +64,10 @@ def plain(minor: int, currency: str) -> str:
 
 
 def formatted(minor: int, currency: str) -> str:
-    """Return an amount as people read it: `£1,234.50`, `1,500 JPY`.
+    """Return an amount as text for people: `£1,234.50`, `1,500 JPY`.
 
-    A row can hold a code that is unknown here (an old one, a mistake made by hand): its amount stays in minor units,
-    and says so.
+    A row can hold an unknown code (an old one, or an error by hand): its amount is shown in minor units, and the text
+    says so.
     """
     sign, size = "-" if minor < 0 else "", Decimal(abs(minor))
     if currency not in _decimals():
@@ -92,7 +92,7 @@ def minor_units(amount: Decimal, currency: str) -> int:
 
 
 def parsed(text: str, currency: str) -> int:
-    """Return what people type in minor units: 123450 for `1,234.50` and GBP.
+    """Return a typed amount in minor units: 123450 for `1,234.50` and GBP.
 
     Raises:
         NotAnAmount: it is no amount of this currency.

@@ -34,10 +34,10 @@ class CurrencyField(forms.CharField):
 
 
 class MoneyField(forms.Field):
-    """Money as people type it, 12.95; the value is in minor units.
+    """Money as a decimal amount, 12.95; the value is in minor units.
 
     Attributes:
-        currency: what it is an amount of; `MoneyForm` sets it.
+        currency: currency of the amount; `MoneyForm` sets it.
     """
 
     widget = UnfoldAdminTextInputWidget
@@ -72,7 +72,7 @@ class MoneyField(forms.Field):
 
 
 class MoneyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A form of a row with a `currency`: its amounts are read in that one, or in the one typed beside them."""
+    """A form of a row with a `currency`: its amounts are in that currency, or in the one typed in the same form."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,12 +90,12 @@ class MoneyForm(forms.ModelForm):  # type: ignore[type-arg]
         try:
             return currency_code(typed)
         except UnknownCurrency:
-            # What is wrong is said at the currency's own field.
+            # The error is shown at the currency's own field.
             return str(settings.CURRENCY)
 
 
 def amount_column(name: str, label: str) -> Callable[[Any], str]:
-    """Return a column of the admin that shows an amount of minor units as people read it."""
+    """Return a column of the admin that shows an amount of minor units as text for people."""
 
     @admin.display(description=label, ordering=name)
     def shown(row: Any) -> str:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure everything in one run, on servers of its own; exit 1 where rows are wrong."""
+"""`python -m benchmarks`: measure everything in one run, on its own servers; exit 1 if rows are wrong."""
 
 import os
 import secrets
@@ -11,7 +11,7 @@ from tests.chaos.folder import hold_folder, own_folder
 
 from . import knobs as turned
 
-#: Whoever calls may have these set for a shop that is in use.
+#: The calling shell may have these set for a shop that is in use.
 _NOT_OURS = (
     "DATABASE_URL", "CELERY_BROKER_URL", "SECRET_KEY", "DEBUG", "HTTPS", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS",
     "CURRENCY", "EMAIL_HOST", "BIND", "DJANGO_SETTINGS_MODULE", "PAYMENTS_TIMEOUT_SECONDS",
@@ -36,11 +36,11 @@ def main() -> int:
 
 
 def prepare_environment(folder: str) -> None:
-    """Set what the servers and processes of a measurement go by; they live in this folder of SHOP_VAR."""
+    """Set the environment of the servers and processes of a measurement; their data is in this folder of SHOP_VAR."""
     for name in _NOT_OURS:
         os.environ.pop(name, None)
     os.environ |= {
-        # A folder below the one that was named: what is in that one is not ours to remove.
+        # A folder below the named one: the contents of the named one must not be removed.
         "SHOP_VAR": str(embedded.var() / folder),
         "API_TOKEN": secrets.token_hex(),
         "LOG_LEVEL": "WARNING",

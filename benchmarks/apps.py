@@ -13,5 +13,5 @@ class BenchmarksConfig(AppConfig):
         from sagas.log import outbox
 
         if PEER in os.environ:
-            # Peers write the same events, but there is no relay to wake: the message would be a cost they need not pay.
+            # Peers write the same events, but have no relay to wake: the message would be a needless cost.
             outbox.set_waker(lambda: None)

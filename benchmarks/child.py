@@ -1,7 +1,7 @@
 """A process of a contender that is no Celery worker: `python -m benchmarks.child KIND NUMBER`.
 
-It is told what to do by lines of JSON, and answers each with one:
-`load` orders that were placed, `go` through them, `place` one and go through it at once.
+It gets commands as lines of JSON, and answers each with one: `load` placed orders, `go` to process them, `place` one
+and process it at once.
 """
 
 import json
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _work(kind: str, number: str) -> tuple[Callable[[Orders], None], Callable[[Orders], None]]:
-    """Return what to do with orders that were loaded, and with one that was just placed."""
+    """Return the functions for loaded orders, and for one that was just placed."""
     if kind == "plain":
         return _fulfil, _fulfil
     if kind == "orm-floor":
@@ -72,7 +72,7 @@ def _fulfil(orders: Orders) -> None:
 
 
 def _relay_all(_: Orders) -> None:
-    """Take events on until there are none, as the relay's task does."""
+    """Relay events until there are none, as the relay's task does."""
     from sagas.conf import conf
     from sagas.db import clock
     from sagas.log.relay import relay_events

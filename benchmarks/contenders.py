@@ -1,4 +1,4 @@
-"""Who is measured: each starts its processes, is given orders while they stand still, and is let loose."""
+"""The contenders: each starts its processes, gets orders while they are paused, and is then started."""
 
 import os
 import time
@@ -17,7 +17,7 @@ from .processes import Process
 
 
 class Contender(ABC):
-    """One way to take orders through the flow. Lives once for each measurement."""
+    """One way to process orders. A new one is made for each measurement."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -36,7 +36,7 @@ class Contender(ABC):
 
     @abstractmethod
     def pause(self) -> None:
-        """Have nobody take up work."""
+        """Stop all processes from taking work."""
 
     @abstractmethod
     def give(self, orders: Sequence[Placed]) -> None:
@@ -52,11 +52,11 @@ class Contender(ABC):
         processes.wait_for(lambda: ground.are_told(keys), processes=self.processes)
 
     def finish(self, orders: Sequence[Placed]) -> None:
-        """Return when nothing is written any more; no longer part of the measurement."""
+        """Return when all writing has ended; this is not part of the measurement."""
         del orders
 
     def place_one(self, seed: str) -> tuple[Placed, float]:
-        """Place an order and have it carried on; return it and when it was asked for, in seconds since 1970."""
+        """Place an order and have it processed; return it and the time of its request, in seconds since 1970."""
         raise NotImplementedError
 
     def peak_memory(self) -> dict[str, int]:
@@ -64,7 +64,7 @@ class Contender(ABC):
         return {name: peak for process in self.processes for name, peak in process.peak_memory().items()}
 
     def cpu_seconds(self) -> float:
-        """Return the time it has computed so far, and the servers for it."""
+        """Return the CPU seconds of its processes and of the servers so far."""
         return sum(process.cpu_seconds() for process in self.processes) + ground.servers_cpu_seconds()
 
     def stop(self) -> None:
@@ -72,13 +72,13 @@ class Contender(ABC):
 
 
 class Ours(Contender):
-    """Worker, relay and beat of the Procfile; orders wait in the outbox while relay and beat stand still."""
+    """Worker, relay and beat of the Procfile; orders wait in the outbox while relay and beat are paused."""
 
     name, title, with_journal, one_by_one = "ours", "the shop", True, True
     _GATE = ("relay", "beat")
 
     def start(self) -> None:
-        # Peers keep no audit trail, and answer nobody over HTTP.
+        # Peers keep no audit trail, and have no web process.
         commands = {name: command for name, command in procfile().items() if name not in {"web", "changes"}}
         self.processes = [
             processes.shell(name, command, log=self.logs / f"{name}.log") for name, command in commands.items()
@@ -202,7 +202,7 @@ class DbosDirect(Children):
 
 
 class DbosQueue(DbosDirect):
-    """Enqueued from outside while its processes stand still."""
+    """Workflows are enqueued from outside while its processes are paused."""
 
     name, title, kind, one_by_one = "dbos-queue", "DBOS queue", "dbos-queue", True
 

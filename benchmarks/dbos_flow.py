@@ -95,7 +95,7 @@ def launch(of: str, executor: str) -> None:
     }
     DBOS(config=config)
     if of == "dbos-direct":
-        # Nobody looks into queues that nobody uses: it costs statements all the time.
+        # Queues without use are not polled: polling costs statements all the time.
         DBOS.listen_queues([])
         DBOS.launch()
         return

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions of a measurement."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ from .knobs import Knobs
 
 
 def note_commits() -> None:
-    """Have PostgreSQL note when each transaction was committed: nobody has to be asked all the time."""
+    """Have PostgreSQL store the commit time of each transaction: so no polling is needed."""
     with connection.cursor() as cursor:
         cursor.execute("SHOW track_commit_timestamp")
         if cursor.fetchone()[0] == "on":
@@ -64,7 +64,7 @@ def collect(knobs: Knobs) -> dict[str, Any]:
 
 
 def _processor() -> str:
-    """Return what the processor calls itself; Python knows on few systems."""
+    """Return the name of the processor; Python knows it on few systems."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):

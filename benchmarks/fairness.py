@@ -17,7 +17,7 @@ _WARM_UP = 50
 
 
 def measure(logs: Path, *, orders: int, seed: str) -> list[Measured]:
-    """Give the shop a burst of imported orders, and others by hand until the last of the burst is told of."""
+    """Give the shop a burst of imported orders, and place orders by hand until the burst's last message is sent."""
     shop = Ours(logs)
     try:
         shop.start()

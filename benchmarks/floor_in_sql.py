@@ -1,4 +1,4 @@
-"""The lower floor: the same rows by set-based SQL alone; Python only says which orders."""
+"""The lower floor: the same rows by set-based SQL only; Python passes the ids of the orders."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def by_sql(orders: Sequence[dict[str, Any]]) -> None:
 
 
 _STATEMENTS = (
-    # The orders under work, with the ids of what comes of them.
+    # The current orders, with the ids of their new rows.
     """
     CREATE TEMPORARY TABLE work ON COMMIT DROP AS
     SELECT key, key::uuid AS order_id, position, id AS event_id, correlation_id, data, uuidv7() AS run_id,

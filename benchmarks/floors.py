@@ -1,7 +1,7 @@
 """The floors: the same rows as the flow leaves, written by one process that does nothing else.
 
-No step, no claim, no retry: each row is written once, as it stands at the end. This is what the database and the ORM
-ask for at the very least.
+No step, no claim, no retry: each row is written once, in its final state. This is the minimum cost of the database and
+the ORM.
 """
 
 from collections import defaultdict
@@ -86,7 +86,7 @@ def _write(orders: Sequence[OrderPlaced], now: datetime) -> None:
 
 
 def _ship(orders: Sequence[OrderPlaced], run_ids: Sequence[UUID], now: datetime) -> None:
-    """Take the goods out of the stock; what was reserved on the way is gone again."""
+    """Take the goods out of the stock; the reservations are over."""
     quantities: dict[str, int] = defaultdict(int)
     for order in orders:
         for line in order.lines:
@@ -155,7 +155,7 @@ def _context(order: OrderPlaced, tracking_number: str, total: str) -> dict[str, 
 
 
 def _steps_of(run: Run, now: datetime) -> list[StepRun]:
-    """Return the plan, all done; credit is not held for those who pay by card."""
+    """Return the plan with all steps done; credit is not held for payments by card."""
     names = [step.name for step in fulfil_order.steps]
     following = dict(zip(range(len(names)), [2, None, 3, 4, 5, None], strict=True))
     return [

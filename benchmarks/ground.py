@@ -1,4 +1,4 @@
-"""The ground every contender runs on: catalogue, orders, empty tables, and the exact moment something was committed."""
+"""The common ground of all contenders: catalogue, orders, empty tables, and exact commit times."""
 
 import random
 from collections.abc import Collection, Sequence
@@ -30,26 +30,26 @@ STOCK = 10**9
 #: Most orders placed in one transaction, as many as the relay takes at once.
 _PORTION = 500
 _APPS = ("orders", "inventory", "payments", "notifications", "sagas")
-#: Stays from one measurement to the next; followers go back to where the log ends.
+#: Kept between measurements; followers are set to the end of the log.
 _KEPT = ("orders_product", "inventory_stockitem", "payments_creditaccount", "sagas_follower")
 
-#: An order as the event that tells of it: what every contender is given.
+#: An order as its event: the input of every contender.
 Placed = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """Where the tables stood: rows of each, and pieces on hand of all our products."""
+    """The state of the tables: number of rows of each, and pieces on hand of all our products."""
 
     rows: dict[str, int]
     on_hand: int
 
 
 def make() -> None:
-    """Bring the database up to date and fill the shelves."""
+    """Migrate the database and fill the stock."""
     call_command("migrate", verbosity=0)
     with connection.cursor() as cursor:
-        # Who asks is left out of what the servers computed; helpers of who asks could not be.
+        # The measuring connection is excluded from the servers' CPU time; its parallel workers could not be.
         cursor.execute("SET max_parallel_workers_per_gather = 0")
     orders.add_products(PRODUCTS, currency=settings.CURRENCY)
     inventory.receive({sku: STOCK for sku, _, _ in PRODUCTS})
@@ -71,7 +71,7 @@ def requests(count: int, *, seed: str) -> list[orders.OrderRequest]:
 
 
 def place(asked: Sequence[orders.OrderRequest]) -> list[Placed]:
-    """Place orders and return what the events say that tell of them."""
+    """Place orders and return the payloads of their events."""
     events: list[Placed] = []
     for begin in range(0, len(asked), _PORTION):
         portion = asked[begin : begin + _PORTION]
@@ -81,7 +81,7 @@ def place(asked: Sequence[orders.OrderRequest]) -> list[Placed]:
 
 
 def told(order: Order, asked: orders.OrderRequest) -> Placed:
-    """Return what the event says that tells of an order, without reading it back."""
+    """Return the payload of an order's event, without reading it back."""
     lines = [
         Line(
             sku=line.sku, quantity=line.quantity, name=_CATALOGUE[line.sku][0], unit_price_minor=_CATALOGUE[line.sku][1]
@@ -101,7 +101,7 @@ def told(order: Order, asked: orders.OrderRequest) -> Placed:
 
 
 def read(keys: Sequence[str]) -> list[Placed]:
-    """Return what the events say that tell of these orders."""
+    """Return the payloads of the events of these orders."""
     told_of = Event.objects.filter(key__in=keys, type=OrderPlaced.type)
     return list(told_of.order_by("position").values_list("data", flat=True))
 
@@ -151,7 +151,7 @@ def last_position() -> int:
 
 
 def forget_since(position: int) -> None:
-    """Take away all that came after a position of the event log, where a history has to stay; empty Redis."""
+    """Delete everything after a position of the event log, and keep the history before it; empty Redis."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT key FROM sagas_event WHERE position > %s", [position])
         keys = [key for (key,) in cursor.fetchall()]
@@ -164,14 +164,14 @@ def forget_since(position: int) -> None:
 
 
 def settle() -> None:
-    """Leave no work of what was before to what comes: dead rows, stale statistics, unwritten pages."""
+    """Finish work of earlier measurements: dead rows, stale statistics, unwritten pages."""
     with connection.cursor() as cursor:
         cursor.execute("VACUUM (ANALYZE)")
         cursor.execute("CHECKPOINT")
 
 
 def servers_cpu_seconds() -> float:
-    """Return the time that PostgreSQL and Redis have computed so far, but for those who ask."""
+    """Return the CPU seconds of PostgreSQL and Redis so far, without those of the measuring connection."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         (asking,) = cursor.fetchone()
@@ -189,7 +189,7 @@ def flush_redis() -> None:
 
 
 def confirmed_at(keys: Collection[str]) -> dict[str, float]:
-    """Return when the last word on each order was committed; seconds since 1970, by the machine's clock."""
+    """Return when the confirmation of each order was committed; seconds since 1970, by the machine's clock."""
     return _moments(
         "SELECT id::text, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM orders_order"
         " WHERE id = ANY(%s::uuid[]) AND status = 'confirmed'",
@@ -198,7 +198,7 @@ def confirmed_at(keys: Collection[str]) -> dict[str, float]:
 
 
 def told_at(keys: Collection[str]) -> dict[str, float]:
-    """Return when it was committed that each order's notification was sent."""
+    """Return the commit time of "sent" of each order's notification."""
     return _moments(
         "SELECT order_id::text, extract(epoch FROM pg_xact_commit_timestamp(xmin)) FROM notifications_notification"
         " WHERE order_id = ANY(%s::uuid[]) AND status = 'sent'",
@@ -221,7 +221,7 @@ def first_step_after(keys: Collection[str]) -> dict[str, float]:
 
 
 def are_told(keys: Sequence[str]) -> bool:
-    """Say whether all orders are confirmed and their customers told; costs an order's look while many are not."""
+    """Say whether all orders are confirmed and all messages sent; reads only one order while many are not."""
     return told_at(keys[-1:]).keys() == set(keys[-1:]) and len(confirmed_at(keys)) == len(told_at(keys)) == len(keys)
 
 
@@ -245,7 +245,7 @@ def _moments(statement: str, keys: Collection[str]) -> dict[str, float]:
 
 
 def _dbos_tables() -> list[str]:
-    """Return where DBOS keeps what was run; its queues and versions stay."""
+    """Return the tables of DBOS's workflows; its queues and versions are kept."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT format('dbos.%I', table_name) FROM information_schema.tables WHERE table_schema = 'dbos'"

@@ -1,4 +1,4 @@
-"""What must stand in the tables after a measurement; a figure whose rows are not right is refused."""
+"""The expected rows after a measurement; a figure with wrong rows is refused."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from .ground import Mark, Placed
 
 
 class WrongRows(SystemExit):
-    """A contender did not do what was measured. Ends the benchmark with what is wrong."""
+    """A contender did not do its work. Ends the benchmark with the fault."""
 
     def __init__(self, contender: str, wrong: Sequence[str]) -> None:
         super().__init__("\n  ".join([f"benchmark: {contender} did not do its work:", *wrong]))
 
 
-#: Rows that come of one order: in the contexts and the event log, and in the engine's own tables.
+#: Rows of one order: in the contexts and the event log, and in the engine's own tables.
 BUSINESS = {
     "orders_order": 1,
     "orders_orderline": ground.LINES,
@@ -28,12 +28,12 @@ BUSINESS = {
     "sagas_event": 7,
 }
 JOURNAL = {"sagas_run": 1, "sagas_steprun": 6, "sagas_delivery": 1}
-#: The engine's books about itself, which do not go with the orders.
+#: Tables of the engine whose rows do not depend on the orders.
 _ASIDE = ("sagas_reconciliation",)
 
 
 def judge(contender: str, placed: Sequence[Placed], before: Mark, *, with_journal: bool) -> None:
-    """Return if the rows are what they must be; `before` is where the tables stood before the orders were placed.
+    """Return if the rows are right; `before`: the state of the tables before the orders were placed.
 
     Raises:
         WrongRows: they are not.
@@ -49,7 +49,7 @@ def judge(contender: str, placed: Sequence[Placed], before: Mark, *, with_journa
 
 
 def judge_rows(what: str, count: int, before: Mark, each: dict[str, int]) -> None:
-    """Return if every table has as many new rows as come of `count` times `each`, and no other.
+    """Return if every table has exactly `count` times `each` new rows.
 
     Raises:
         WrongRows: it has not.
@@ -83,7 +83,7 @@ def _unlike(placed: Sequence[Placed], contents: dict[str, tuple[str, int]]) -> l
     return wrong
 
 
-#: What, how to count it for these orders, and how often an order has it.
+#: Name, statement that counts it for these orders, and the number of each order.
 _CONTENTS = {
     "orders confirmed": ("SELECT count(*) FROM orders_order WHERE id = ANY(%s::uuid[]) AND status = 'confirmed'", 1),
     "reservations shipped": (

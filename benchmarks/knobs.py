@@ -1,4 +1,4 @@
-"""What can be turned."""
+"""The options of a run."""
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def read(arguments: Sequence[str]) -> Knobs:
         parts=parts,
         contenders=_names(given.contenders, ""),
         stored=given.stored,
-        # As many as the flow of an order leaves, unless told otherwise.
+        # By default the number of events of an order.
         stored_events=7 * given.stored if given.stored_events is None else given.stored_events,
         picture=given.picture,
         markdown=given.markdown,

@@ -1,4 +1,4 @@
-"""How long one order takes from being asked for to being confirmed, with nothing else to do."""
+"""The time of one order from its request to its confirmation, on a shop at rest."""
 
 import time
 from functools import partial
@@ -8,9 +8,9 @@ from .contenders import Contender
 from .processes import wait_for
 from .results import Measured, p50_and_p99
 
-#: Between the end of one order and the next: whoever has something left to write has written it by then.
+#: Pause between two orders: by then all processes have written everything.
 _REST_SECONDS = 0.02
-#: How often it is asked whether an order is done; what is measured is when it was committed, not when it was seen.
+#: Pause between two checks whether an order is done; the commit time is measured, not the time of the check.
 _LOOK_SECONDS = 0.005
 
 

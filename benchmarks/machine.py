@@ -1,6 +1,6 @@
-"""How fast and how steady the machine is: the same work again and again, which waits for nobody.
+"""The speed and steadiness of the machine: the same computation repeatedly, without waiting.
 
-Where another tenant takes the cores, this says so: what varies here varies for everybody.
+It shows whether another tenant takes the cores: variation here affects all contenders.
 """
 
 import time

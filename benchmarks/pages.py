@@ -1,10 +1,10 @@
-"""How long each page takes beside all that is stored.
+"""The time of each page with the stored history.
 
-Pages are asked for in this process, each many times and, where there are many, each time of another row: what is
-measured is the shop and its database, not the way to them. A database without history has some orders all the same.
+Pages are requested in this process, each many times and, if there are many rows, each time of another one: the shop and
+its database are measured, not the network. A database without history has a few orders too.
 """
 
-# ruff: noqa: SLF001 - `_meta` is documented API of Django, and nothing else tells which pages the admin has
+# ruff: noqa: SLF001 - `_meta` is documented API of Django, and no other API lists the pages of the admin
 
 import random
 import time
@@ -39,9 +39,9 @@ Address = Callable[[], str]
 _A_PAGE = 50
 #: More than a list of orders shows at once, so that it has a second page.
 _ORDERS = 200
-#: A page that takes seconds is not asked for again and again.
+#: A page that takes seconds is requested less often.
 _MAX_SECONDS = 15.0
-#: The pages people look at most; the others are told of by the slowest of them.
+#: The most used pages; of the others only the slowest one is reported.
 _TOLD = (
     "order", "order, just done", "orders", "orders, second page", "orders, rejected", "orders, by number", "work queue",
     "dashboard", "runs", "API, order",
@@ -51,7 +51,7 @@ SLOWEST = "the slowest of all pages"
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """How long a page took each time, how many statements it asked, and the slowest of them with its time."""
+    """The times of a page, its number of statements, and the slowest statement with its time."""
 
     name: str
     seconds: tuple[float, ...]
@@ -65,12 +65,12 @@ class Asked:
         return f"{told}  {self.slowest[:300]}"
 
 
-#: Above the lines that `str` of what was asked makes.
+#: Head of the lines of `Asked.__str__`.
 _HEAD = f"{'page':<52}{'p50 ms':>8}{'p99 ms':>8}{'sql':>5}{'slowest':>8}"
 
 
 def measure(logs: Path, *, times: int, seed: str) -> list[Measured]:
-    """Have the shop finish some orders, then ask for every page: so many times for the usual ones, a tenth for others.
+    """Have the shop finish some orders, then request every page: `times` times for the usual ones, a tenth for others.
 
     What each page took, and its slowest statement, is written to `pages.log`.
     """
@@ -93,7 +93,7 @@ def measure(logs: Path, *, times: int, seed: str) -> list[Measured]:
 
 
 def _ask(times: int) -> Iterator[Asked]:
-    """Ask for every page, once and then so many times; the first time warms it up and counts its statements.
+    """Request every page once, which warms it up and counts its statements, and then this many times.
 
     Raises:
         LookupError: a page did not answer.
@@ -136,7 +136,7 @@ def _get(client: Client, url: str) -> float:
 
 
 def pages() -> dict[str, Address]:
-    """Return every page there is to look at."""
+    """Return every page."""
     ids = _some(Order, "id")
     found = {
         "order": _any_of("/admin/orders/order/{}/change/", ids),
@@ -184,7 +184,7 @@ def _of_orders(url: str) -> dict[str, Address]:
         "orders, by e-mail": _any_of(f"{url}?q={{}}", _some(Order, "customer_email")),
         "orders, by the beginning of a name": _any_of(f"{url}?q={{}}", [name[:5] for name in names]),
         "orders, by a whole name": _any_of(f"{url}?q={{}}", names),
-        "orders, by a name nobody has": _at(f"{url}?q=Zzyzx"),
+        "orders, by a name of no customer": _at(f"{url}?q=Zzyzx"),
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How many orders a second are placed: over HTTP, and from a file. Nobody carries them on meanwhile."""
+"""Orders placed a second: over HTTP, and from a file. They are not processed meanwhile."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ _PER_ORDER = {"orders_order": 1, "orders_orderline": ground.LINES, "sagas_event"
 
 
 def over_http(book: Book, logs: Path, *, orders: int, seed: str) -> list[Measured]:
-    """Have several clients ask as fast as they are answered."""
+    """Let several clients send the next request as soon as the last is answered."""
     web = Web(logs)
     try:
         ask(web.port, OURS, ground.requests(_WARM_UP, seed=f"{seed}, warm-up"), clients=CLIENTS)

@@ -1,4 +1,4 @@
-"""How long a customer waits for the answer to POST: the shop's API, and its twin that does all steps first."""
+"""The time until the answer to POST: of the shop's API, and of its twin that does all steps first."""
 
 from pathlib import Path
 

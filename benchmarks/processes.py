@@ -1,4 +1,4 @@
-"""The processes of contenders: started, told what to do, paused, weighed and killed."""
+"""The processes of contenders: start, commands, pause, memory, kill."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import psutil
 
 import embedded
 
-#: A process that says nothing for so long hangs.
+#: A process without an answer for this long hangs.
 _PATIENCE_SECONDS = 600.0
 
 
@@ -85,7 +85,7 @@ class Process:
     def kill(self) -> None:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        # Not communicate(): what it did not read is of no interest to anybody.
+        # Not communicate(): its unread input and output are not needed.
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if pipe is not None:
@@ -109,7 +109,7 @@ def shell(name: str, command: str, *, log: Path, **environment: str) -> Process:
 
 
 def kill(running: Sequence[Process]) -> None:
-    """Leave nothing running; a second Ctrl-C waits until that is done."""
+    """Kill all processes; a second Ctrl-C waits until that is done."""
     stops = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     try:

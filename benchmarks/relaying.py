@@ -1,4 +1,4 @@
-"""How many events a second one relay process takes on, from a backlog, with no worker to share the machine with."""
+"""Events a second of one relay process, from a backlog, without a worker on the machine."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _PORTION = 500
 
 @dataclass(frozen=True, kw_only=True)
 class _Backlog:
-    """Events that wait, and how many rows of which table come of one."""
+    """Waiting events, and the number of rows of each table for one event."""
 
     name: str
     leave: Callable[[int], object]
@@ -67,7 +67,7 @@ def _measure(book: Book, logs: Path, backlog: _Backlog, events: int) -> list[Mea
 
 
 def _owe(count: int) -> None:
-    """Write events that one subscription reacts to; nobody does."""
+    """Write events for one subscription; its deliveries are not made."""
     for begin in range(0, count, _PORTION):
         with transaction.atomic():
             outbox.emit(

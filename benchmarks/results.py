@@ -1,4 +1,4 @@
-"""What was measured, and what is made of it: medians with minimum and maximum."""
+"""The measurements, and their medians with minimum and maximum."""
 
 import statistics
 from collections import defaultdict
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one measurement of one round found.
+    """The result of one measurement in one round.
 
     Attributes:
         stored: orders of history that were in the tables.

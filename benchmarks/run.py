@@ -116,7 +116,7 @@ class Run:
 
     def _rounds(self, jobs: Sequence[Job], stored: int, done: int, show: Show) -> None:
         for number in range(self.knobs.rounds):
-            # Whoever was first in this round is last in the next.
+            # The first contender of this round is the last of the next.
             begin = number % max(1, len(jobs))
             for job in (*jobs[begin:], *jobs[:begin]):
                 if (stored, number, job.name) not in self.book.done:

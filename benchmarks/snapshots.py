@@ -16,7 +16,7 @@ from uuid import UUID
 from .__main__ import prepare_environment
 
 LENGTHS = (5, 10, 20, 50, 100, 200, 500, 1000, 5000)
-#: Each length and way is measured so often, one after the other, so that what else the machine does strikes all alike.
+#: Number of measurements of each length and way, in turns, so that other load of the machine affects all alike.
 _ROUNDS = 61
 #: Events after the snapshot, where there are some: half of what is let come before the next one (`snapshots.EVERY`).
 _REST = 50
@@ -33,7 +33,7 @@ class Measured:
 
 
 def measure(lengths: Sequence[int] = LENGTHS, rounds: int = _ROUNDS, others: int = 200_000) -> list[Measured]:
-    """Write subjects of these lengths and read each in each way; needs a database that nobody else uses."""
+    """Write subjects of these lengths and read each in each way; needs a database without other users."""
     _surround(others)
     subjects = [_Subject.written(kind, length) for kind in _kinds() for length in lengths]
     _settle()

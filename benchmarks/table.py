@@ -16,7 +16,7 @@ _TITLES = {kind.name: kind.title for kind in ALL} | {
     "api": "POST /api/orders, several clients",
     "import": "manage.py import_orders",
     **telling.TITLES,
-    "loop": f"a loop of {machine.ADDITIONS:,} additions, which waits for nobody",
+    "loop": f"a loop of {machine.ADDITIONS:,} additions, without waiting",
 }
 
 

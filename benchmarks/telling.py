@@ -1,4 +1,4 @@
-"""How the relay comes to know of an order: it is woken by the commit, or told by the log.
+"""How the relay gets new orders: it is woken by the commit, or follows the write-ahead log.
 
 For each: how long from the commit until the order is relayed and until its first step begins, and what it costs, at
 rest and with some orders a second.
@@ -25,7 +25,7 @@ from .results import Measured, p50_and_p99
 _ORDERS_A_SECOND = 20
 _LOAD = f"{_ORDERS_A_SECOND} orders/s"
 _SLOT = "bench_relay"
-#: What starts up has done so by then.
+#: Time after which all processes have started.
 _WARM_UP, _REST_SECONDS = 20, 2.0
 #: Name → the command that relays, and who relays as the settings know it.
 WAYS = {
@@ -119,7 +119,7 @@ def _keys(placed: Sequence[Placed]) -> list[str]:
 
 
 class _Meter:
-    """What the servers, and those who relay, have used since it was made."""
+    """The use of the servers and of the relay's processes since it was made."""
 
     def __init__(self, running: list[Process]) -> None:
         self._relaying = [process for process in running if process.name != "worker"]

@@ -34,7 +34,7 @@ class Web:
         self.process: Process = processes.shell("web", procfile()["web"], log=logs / "web.log", **more)
         try:
             processes.wait_for(self._answers, processes=[self.process], every_seconds=0.1)
-        except BaseException:  # nobody else knows the process yet
+        except BaseException:  # no other code knows the process yet
             processes.kill([self.process])
             raise
 

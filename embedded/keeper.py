@@ -13,7 +13,7 @@ from .postgres import Postgres
 from .redis import Redis
 from .server import Server
 
-#: Long enough for `make run` to go from one command to the next, short enough to be gone when somebody looks.
+#: Longer than the pause between two commands of `make run`, and short enough that no idle server stays.
 LINGER_SECONDS = 2.0
 TURN_SECONDS = 0.2
 
@@ -28,14 +28,14 @@ def keep(server: Server, lock: Lock) -> None:
         raise
     finally:
         server.stop()
-        with suppress(OSError):  # the other server is still in it
+        with suppress(OSError):  # the other server still uses the folder
             sockets().rmdir()
 
 
 def _watch(server: Server, lock: Lock) -> None:
-    """Return once nobody has used the server for a while, or its folder is gone.
+    """Return once the server has had no user for a while, or its folder is gone.
 
-    Returns holding the users' lock, so that who comes now waits until the server has stopped and starts a new one.
+    Returns with the users' lock held, so that a new user waits until the server has stopped and starts a new one.
     """
     users = Lock(server.users, os.open(server.users, os.O_RDWR))
     last_used = time.monotonic()
@@ -52,8 +52,8 @@ def _watch(server: Server, lock: Lock) -> None:
 
 
 def _revive(server: Server) -> None:
-    """Start a server that died; a keeper with users never gives up, it says why and tries again."""
-    server.stop()  # what is left of it: a server whose socket was deleted still writes to our data
+    """Start a server that died; a keeper with users never gives up: it logs the failure and tries again."""
+    server.stop()  # stop its rest: a server whose socket was deleted still writes to our data
     try:
         server.bring_up()
     except Unavailable as error:
@@ -63,14 +63,14 @@ def _revive(server: Server) -> None:
 def main() -> None:
     """Become the keeper of the server that is named, under the lock that was handed over."""
     name, fd = sys.argv[1:]
-    os.chdir("/")  # it was started in the project, where Python finds this package
+    os.chdir("/")  # the keeper was started in the project's folder, for the import of this package
     server = {"postgres": Postgres, "redis": Redis}[name]()
     if os.fork():
         os._exit(0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     lock = Lock(server.keeper, int(fd))
     os.truncate(lock.fd, 0)
-    os.write(lock.fd, f"{os.getpid()}\n".encode())  # for people: the lock is what counts
+    os.write(lock.fd, f"{os.getpid()}\n".encode())  # for people only: the lock decides
     keep(server, lock)
 
 

@@ -29,7 +29,7 @@ class Lock:
         return True
 
     def is_current(self) -> bool:
-        """Say whether the file still has its name; `rm -rf var` leaves a lock that nobody else can see."""
+        """Say whether the file still has its name; after `rm -rf var` other processes cannot see the lock."""
         try:
             return os.path.samestat(os.fstat(self.fd), self.path.stat())
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Where the embedded servers keep their data and where they listen: computed, never looked up."""
+"""The data folders and the sockets of the embedded servers: computed, not stored."""
 
 import hashlib
 import os
@@ -11,7 +11,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class Unavailable(SystemExit):
-    """A server cannot run here. Ends the process with its message, one line: there is nothing a caller could do."""
+    """A server cannot run here. Ends the process with a message of one line: a caller cannot handle it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"shop: {reason}")
@@ -45,7 +45,7 @@ def sockets() -> Path:
 
 
 def claim_sockets() -> None:
-    """Make the folder of the sockets, or refuse one that somebody else put there: /tmp is everybody's."""
+    """Make the folder of the sockets, or refuse one of another user: every user can write to /tmp."""
     folder = sockets()
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

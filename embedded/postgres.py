@@ -44,17 +44,17 @@ class Postgres(Server):
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            # For who follows the write-ahead log (docs/cdc.md); a slot that nobody reads keeps no more than this.
+            # For readers of the write-ahead log (docs/cdc.md); a slot without a reader keeps no more than this.
             "wal_level": "logical",
             "max_replication_slots": "10",
             "max_wal_senders": "10",
             "max_slot_wal_keep_size": "1GB",
-            # A refused duplicate is daily business of idempotent code, not a line in a log.
+            # A refused duplicate is normal for idempotent code and not worth a line in the log.
             "log_min_messages": "log",
             "log_checkpoints": "off",
         }
         if os.environ.get("SHOP_FSYNC") == "off":
-            # What a power cut could take; a commit still outlives a kill of the server.
+            # A power cut may lose the last commits; a kill of the server does not.
             settings |= {"fsync": "off", "full_page_writes": "off"}
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         return [*unprivileged(), str(_postgres_bin() / "postgres"), "-D", str(self.data), *options]
@@ -81,7 +81,7 @@ class Postgres(Server):
         return subprocess.run(command, check=False, env=environment()).returncode == 0
 
     def _create(self) -> None:
-        """Make the cluster beside its place and move it there whole: a kill in between leaves nothing half made."""
+        """Make the cluster in another folder and move it: a kill in between leaves no incomplete cluster."""
         user, binaries = _postgres_user(), _postgres_bin()
         for leftover in self.data.parent.glob("postgres.new-*"):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -117,10 +117,10 @@ class Postgres(Server):
             return None
 
     def _drop_stale_pid_files(self) -> None:
-        """Remove what names a process that another program, or nobody but a zombie, is now.
+        """Remove pid files whose process id now belongs to another program, or to a zombie.
 
-        PostgreSQL would take it for a running server. Children that outlived a kill keep their protection: PostgreSQL
-        finds them by the shared memory of the data folder, with the file or without.
+        PostgreSQL would assume a running server. Children that outlived a kill are still detected: PostgreSQL finds
+        them by the shared memory of the data folder, with the file or without.
         """
         for file in (self.data / "postmaster.pid", self.socket.with_name(f"{self.socket_name}.lock")):
             pid = self._noted_pid(file)
@@ -134,7 +134,7 @@ def _postgres_bin() -> Path:
 
 
 def _postgres_user() -> pwd.struct_passwd:
-    """Return who PostgreSQL runs as: us, unless we are root, which it refuses."""
+    """Return the user of PostgreSQL: the current user, unless it is root, which PostgreSQL refuses."""
     try:
         return pwd.getpwuid(os.geteuid()) if os.geteuid() else pwd.getpwnam("nobody")
     except KeyError as error:
@@ -142,7 +142,7 @@ def _postgres_user() -> pwd.struct_passwd:
 
 
 def unprivileged() -> list[str]:
-    """Return the words before a PostgreSQL command: none, or as root what makes it an ordinary user.
+    """Return the prefix of a PostgreSQL command: none, or as root a command that changes to an ordinary user.
 
     It keeps one power of root, to go past file permissions: the checkout may lie in a folder that only root enters.
     """
@@ -160,7 +160,7 @@ def unprivileged() -> list[str]:
         "--clear-groups",
         "--inh-caps=+dac_override",
         "--ambient-caps=+dac_override",
-        # Without it access(2), by which initdb looks for its neighbours, forgets the capability.
+        # Without it access(2), which initdb uses to find its neighbours, ignores the capability.
         "--securebits=+no_setuid_fixup",
         "--",
     ]

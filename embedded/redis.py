@@ -30,7 +30,7 @@ class Redis(Server):
             "daemonize": "no",
             "save": "",
             "appendonly": "yes",
-            "appendfsync": "everysec",  # what a power cut may take, the sweep sends again
+            "appendfsync": "everysec",  # a power cut may lose messages: the sweep sends them again
             "maxmemory-policy": "noeviction",
         }
         return [_redis_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
@@ -42,13 +42,13 @@ class Redis(Server):
         for line in reply.splitlines():
             if line.startswith("process_id:"):
                 return int(line.partition(":")[2])
-        return self._living_child()  # too busy to answer is not dead
+        return self._living_child()  # a server too busy to answer is not dead
 
     def answers(self) -> bool:
         return (self._ask("PING") or "").startswith("+PONG")
 
     def _ask(self, question: str) -> str | None:
-        """Return the answer, empty when none came in time, None when nobody listens."""
+        """Return the answer; empty if none came in time, None if no server listens."""
         self._living_child()
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(2)

@@ -14,7 +14,7 @@ from .paths import Unavailable, claim_sockets, sockets, var
 
 #: initdb on a slow disk takes a few seconds, crash recovery more.
 READY_SECONDS = 60.0
-#: A server that dies at once is started again this long: the children of a killed PostgreSQL take a moment to leave.
+#: A server that dies at once is started again for this long: the children of a killed PostgreSQL need a moment to end.
 RETRY_SECONDS = 5.0
 STOP_SECONDS = 20.0
 LOG_BYTES = 10_000_000
@@ -51,7 +51,7 @@ class Server(ABC):
 
     @abstractmethod
     def pid(self) -> int | None:
-        """Return the process that serves our data, whoever started it, or None."""
+        """Return the process that serves our data, also if another process started it, or None."""
 
     @abstractmethod
     def answers(self) -> bool:
@@ -67,7 +67,7 @@ class Server(ABC):
         self._start()
 
     def stop(self) -> None:
-        """Stop it in order, then at once."""
+        """Stop it with its stop signal, then kill it."""
         for number in (self.stop_signal, signal.SIGQUIT):
             pid = self._living_child() or self.pid()
             if pid is None:
@@ -127,7 +127,7 @@ class Server(ABC):
 
 
 def in_wheel(package: str) -> Path:
-    """Find an installed package without importing it: both do more at import than we want."""
+    """Find an installed package without importing it, because its import has side effects."""
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
         raise Unavailable(f"the package {package} is missing; `make setup` installs it")
@@ -135,12 +135,12 @@ def in_wheel(package: str) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Return our environment without what libpq and PostgreSQL would read from it: PGHOST, PGDATA, PGSERVICE."""
+    """Return our environment without the variables of libpq and PostgreSQL: PGHOST, PGDATA, PGSERVICE."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 
 def command_line(pid: int) -> str:
-    """Return how a process was called, empty for one that is dead."""
+    """Return the command line of a process, empty for a dead one."""
     if Path("/proc/self/cmdline").exists():
         with suppress(OSError):
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")

@@ -1,4 +1,4 @@
-"""The users' side: a process that calls `ensure()` has the servers until it ends."""
+"""The users' side: a process that calls `ensure()` keeps the servers running until it ends."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from .postgres import Postgres
 from .redis import Redis
 from .server import READY_SECONDS, Server, environment
 
-#: The users' locks this process holds; closed by the kernel when it ends. Forks share them, an exec drops them.
+#: The users' locks that this process holds; the kernel closes them when it ends. Forks share them, an exec drops them.
 _held: dict[str, Lock] = {}
 
 
@@ -34,7 +34,7 @@ def ensure() -> None:
 
 
 def _attached(server: Server) -> bool:
-    """Take one turn towards a server that answers: be counted as its user, then see to it that it has a keeper."""
+    """Make one try to get an answering server: register as its user, then make sure that it has a keeper."""
     held = _held.get(server.name)
     if held is None or not held.is_current():
         server.run.mkdir(parents=True, exist_ok=True)
@@ -53,11 +53,11 @@ def _attached(server: Server) -> bool:
 
 
 def _spawn_keeper(server: Server, lock: Lock) -> None:
-    """Start a keeper that inherits its lock, so that there is no moment in which two could start."""
+    """Start a keeper that inherits its lock, so that two can never start."""
     claim_sockets()
     server.error.unlink(missing_ok=True)
     with server.open_log() as log:
-        # Returns as soon as the keeper has forked: nobody is its parent, so no one has to reap it.
+        # Returns as soon as the keeper has forked: the keeper is no child of this process, which need not reap it.
         subprocess.run(
             [sys.executable, "-m", "embedded.keeper", server.name, str(lock.fd)],
             check=False,

@@ -1,1 +1,1 @@
-"""The stock, who holds it, and the parcels."""
+"""Stock, reservations, and parcels."""

@@ -1,4 +1,4 @@
-"""The warehouse: stock to correct; reservations and parcels to look at."""
+"""The warehouse in the admin: stock can be corrected; reservations and parcels are read only."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -16,7 +16,7 @@ from .models import Parcel, Reservation, StockItem
 
 
 class StockForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Corrects by difference: what was sold while somebody looked at the page stays sold."""
+    """Corrects stock by a difference: sales while the page is open are not lost."""
 
     shown = forms.IntegerField(required=False, widget=forms.HiddenInput)
 
@@ -39,7 +39,7 @@ class StockForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(StockItem)
 class StockItemAdmin(EditAdmin):
-    """How much there is, and how much of it is promised."""
+    """Stock by SKU, and the reserved part of it."""
 
     form = StockForm
     list_display = ("sku", "on_hand", "reserved", "left")
@@ -80,7 +80,7 @@ class ReservationAdmin(InspectAdmin):
 
 @admin.register(Parcel)
 class ParcelAdmin(InspectAdmin):
-    """What left the warehouse."""
+    """Parcels that left the warehouse."""
 
     key_field = "order_id"
     list_display = ("tracking_number", "about", "booked_at")

@@ -1,10 +1,10 @@
-"""How the warehouse refuses."""
+"""Refusals of the warehouse."""
 
 from sagas.core.errors import Rejected
 
 
 class OutOfStock(Rejected):
-    """There is less of a SKU than was asked for; the message is fit for the customer."""
+    """There is less of a SKU than was ordered; the message is for the customer."""
 
     def __init__(self, sku: str, *, wanted: int, available: int, name: str = "") -> None:
         product = f"{name} ({sku})" if name else sku
@@ -14,12 +14,12 @@ class OutOfStock(Rejected):
         self.sku, self.wanted, self.available = sku, wanted, available
 
     def called(self, name: str) -> "OutOfStock":
-        """Return the same with the product's name, which the warehouse does not know."""
+        """Return the same error with the product's name, which the warehouse does not know."""
         return OutOfStock(self.sku, wanted=self.wanted, available=self.available, name=name)
 
 
 class ReservedAlready(Rejected):
-    """Something else holds, or has sent, stock for this order."""
+    """Stock for this order is held, or was sent, under another key."""
 
     def __init__(self, order_id: object) -> None:
         super().__init__("The goods for this order are set aside already.")
@@ -27,7 +27,7 @@ class ReservedAlready(Rejected):
 
 
 class ReservationEnded(Rejected):
-    """What was held under this key has been given back; the key is spent."""
+    """The reservation under this key was released; the key cannot be used again."""
 
     def __init__(self, order_id: object) -> None:
         super().__init__("The goods for this order are no longer set aside.")

@@ -1,4 +1,4 @@
-"""What happens in the warehouse."""
+"""Events of the warehouse."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -14,7 +14,7 @@ _STOCK: Data = {
 
 
 class Held(BaseModel):
-    """So much of a SKU."""
+    """A quantity of a SKU."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

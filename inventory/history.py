@@ -1,6 +1,6 @@
-"""What the warehouse held and sent for an order: the fold of its events. Pure.
+"""The goods of an order, held and sent: a fold of the warehouse's events. Pure.
 
-Not in the events, for it is no state of the goods: the `key` of the step that held them.
+The events do not have the `key` of the step that held the goods: it is no state of the goods.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from .events import Held, ShipmentBooked, ShipmentRefused, StockRefused, StockRe
 
 
 class Pieces(State):
-    """So much of a SKU, held once for an order, and what became of it."""
+    """A quantity of a SKU that was held for an order, and its status."""
 
     sku: str
     quantity: int
@@ -25,7 +25,7 @@ class GoodsState(State):
     """The goods of an order at some moment, in the order in which they were held."""
 
     pieces: tuple[Pieces, ...] = ()
-    #: Of the parcel; empty until it left.
+    #: Tracking number of the parcel; empty until it left.
     tracking_number: str = ""
     booked_at: datetime | None = None
     #: Why there is no stock, or no parcel; in the events of a choreographed order only.
@@ -51,7 +51,7 @@ def _booked(goods: GoodsState, event: ShipmentBooked, at: datetime) -> GoodsStat
 
 
 def _ended(goods: GoodsState, lines: Iterable[Held], status: str, at: datetime) -> tuple[Pieces, ...]:
-    """End what is held of these SKUs: of each an order holds some once at a time."""
+    """End the reservations of these SKUs: an order has one open reservation of each."""
     skus = {line.sku for line in lines}
     return tuple(
         each.model_copy(update={"status": status, "ended_at": at})

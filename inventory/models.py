@@ -1,4 +1,4 @@
-"""The stock, who holds it, and the parcels."""
+"""Stock, reservations, and parcels."""
 
 from django.core.validators import MinValueValidator
 from django.db import models
@@ -8,7 +8,7 @@ from sagas.core.ids import new_id
 
 
 class StockItem(models.Model):
-    """How much of a SKU there is, and how much of that is promised."""
+    """The stock of a SKU, and the reserved part of it."""
 
     sku = models.CharField("SKU", max_length=40, unique=True)
     on_hand = models.PositiveBigIntegerField(default=0, validators=[MinValueValidator(0)])
@@ -38,7 +38,7 @@ class Reservation(models.Model):
         SHIPPED = "shipped"
 
     order_id = models.UUIDField()
-    #: Of the step that holds it: its undo gives back what it held, and nothing else.
+    #: Key of the step that holds it: the undo of the step releases only reservations with this key.
     key = models.CharField(max_length=150)
     sku = models.CharField("SKU", max_length=40)
     quantity = models.PositiveIntegerField()
@@ -69,7 +69,7 @@ class Reservation(models.Model):
 
 
 class Parcel(models.Model):
-    """What left the warehouse for an order; it cannot be un-sent."""
+    """A parcel that left the warehouse for an order; it cannot be taken back."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     order_id = models.UUIDField()
@@ -79,7 +79,7 @@ class Parcel(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["order_id"], name="inventory_one_parcel_per_order"),
-            # Not `unique=True`: that brings a second index, for searches by the beginning, which nobody makes.
+            # Not `unique=True`: that makes a second index, for prefix searches, which are not needed.
             models.UniqueConstraint(fields=["tracking_number"], name="inventory_one_parcel_per_tracking_number"),
         ]
 

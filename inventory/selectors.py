@@ -1,4 +1,4 @@
-"""Questions about the stock."""
+"""Queries of the stock."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -12,7 +12,7 @@ from .models import Parcel, Reservation, StockItem
 
 
 def available(skus: Iterable[str]) -> dict[str, int]:
-    """Return how much of each SKU can be promised; 0 for one the warehouse does not know."""
+    """Return the free quantity of each SKU; 0 for an unknown one."""
     wanted = set(skus)
     found = {item.sku: item.available for item in StockItem.objects.filter(sku__in=wanted)}
     return dict.fromkeys(wanted, 0) | found
@@ -32,7 +32,7 @@ def order_of_parcel(tracking_number: str) -> UUID | None:
 
 
 def known(skus: Iterable[str]) -> set[str]:
-    """Return those SKUs the warehouse has a shelf for."""
+    """Return the SKUs that the warehouse knows."""
     return set(StockItem.objects.filter(sku__in=set(skus)).values_list("sku", flat=True))
 
 
@@ -43,12 +43,12 @@ class Goods:
     held: dict[str, int] = field(default_factory=dict)
     released: dict[str, int] = field(default_factory=dict)
     shipped: dict[str, int] = field(default_factory=dict)
-    #: Of the parcel; empty if there is none.
+    #: Tracking number of the parcel; empty if there is none.
     tracking_number: str = ""
 
 
 def goods(order_ids: Collection[UUID]) -> dict[UUID, Goods]:
-    """Return the goods of those orders that have any; two statements, however many."""
+    """Return the goods of the orders that have any; two statements, however many orders."""
     pieces: dict[UUID, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     rows = Reservation.objects.filter(order_id__in=order_ids).values_list("order_id", "status", "sku", "quantity")
     for order_id, status, sku, quantity in rows:
@@ -61,7 +61,7 @@ def goods(order_ids: Collection[UUID]) -> dict[UUID, Goods]:
 
 
 def orders_after(reservation_id: int, *, limit: int) -> list[tuple[int, UUID]]:
-    """Return the reservations that follow one, each as its id and its order's."""
+    """Return the reservations after the given one, each as its id and the id of its order."""
     rows = Reservation.objects.filter(id__gt=reservation_id).order_by("id")
     return list(rows.values_list("id", "order_id")[:limit])
 
@@ -69,7 +69,7 @@ def orders_after(reservation_id: int, *, limit: int) -> list[tuple[int, UUID]]:
 def miscounted() -> list[tuple[str, int, int]]:
     """Return the SKUs whose `reserved` is not the sum of what is held: SKU, reserved, held.
 
-    An index holds the reservations that are held and no others.
+    A partial index holds only the open reservations.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -1,4 +1,4 @@
-"""Holding stock, giving it back, sending it away."""
+"""Services of the warehouse: reserve stock, release it, ship it."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ from .models import Parcel, Reservation, StockItem
 
 @dataclass(frozen=True, kw_only=True)
 class StockRequest:
-    """What `reserve` is asked for: quantities by SKU, under a key."""
+    """The argument of `reserve`: quantities by SKU, under a key."""
 
     order_id: UUID
     wanted: Mapping[str, int]
@@ -49,16 +49,16 @@ def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, 
 
 
 def reserve_many(requests: Sequence[StockRequest], *, now: datetime) -> dict[UUID, list[Reservation] | Rejected]:
-    """Hold stock for orders: for each all of it or nothing. Return what is held, or the refusal, by order.
+    """Hold stock for orders: for each order all or nothing. Return the reservations, or the refusal, by order.
 
     Refusals: `OutOfStock`; `ReservedAlready`, the order has stock under another key; `ReservationEnded`, `release` came
     first, under this key.
 
     Transaction: opens one.
-    Idempotent: by `key` + SKU; a repeat returns what is held.
+    Idempotent: by `key` + SKU; a repeat returns the reservations.
     """
     with transaction.atomic():
-        # Locks first, reads second: a second try at the same moment waits here, and then finds the rows of the first.
+        # Lock first, then read: a concurrent second try waits here, and then finds the rows of the first.
         stock = _locked(sku for request in requests for sku in request.wanted)
         earlier: dict[UUID, list[Reservation]] = defaultdict(list)
         for reservation in Reservation.objects.filter(order_id__in=[request.order_id for request in requests]):
@@ -97,7 +97,7 @@ def _earlier(request: StockRequest, reservations: Sequence[Reservation]) -> list
 
 
 def _refusal(request: StockRequest, stock: Mapping[str, StockItem], taken: Mapping[str, int]) -> OutOfStock | None:
-    """Return why an order cannot have all it wants, if it cannot."""
+    """Return why an order cannot get all its goods; None if it can."""
     for sku, quantity in request.wanted.items():
         available = stock[sku].available - taken[sku] if sku in stock else 0
         if available < quantity:
@@ -106,7 +106,7 @@ def _refusal(request: StockRequest, stock: Mapping[str, StockItem], taken: Mappi
 
 
 def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
-    """Give back what is held for an order under a key; harmless where nothing is.
+    """Release the stock that is held for an order under a key; without any it does nothing.
 
     Transaction: opens one.
     Idempotent: by `key` + SKU.
@@ -132,13 +132,13 @@ def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
 
 
 def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Parcel | Rejected]:
-    """Send what is held for orders on its way. Return the parcel, or the refusal `NothingReserved`, by order.
+    """Ship the stock that is held for orders. Return the parcel, or the refusal `NothingReserved`, by order.
 
     Transaction: opens one.
     Idempotent: by order; a repeat returns the parcel.
     """
     with transaction.atomic():
-        held = _held(order_ids)  # a second try at the same moment waits here, as in `reserve_many`
+        held = _held(order_ids)  # a concurrent second try waits here, as in `reserve_many`
         parcels = {parcel.order_id: parcel for parcel in Parcel.objects.filter(order_id__in=order_ids)}
         sent = {order_id: rows for order_id, rows in held.items() if order_id not in parcels}
         quantities: dict[str, int] = defaultdict(int)
@@ -156,29 +156,29 @@ def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, 
 
 
 def refuse(*, order_id: UUID, reason: str, now: datetime) -> None:
-    """Tell that an order gets no stock, and why, as the customer reads it.
+    """Publish that an order gets no stock, with the reason for the customer.
 
     Transaction: opens one.
-    Idempotent: no; the caller tells it once.
+    Idempotent: no; the caller publishes it once.
     """
     with transaction.atomic():
         outbox.emit(StockRefused(order_id=order_id, reason=reason), now=now)
 
 
 def refuse_shipment(*, order_id: UUID, reason: str, now: datetime) -> None:
-    """As `refuse`, of the parcel; what is held stays held until it is released."""
+    """As `refuse`, for the parcel; held stock stays held until it is released."""
     with transaction.atomic():
         outbox.emit(ShipmentRefused(order_id=order_id, reason=reason), now=now)
 
 
 def receive(quantities: Mapping[str, int]) -> None:
-    """Put goods into the warehouse, SKU to quantity, on top of what is there.
+    """Add goods to the stock, as quantities by SKU.
 
     Transaction: a single statement.
     Idempotent: no; each call is a new consignment.
     """
     with connection.cursor() as cursor:
-        # The database sorts: its order of SKUs, in which `_locked` takes them too, is not Python's.
+        # The database sorts: its order of SKUs, which `_locked` uses too, is not Python's.
         cursor.execute(
             """
             INSERT INTO inventory_stockitem (sku, on_hand, reserved)
@@ -190,12 +190,12 @@ def receive(quantities: Mapping[str, int]) -> None:
 
 
 def _locked(skus: Iterable[str]) -> dict[str, StockItem]:
-    """Lock stock rows, always in the order of their SKU, so that no two orders wait for each other."""
+    """Lock stock rows, always in the order of their SKU, so that two orders cannot deadlock."""
     return {item.sku: item for item in StockItem.objects.filter(sku__in=set(skus)).order_by("sku").select_for_update()}
 
 
 def _held(order_ids: Collection[UUID]) -> dict[UUID, list[Reservation]]:
-    """Lock what is held for orders."""
+    """Lock the reservations of orders."""
     held: dict[UUID, list[Reservation]] = defaultdict(list)
     for reservation in (
         Reservation.objects.filter(order_id__in=order_ids, status=Reservation.Status.HELD)
@@ -207,7 +207,7 @@ def _held(order_ids: Collection[UUID]) -> dict[UUID, list[Reservation]]:
 
 
 def _move(quantities: Mapping[str, int], *, on_hand: int, reserved: int) -> None:
-    """Add so many times (1, 0 or -1) each quantity to the columns of locked stock rows, in one statement."""
+    """Add each quantity, times a factor (1, 0 or -1), to the columns of locked stock rows, in one statement."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,1 +1,1 @@
-"""What people were told."""
+"""Messages to customers."""

@@ -1,4 +1,4 @@
-"""What happens to messages."""
+"""Events of messages."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -8,7 +8,7 @@ from sagas.core.events import Data, DomainEvent, IntegrationEvent
 
 
 class NotificationKind(StrEnum):
-    """What people are told; each kind has its templates."""
+    """The kinds of messages; each has its templates."""
 
     ORDER_CONFIRMED = "order_confirmed"
     ORDER_REJECTED = "order_rejected"

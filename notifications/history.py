@@ -1,6 +1,6 @@
-"""What a customer was told of an order: the fold of its events. Pure.
+"""The messages about an order: a fold of their events. Pure.
 
-Not in the events: whom a message went to and its words. They are written once, with the row, and never change.
+The events do not have the recipient and the text of a message: these are written once, with the row, and never change.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from .events import NotificationQueued, NotificationSent
 
 
 class MessageState(State):
-    """One message, and whether it left."""
+    """One message, and its status."""
 
     notification_id: UUID
     kind: str
@@ -23,7 +23,7 @@ class MessageState(State):
 
 
 class ToldState(State):
-    """The messages about an order at some moment, in the order in which they were decided on."""
+    """The messages about an order at one moment, in the order in which they were queued."""
 
     messages: tuple[MessageState, ...] = ()
 
@@ -35,7 +35,7 @@ def _queued(told: ToldState, event: NotificationQueued, at: datetime) -> ToldSta
 
 def _sent(told: ToldState, event: NotificationSent, at: datetime) -> ToldState:
     changed = tuple(
-        # The first time it left counts, as in the row.
+        # The first sending counts, as in the row.
         message.model_copy(update={"status": "sent", "sent_at": message.sent_at or at})
         if message.notification_id == event.notification_id
         else message

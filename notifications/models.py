@@ -1,4 +1,4 @@
-"""What people were told."""
+"""Messages to customers."""
 
 from django.db import models
 
@@ -24,7 +24,7 @@ class Notification(models.Model):
     )
     channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.EMAIL)
     recipient = models.CharField(max_length=254)
-    #: What the templates are filled with.
+    #: The variables of the templates, a JSON object: `{"number": "S100123", "total": "£12.50"}`.
     context = models.JSONField()
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     queued_at = models.DateTimeField()

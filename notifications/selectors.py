@@ -1,4 +1,4 @@
-"""Questions about what people were told."""
+"""Queries of messages."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -14,7 +14,7 @@ def notifications(order_id: UUID) -> QuerySet[Notification]:
 
 
 def of_orders(order_ids: Collection[UUID]) -> dict[UUID, list[Notification]]:
-    """Return what people were told of those orders that they were told of, without what it said; one statement."""
+    """Return the messages about these orders, without their texts; one statement."""
     found: dict[UUID, list[Notification]] = defaultdict(list)
     for notification in Notification.objects.filter(order_id__in=order_ids).defer("context").order_by("queued_at"):
         found[notification.order_id].append(notification)

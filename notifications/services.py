@@ -1,4 +1,4 @@
-"""Deciding to tell people something, and telling them."""
+"""Services of messages: queue and send."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +12,14 @@ from sagas.core.outcomes import only
 from sagas.db.rows import insert_missing
 from sagas.log import outbox
 
-from .channel import Channel
-from .channels.email import EmailChannel
+from .channels import CHANNELS
 from .events import NotificationKind, NotificationQueued, NotificationSent
 from .models import Notification
-
-_CHANNELS: dict[str, Channel] = {Notification.Channel.EMAIL: EmailChannel()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """What a person is to be told: `context` holds the JSON values that the templates are filled with."""
+    """A message to a person: `context` has the JSON values for the templates."""
 
     order_id: UUID
     kind: NotificationKind
@@ -36,7 +33,7 @@ def queue(message: Message, *, now: datetime) -> Notification:
 
 
 def queue_many(messages: Sequence[Message], *, now: datetime) -> dict[UUID, Notification]:
-    """Decide that people are told something, one message an order; return the notifications, by order.
+    """Queue messages, one for each order; return the notifications, by order.
 
     A reaction to `NotificationQueued` sends them.
 
@@ -67,7 +64,7 @@ def send(*, notification_id: UUID, now: datetime) -> Notification:
     """As `send_many`, for one message.
 
     Raises:
-        ChannelDown: Retryable; it did not leave.
+        ChannelDown: Retryable; the message did not leave.
     """
     outcomes = send_many([notification_id], now=now)
     if not outcomes:
@@ -76,12 +73,12 @@ def send(*, notification_id: UUID, now: datetime) -> Notification:
 
 
 def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, Notification | Exception]:
-    """Send queued messages. Return the notification, or why it did not leave, by id.
+    """Send queued messages. Return the notification, or the exception, by id.
 
-    A message that is missing was not tried: there was no time for it.
+    A message without an outcome was not tried: there was no time for it.
 
     Transaction: opens one, after the messages left.
-    Idempotent: by `notification_id`; a crash between sending and noting it sends the same message ids twice.
+    Idempotent: by `notification_id`; a crash between sending and writing the outcome sends the same message ids twice.
     """
     outcomes: dict[UUID, Notification | Exception] = {}
     queued = []
@@ -91,7 +88,7 @@ def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, 
         else:
             queued.append(notification)
     failed: dict[UUID, Exception | None] = {}
-    for name, channel in _CHANNELS.items():
+    for name, channel in CHANNELS.items():
         failed |= channel.send([row for row in queued if row.channel == name])
     left = [row for row in queued if row.id in failed and failed[row.id] is None]
     with transaction.atomic():

@@ -1,1 +1,1 @@
-"""What customers asked for, and the catalogue they ask from."""
+"""Orders, and the catalogue."""

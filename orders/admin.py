@@ -1,4 +1,4 @@
-"""The catalogue. The pages of an order join several contexts: they stand in `shop/admin.py`."""
+"""The catalogue. The pages of an order join several contexts: they stand in `shop/admin/`."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -17,7 +17,7 @@ from .models import Product
 
 @admin.register(Product)
 class ProductAdmin(EditAdmin):
-    """Products are never deleted, for orders speak of them; an inactive one can no longer be ordered."""
+    """Products are never deleted, because orders refer to them; an inactive one can no longer be ordered."""
 
     list_display = ("sku", "name", "price", "active")
     list_filter = ("active",)
@@ -31,11 +31,11 @@ class ProductAdmin(EditAdmin):
         return formatted(product.price_minor, product.currency)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Product | None = None) -> tuple[str, ...]:
-        # The warehouse and old orders know a product by its SKU.
+        # The warehouse and old orders refer to a product by its SKU.
         return () if obj is None else ("sku", "currency")
 
     def has_view_permission(self, request: HttpRequest, obj: Product | None = None) -> bool:
-        """Let who may place orders choose from the products; their own pages need the right to view them."""
+        """Let users who may place orders choose products; the pages of products need the permission to view them."""
         match = request.resolver_match
         chooses = match is not None and match.view_name == "admin:autocomplete"
         return super().has_view_permission(request, obj) or (chooses and request.user.has_perm("orders.add_order"))
@@ -47,5 +47,5 @@ class ProductAdmin(EditAdmin):
         self, request: HttpRequest, queryset: QuerySet[Product], search_term: str
     ) -> tuple[QuerySet[Product], bool]:
         found, doubles = super().get_search_results(request, queryset, search_term)
-        # An autocomplete field asks for what can be ordered.
+        # An autocomplete field lists only products that can be ordered.
         return (found.filter(active=True) if "field_name" in request.GET else found), doubles

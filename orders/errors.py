@@ -1,14 +1,14 @@
-"""How orders refuse."""
+"""Refusals of orders."""
 
 from backoffice.money import formatted
 from sagas.core.errors import Rejected
 
 
 class OrderRefused(Rejected):
-    """The order is not acceptable as it stands.
+    """The order is not acceptable.
 
     Attributes:
-        field: dotted path of the input that is wrong, such as `lines.0.sku`.
+        field: dotted path of the invalid input, such as `lines.0.sku`.
     """
 
     def __init__(self, field: str, message: str) -> None:
@@ -36,7 +36,7 @@ class TotalChanged(OrderRefused):
 
 
 class KeyUsedForAnotherOrder(OrderRefused):
-    """The idempotency key was used before, for something else."""
+    """The idempotency key was used before, for another order."""
 
     def __init__(self, key: str) -> None:
         super().__init__("Idempotency-Key", "This key was used before, for an order with other contents.")

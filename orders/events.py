@@ -1,4 +1,4 @@
-"""What happens to orders."""
+"""Events of orders."""
 
 from typing import ClassVar
 from uuid import UUID
@@ -33,7 +33,7 @@ class _OrderEvent(IntegrationEvent):
 
 
 class OrderPlaced(_OrderEvent):
-    """A customer asked for something; carries all its readers need, so that nobody has to ask back."""
+    """A customer placed an order; the event has all data that its readers need."""
 
     type: ClassVar[str] = "orders.order_placed"
     example: ClassVar[Data] = {
@@ -55,14 +55,14 @@ class OrderPlaced(_OrderEvent):
 
 
 class OrderConfirmed(_OrderEvent):
-    """The customer gets what they asked for."""
+    """The customer gets the order."""
 
     type: ClassVar[str] = "orders.order_confirmed"
     example: ClassVar[Data] = _ORDER
 
 
 class OrderCancelled(_OrderEvent):
-    """Somebody called it off, and why, as the customer reads it."""
+    """The order was cancelled by a person, with the reason for the customer."""
 
     type: ClassVar[str] = "orders.order_cancelled"
     example: ClassVar[Data] = {**_ORDER, "reason": "Ordered twice."}
@@ -71,7 +71,7 @@ class OrderCancelled(_OrderEvent):
 
 
 class OrderRejected(_OrderEvent):
-    """The customer does not get it, and why."""
+    """The customer does not get the order, with the reason."""
 
     type: ClassVar[str] = "orders.order_rejected"
     example: ClassVar[Data] = {**_ORDER, "reason": "Blue mug is sold out."}

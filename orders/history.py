@@ -1,7 +1,7 @@
-"""What an order has become: the fold of its events. Pure; the row holds the same and is quicker to find.
+"""The state of an order: a fold of its events. Pure; the row holds the same state and is faster to read.
 
-Not in the events, for they are no state of the order: `idempotency_key` and `request_hash`, by which a caller's second
-request is known.
+The events do not have `idempotency_key` and `request_hash`, which recognize a caller's second request: they are no
+state of the order.
 """
 
 from datetime import datetime
@@ -12,11 +12,11 @@ from .events import Line, OrderCancelled, OrderConfirmed, OrderPlaced, OrderReje
 
 
 class OrderState(State):
-    """An order at some moment; `status` is empty until it is placed."""
+    """An order at one moment; `status` is empty until it is placed."""
 
     number: str = ""
     status: str = ""
-    #: Why it was rejected or cancelled, as the customer reads it.
+    #: Why it was rejected or cancelled, for the customer.
     reason: str = ""
     customer_email: str = ""
     customer_name: str = ""

@@ -1,4 +1,4 @@
-"""The catalogue (product, price) and what customers asked for."""
+"""The catalogue (product, price) and orders."""
 
 import unicodedata
 from typing import TYPE_CHECKING, ClassVar
@@ -22,7 +22,7 @@ _NOT_IN_A_NAME = {"Cc", "Cs", "Zl", "Zp"}
 
 
 def validate_name(name: str) -> None:
-    """Refuse what people and products cannot be called: the one rule for the API, the admin and the import."""
+    """Refuse an invalid name of a person or product: one rule for the API, the admin and the import."""
     categories = {unicodedata.category(letter) for letter in name}
     if categories & _NOT_IN_A_NAME:
         raise ValidationError("Control characters and line breaks are not allowed.", code="control_characters")
@@ -64,7 +64,7 @@ def words_of_customer() -> models.Func:
         template="translate(%(expressions)s, '@._+-', '     ')",
         output_field=models.TextField(),
     )
-    # In the order of the alphabet, as a migration writes them: in another order, they are another index to Django.
+    # In alphabetical order, as a migration writes them: in another order Django sees another index.
     return models.Func(
         models.F("customer_name"),
         email,
@@ -75,7 +75,7 @@ def words_of_customer() -> models.Func:
 
 
 class Order(models.Model):
-    """What a customer asked for, and whether they get it."""
+    """An order of a customer, and its status."""
 
     class Status(models.TextChoices):
         PENDING = "pending"
@@ -84,7 +84,7 @@ class Order(models.Model):
         CANCELLED = "cancelled"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    #: What people call it: filled by the database, `S100001` and up.
+    #: The number for people, assigned by the database: `S100001` and up.
     number = models.CharField(
         max_length=20,
         unique=True,
@@ -92,9 +92,9 @@ class Order(models.Model):
         db_default=models.Func(template="'S' || nextval('orders_number')", output_field=models.CharField()),
     )
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.PENDING, editable=False)
-    #: Why it was rejected or cancelled, as the customer reads it.
+    #: Why it was rejected or cancelled, for the customer.
     reason = models.CharField(max_length=500, blank=True, editable=False)
-    #: By `backoffice.customers.identity`.
+    #: In the form of `backoffice.customers.identity`.
     customer_email = models.EmailField("e-mail")
     customer_name = models.CharField("name", max_length=200, validators=[validate_name])
     payment_method = models.CharField(max_length=50)
@@ -102,7 +102,7 @@ class Order(models.Model):
     total_minor = models.PositiveBigIntegerField("total (minor units)", editable=False)
     #: The caller's own key: a second order with the same one is the same order.
     idempotency_key = models.CharField(max_length=255, null=True, blank=True, unique=True, editable=False)
-    #: Hash of what was asked under that key.
+    #: Hash of the request with that key.
     request_hash = models.CharField(max_length=64, blank=True, editable=False)
     placed_at = models.DateTimeField(editable=False)
     decided_at = models.DateTimeField(null=True, blank=True, editable=False)
@@ -126,9 +126,9 @@ class Order(models.Model):
         indexes = [
             models.Index(fields=["status", "-id"], name="orders_by_status"),
             models.Index(fields=["customer_email", "-id"], name="orders_of_customer"),
-            # The figures of the day, without a look at the orders themselves.
+            # The figures of the day, by an index-only scan.
             models.Index(fields=["placed_at", "status"], name="orders_by_day"),
-            # Any word of a name or an e-mail address, by its beginning.
+            # Words of a name or an e-mail address, by prefix.
             GinIndex(words_of_customer(), name="orders_by_word"),
         ]
 
@@ -142,7 +142,7 @@ class Order(models.Model):
 class OrderLine(models.Model):
     """One product of an order, with the price it was sold at."""
 
-    #: Its index is that of `orders_one_line_per_sku_and_price`.
+    #: Its index is the unique constraint `orders_one_line_per_sku_and_price`.
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="lines", db_index=False)
     product = models.ForeignKey(Product, on_delete=models.PROTECT, db_index=False)
     sku = models.CharField("SKU", max_length=40, editable=False)

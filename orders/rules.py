@@ -1,4 +1,4 @@
-"""What may be ordered: what a customer asks for, and every reason to refuse it."""
+"""The rules of orders: the request of a customer, and every reason to refuse it."""
 
 import hashlib
 import json
@@ -15,13 +15,13 @@ from .events import Line
 from .models import Product, validate_name
 
 MAX_QUANTITY = 1_000_000
-#: Of an order that comes through the API or the admin's form; an import is not typed, and has no such limit.
+#: Maximum number of lines of an order of the API or of the admin's form; imported orders have no such limit.
 MAX_LINES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class LineRequest:
-    """What a customer wants of one product; `unit_price_minor` only where it differs from the catalogue's."""
+    """A line of a request; `unit_price_minor` only if it differs from the catalogue's price."""
 
     sku: str
     quantity: int
@@ -30,17 +30,17 @@ class LineRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class OrderRequest:
-    """What one customer asks for; lines of one SKU at one price are merged."""
+    """The request of a customer; lines of one SKU at one price are merged."""
 
     customer_email: str
     customer_name: str
     payment_method: str
     lines: Sequence[LineRequest]
-    #: The caller's own key: asked again with the same contents, it is the same order.
+    #: The caller's own key: a repeat with the same contents is the same order.
     idempotency_key: str | None = None
-    #: What the customer was told it costs; refused if it costs something else by now.
+    #: The total that the customer saw; the order is refused if the total is another one now.
     expected_total_minor: int | None = None
-    #: Of the lines' own prices, where they have any.
+    #: Currency of the lines' own prices, if they have any.
     currency: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Questions about orders and the catalogue."""
+"""Queries of orders and of the catalogue."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -46,7 +46,7 @@ def numbers(order_ids: Collection[UUID]) -> dict[UUID, str]:
 
 
 def numbered(number: str) -> UUID | None:
-    """Return the id of the order people call so."""
+    """Return the id of the order with this number."""
     return Order.objects.filter(number=number).values_list("id", flat=True).first()
 
 
@@ -63,10 +63,10 @@ def placed_under(key: str) -> list[UUID]:
 
 
 def named_like(words: Iterable[str]) -> Func:
-    """Return the condition that name or e-mail address of a customer hold words that begin with each of these.
+    """Return the condition that the name or e-mail address of a customer has a word with each of these prefixes.
 
     Args:
-        words: of letters and digits only.
+        words: prefixes, of letters and digits only.
     """
     query = Func(
         Value(" & ".join(f"'{word}':*" for word in words)), template="to_tsquery('simple'::regconfig, %(expressions)s)"
@@ -87,7 +87,7 @@ def products(skus: Iterable[str]) -> dict[str, Product]:
 
 
 def for_sale(*, after: str, limit: int) -> list[Product]:
-    """Return products that can be ordered, in the order of their SKUs, those behind one."""
+    """Return products that can be ordered, in the order of their SKUs, after the given SKU."""
     return list(Product.objects.filter(active=True, sku__gt=after).order_by("sku")[:limit])
 
 
@@ -97,33 +97,33 @@ def count_by_status(order_ids: Collection[UUID]) -> dict[str, int]:
 
 
 def pending(order_ids: Collection[UUID]) -> list[UUID]:
-    """Return those orders that are not decided."""
+    """Return the orders that are not decided."""
     return list(Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).values_list("id", flat=True))
 
 
 def placed_by_status(*, since: datetime) -> dict[str, int]:
-    """Return how many orders placed since then stand in each status."""
+    """Return the numbers of orders placed since then, by status."""
     rows = Order.objects.filter(placed_at__gte=since).order_by().values_list("status").annotate(count=Count("pk"))
     return dict(rows)
 
 
 def by_id(order_ids: Collection[UUID]) -> dict[UUID, Order]:
-    """Return orders with their lines; two statements, however many."""
+    """Return orders with their lines; two statements, however many orders."""
     return {order.id: order for order in orders().filter(id__in=order_ids)}
 
 
 def by_key(keys: Iterable[str]) -> dict[str, Order]:
-    """Return orders with their lines, by idempotency key; two statements, however many."""
+    """Return orders with their lines, by idempotency key; two statements, however many orders."""
     return {order.idempotency_key or "": order for order in orders().filter(idempotency_key__in=list(keys))}
 
 
 def ids_after(order_id: UUID | None, *, limit: int) -> list[UUID]:
-    """Return the ids of the orders that follow one, in their order; of the first ones, for None."""
+    """Return the ids of the orders after the given one, in their order; of the first ones, for None."""
     return _ids_after(Order.objects.all(), order_id, limit)
 
 
 def pending_after(order_id: UUID | None, *, limit: int) -> list[UUID]:
-    """As `ids_after`, of those that are not decided."""
+    """As `ids_after`, for orders that are not decided."""
     return _ids_after(Order.objects.filter(status=Order.Status.PENDING), order_id, limit)
 
 

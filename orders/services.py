@@ -1,4 +1,4 @@
-"""Placing orders and deciding them."""
+"""Services of orders: place, and decide."""
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
@@ -52,7 +52,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Placed:
-    """An order, and whether this call saved it; otherwise it stood already, under the same key."""
+    """An order, and whether this call saved it; otherwise it existed already, under the same key."""
 
     order: Order
     is_new: bool
@@ -84,26 +84,26 @@ def place(
 def place_many(requests: Sequence[OrderRequest], *, now: datetime) -> list[Placed]:
     """Save orders with their lines and an event `OrderPlaced` each, in as many statements as for one.
 
-    Transaction: opens one; all orders, lines and events stand or fall together.
+    Transaction: opens one; all orders, lines and events are saved, or none.
     Idempotent: by each `idempotency_key`; a repeat with the same contents returns the stored order.
 
     Raises:
         UnknownProduct: a SKU is not in the catalogue, or not for sale.
         KeyUsedForAnotherOrder: a key stands for other contents.
-        TotalChanged: it costs something else than was expected.
-        OrderRefused: anything else that is wrong, naming the field.
+        TotalChanged: the total is not the expected one.
+        OrderRefused: any other invalid field, which it names.
     """
     try:
         return [Placed(order=order, is_new=True) for order in _save(requests, now)]
     except (IntegrityError, OrderRefused):
-        # Some of them may stand already, perhaps from a day when everything they ask for was for sale.
-        with suppress(IntegrityError):  # somebody else has placed under one of these keys meanwhile: now it is found
+        # Some of them may exist already, perhaps with products that are no longer for sale.
+        with suppress(IntegrityError):  # a concurrent call has placed an order under one of these keys: now it is found
             return _place_missing(requests, now)
         return _place_missing(requests, now)
 
 
 def confirm(*, order_id: UUID, now: datetime) -> Order:
-    """Tell that the customer gets the order.
+    """Publish that the customer gets the order.
 
     Transaction: opens one.
     Idempotent: by `order_id`.
@@ -115,7 +115,7 @@ def confirm(*, order_id: UUID, now: datetime) -> Order:
 
 
 def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Order | Rejected]:
-    """Tell that customers get their orders. Return the order, or the refusal `OrderDecidedAlready`, by order.
+    """Publish that customers get their orders. Return the order, or the refusal `OrderDecidedAlready`, by order.
 
     Transaction: opens one.
     Idempotent: by order; a repeat returns the order.
@@ -124,7 +124,7 @@ def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Or
 
 
 def reject(*, order_id: UUID, reason: str, now: datetime) -> Order:
-    """Tell that the customer does not get the order, and why.
+    """Publish that the customer does not get the order, and why.
 
     Transaction: opens one.
     Idempotent: by `order_id`.
@@ -136,7 +136,7 @@ def reject(*, order_id: UUID, reason: str, now: datetime) -> Order:
 
 
 def cancel(*, order_id: UUID, reason: str, now: datetime) -> Order:
-    """Tell that the order was called off, and why.
+    """Publish that the order was cancelled, and why.
 
     Transaction: opens one.
     Idempotent: by `order_id`.
@@ -151,11 +151,11 @@ def add_products(products: Iterable[tuple[str, str, int]], *, currency: str) -> 
     """Add products (SKU, name, price in minor units) that are missing; return how many there were.
 
     Transaction: a single statement.
-    Idempotent: by SKU; what stands is left as it is.
+    Idempotent: by SKU; existing products are not changed.
 
     Raises:
         UnknownCurrency: ISO 4217 does not list it.
-        OrderRefused: a name cannot be one.
+        OrderRefused: a name is invalid.
     """
     code = currency_code(currency)
     rows = [
@@ -218,7 +218,7 @@ def _place_missing(requests: Sequence[OrderRequest], now: datetime) -> list[Plac
 
 
 def _stored(requests: Sequence[OrderRequest]) -> dict[str | None, Order]:
-    """Return what stands under the keys of these requests."""
+    """Return the stored orders with the keys of these requests."""
     asked: dict[str, str] = {}
     for request in requests:
         if request.idempotency_key is not None:

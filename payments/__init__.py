@@ -1,1 +1,1 @@
-"""Every movement of money, and customers' credit limits."""
+"""Payments, and customers' credit limits."""

@@ -1,4 +1,4 @@
-"""Money: credit limits to set; everything that moved to look at."""
+"""Money in the admin: credit limits can be set; everything else is read only."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -42,7 +42,7 @@ class PaymentAdmin(InspectAdmin):
 
 @admin.register(CreditAccount)
 class CreditAccountAdmin(EditAdmin):
-    """What customers may owe who pay by invoice."""
+    """Credit limits of customers who pay by invoice."""
 
     list_display = ("customer_email", "limit", "held", "left")
     search_fields = ("customer_email__startswith",)
@@ -91,7 +91,7 @@ def _counted(count: int, what: str) -> str:
 
 @admin.register(CreditHold)
 class CreditHoldAdmin(InspectAdmin):
-    """Credit kept back for orders."""
+    """Credit held for orders."""
 
     key_field = "order_id"
     list_display = ("held_at", "account", "total", "state", "about", "released_at")

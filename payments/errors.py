@@ -1,11 +1,11 @@
-"""How payments fail."""
+"""Errors of payments."""
 
 from backoffice.money import formatted
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 
 
 class CardDeclined(Rejected):
-    """The bank says no."""
+    """The bank declined the payment."""
 
     def __init__(self, reason: str = "Your card was declined.") -> None:
         super().__init__(reason)
@@ -29,7 +29,7 @@ class UnknownPaymentMethod(Rejected):
 
 
 class PaymentCancelled(Rejected):
-    """The payment was called off before it was made; the provider refuses to make it now."""
+    """The payment was cancelled before it was made; the provider refuses to make it now."""
 
     def __init__(self, key: str) -> None:
         super().__init__("The payment was cancelled.")
@@ -37,7 +37,7 @@ class PaymentCancelled(Rejected):
 
 
 class ProviderBusy(Retryable):
-    """The provider asks to come back later; nothing was charged."""
+    """The provider asks to try again later; nothing was charged."""
 
 
 class NoAnswer(OutcomeUnknown):
@@ -49,7 +49,7 @@ class NoAnswer(OutcomeUnknown):
 
 
 class CreditHeldAlready(Rejected):
-    """Something else keeps credit back for this order."""
+    """Credit is held for this order under another key."""
 
     def __init__(self, order_id: object) -> None:
         super().__init__("Credit is held for this order already.")
@@ -57,7 +57,7 @@ class CreditHeldAlready(Rejected):
 
 
 class CreditHoldEnded(Rejected):
-    """The credit kept back under this key has been freed; the key is spent."""
+    """The credit held under this key was released; the key cannot be used again."""
 
     def __init__(self, order_id: object) -> None:
         super().__init__("The credit held for this order was freed.")

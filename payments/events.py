@@ -1,4 +1,4 @@
-"""What happens to money."""
+"""Events of money."""
 
 import hashlib
 from typing import ClassVar
@@ -39,7 +39,7 @@ class PaymentCaptured(_PaymentEvent):
 
 
 class PaymentDeclined(_PaymentEvent):
-    """The bank said no."""
+    """The bank declined the charge."""
 
     type: ClassVar[str] = "payments.payment_declined"
     example: ClassVar[Data] = {**_PAYMENT, "reason": "The card was declined."}
@@ -48,7 +48,7 @@ class PaymentDeclined(_PaymentEvent):
 
 
 class PaymentRefunded(_PaymentEvent):
-    """The customer has their money back."""
+    """The customer got the money back."""
 
     type: ClassVar[str] = "payments.payment_refunded"
     example: ClassVar[Data] = _PAYMENT
@@ -65,7 +65,7 @@ class _OrderEvent(IntegrationEvent):
 
 
 class PaymentFailed(_OrderEvent):
-    """An order will not be paid for, and why, as the customer reads it; a charge may be left to be given back."""
+    """An order will not be paid, with the reason for the customer; a charge may remain to be refunded."""
 
     type: ClassVar[str] = "payments.payment_failed"
     example: ClassVar[Data] = {"order_id": _MONEY["order_id"], "reason": "Your card was declined."}
@@ -74,7 +74,7 @@ class PaymentFailed(_OrderEvent):
 
 
 class PaymentReleased(_OrderEvent):
-    """Nothing is charged or kept back for an order any more, and nothing will be."""
+    """For this order nothing is charged or held any more, and nothing will be."""
 
     type: ClassVar[str] = "payments.payment_released"
     example: ClassVar[Data] = {"order_id": _MONEY["order_id"]}
@@ -87,7 +87,7 @@ def credit_account_id(*, customer_email: str, currency: str) -> str:
 
 
 class _CreditEvent(IntegrationEvent):
-    """It happens to an account, which outlives its orders; order is kept by the order, as for all its events."""
+    """An event of a credit account, which outlives its orders; its key is the order, as for all events of the order."""
 
     aggregate: ClassVar[str] = "credit_account"
 
@@ -106,14 +106,14 @@ class _CreditEvent(IntegrationEvent):
 
 
 class CreditHeld(_CreditEvent):
-    """Credit is kept back for an order."""
+    """Credit is held for an order."""
 
     type: ClassVar[str] = "payments.credit_held"
     example: ClassVar[Data] = _CREDIT
 
 
 class CreditReleased(_CreditEvent):
-    """The credit is free again."""
+    """The held credit is released."""
 
     type: ClassVar[str] = "payments.credit_released"
     example: ClassVar[Data] = _CREDIT

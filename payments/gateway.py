@@ -1,4 +1,4 @@
-"""What the shop asks of a payment provider; `gateways/` holds those it can talk to."""
+"""The protocol of payment providers; `gateways/` has the implementations."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ class Method:
     """A way to pay.
 
     Attributes:
-        code: what is stored, and sent to the provider.
-        name: what people call it, on every order paid by it.
-        note: what to know before choosing it; shown where it is chosen.
+        code: stored, and sent to the provider.
+        name: name for people, shown on every order paid by it.
+        note: hint beside the choice.
     """
 
     code: str
@@ -29,7 +29,7 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Charge:
-    """What a provider has in its books under a key; `amount_minor` in minor units of `currency`.
+    """A charge in the provider's books, by key; `amount_minor` in minor units of `currency`.
 
     Raises:
         UnknownCurrency: the provider named a currency that ISO 4217 does not list.
@@ -47,7 +47,12 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeOrder:
-    """What `charge` is called with."""
+    """What `charge` is called with.
+
+    Attributes:
+        key: fixed before the first call; the provider knows the payment by it.
+        amount_minor: minor units of `currency` (ISO 4217), > 0.
+    """
 
     key: str
     amount_minor: int
@@ -56,10 +61,10 @@ class ChargeOrder:
 
 
 class Gateway(Protocol):
-    """A payment provider that knows every payment by a key of ours.
+    """A payment provider that identifies every payment by our key.
 
     One object serves all threads of a process; it is made without arguments and reads its own settings.
-    Every call may raise `NoAnswer` (asked, and heard nothing) or `ProviderBusy` (nothing happened, come back).
+    Every call may raise `NoAnswer` (the call was sent, no answer came) or `ProviderBusy` (no effect, try again later).
     """
 
     @property
@@ -70,29 +75,28 @@ class Gateway(Protocol):
         """Charge once per key; a repeat returns the first charge.
 
         Raises:
-            CardDeclined: the bank says no; a repeat gets the same answer.
+            CardDeclined: the bank declined it; a repeat gets the same answer.
             PaymentCancelled: `refund` came first.
             UnknownPaymentMethod: not one of `methods`.
         """
 
     def charge_many(self, orders: Sequence[ChargeOrder]) -> Mapping[str, Charge | Exception]:
-        """Charge once per key; return the charge, or what `charge` would raise, by key.
+        """Charge once per key; return the charge, or the exception that `charge` would raise, by key.
 
-        Of many orders, a key that is missing has not answered within moments: it may have been charged. Ask for it
-        alone.
+        With many orders, a missing key had no quick answer: it may have been charged. Call `find` or `charge` for it.
         """
 
     def find(self, *, key: str) -> Charge | None:
-        """Return what was charged under `key`, or None if nothing was.
+        """Return the charge under `key`; None if there is none.
 
         Raises:
-            CardDeclined: the bank said no.
+            CardDeclined: the bank declined it.
         """
 
     def refund(self, *, key: str) -> Charge | None:
-        """Give back what was charged under `key`, once; None if nothing was.
+        """Refund the charge under `key`, once; None if there is none.
 
-        Either way the key is spent: a charge that arrives later is refused (no hanging charge).
+        In both cases the key cannot be used again: a charge that arrives later is refused (no hanging charge).
         """
 
 
@@ -112,11 +116,11 @@ def _made(path: str) -> Gateway:
 
 
 def check_gateway(**_: Any) -> list[CheckMessage]:
-    """Say clearly when the provider cannot be used; a system check."""
+    """Report a provider that cannot be used; a system check."""
     path = settings.PAYMENTS_GATEWAY
     try:
         found: Any = gateway()
-    except Exception as error:  # noqa: BLE001 - whatever its module or its constructor raises
+    except Exception as error:  # noqa: BLE001 - its module or its constructor may raise anything
         why = f"{type(error).__name__}: {error}"
         hint = "Name a class by its dotted path, such as payments.gateways.fake.FakeGateway."
         return [Error(f"PAYMENTS_GATEWAY: {path!r} cannot be used. {why}", hint=hint, id="payments.E001")]

@@ -1,7 +1,7 @@
-"""What was taken, given back and kept back for an order, and from a credit account: folds of their events. Pure.
+"""Money that was charged, refunded and held, for an order and from a credit account: folds of their events. Pure.
 
-Not in the events: the `key` the provider knows a payment by, which is no state of the money; the method, which is the
-order's.
+The events do not have the provider's `key` of a payment, which is no state of the money, nor the method, which belongs
+to the order.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ from .events import (
 
 
 class PaymentState(State):
-    """One attempt to take money, and what became of it. Minor units."""
+    """One attempt to charge, and its status. Minor units."""
 
     payment_id: UUID
     status: str
@@ -36,7 +36,7 @@ class PaymentState(State):
 
 
 class CreditState(State):
-    """Credit that was kept back. Minor units."""
+    """Credit that was held. Minor units."""
 
     customer_email: str
     amount_minor: int
@@ -47,17 +47,17 @@ class CreditState(State):
 
 
 class MoneyState(State):
-    """The money of an order at some moment, in the order in which it moved."""
+    """The money of an order at one moment, in the order of its movements."""
 
     payments: tuple[PaymentState, ...] = ()
     credit: tuple[CreditState, ...] = ()
-    #: Why it is not paid for, and whether all is given back; in the events of a choreographed order only.
+    #: Why it is not paid, and whether everything was released; only in the events of a choreographed order.
     failed: str = ""
     is_released: bool = False
 
     @property
     def kept_minor(self) -> Mapping[str, int]:
-        """What was taken and not given back, by currency; no currency in which nothing was taken."""
+        """Charged and not refunded, by currency; without currencies in which nothing was charged."""
         taken = [payment for payment in self.payments if payment.status != "declined"]
         return {
             currency: sum(each.amount_minor for each in taken if (each.currency, each.status) == (currency, "captured"))
@@ -95,7 +95,7 @@ def _released(money: MoneyState, _: CreditReleased, at: datetime) -> MoneyState:
 
 
 def _all_released(credit: tuple[CreditState, ...], at: datetime) -> Iterator[CreditState]:
-    """End what is held: for an order credit is kept back once at a time."""
+    """End the open hold: an order has one at a time."""
     for hold in credit:
         yield hold.model_copy(update={"status": "released", "released_at": at}) if hold.status == "held" else hold
 
@@ -137,7 +137,7 @@ MONEY = Fold(
 
 
 class AccountState(State):
-    """What is kept back from a credit account. Minor units of its currency."""
+    """Credit held from a credit account. Minor units of its currency."""
 
     held_minor: int = 0
     orders: int = 0
@@ -151,8 +151,8 @@ def _freed(account: AccountState, event: CreditReleased, _: datetime) -> Account
     return AccountState(held_minor=account.held_minor - event.amount_minor, orders=account.orders - 1)
 
 
-#: An account has two events for each order that is called off, one for each that is not: after years, thousands. So it
-#: is read from a snapshot.
+#: An account has two events for each cancelled order, one for each other order: thousands after years. So it is read
+#: from a snapshot.
 ACCOUNT = Fold(
     name="credit-account",
     start=AccountState(),

@@ -1,4 +1,4 @@
-"""Every movement of money, customers' credit, and the books of the fake provider."""
+"""Payments, customers' credit, and the books of the fake provider."""
 
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -12,7 +12,7 @@ from sagas.core.ids import new_id
 
 
 class Payment(models.Model):
-    """One attempt to take money for an order, and what became of it. Amounts in minor units."""
+    """One attempt to charge for an order, and its status. Amounts in minor units."""
 
     class Status(models.TextChoices):
         CAPTURED = "captured"
@@ -21,7 +21,7 @@ class Payment(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     order_id = models.UUIDField()
-    #: The key the provider knows it by; fixed before the first call.
+    #: The provider's key of the payment; fixed before the first call.
     key = models.CharField(max_length=150)
     status = models.CharField(max_length=10, choices=Status.choices)
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
@@ -34,7 +34,7 @@ class Payment(models.Model):
 
     class Meta:
         constraints = [
-            # Not `unique=True`: that brings a second index, for searches by the beginning, which nobody makes.
+            # Not `unique=True`: that makes a second index, for prefix searches, which are not needed.
             models.UniqueConstraint(fields=["key"], name="payments_one_payment_per_key"),
             models.UniqueConstraint(
                 fields=["order_id"], condition=Q(status="captured"), name="payments_one_capture_per_order"
@@ -51,9 +51,9 @@ class Payment(models.Model):
 
 
 class CreditAccount(models.Model):
-    """How much a customer may owe who pays by invoice."""
+    """The credit limit of a customer who pays by invoice."""
 
-    #: By `backoffice.customers.identity`.
+    #: In the form of `backoffice.customers.identity`.
     customer_email = models.EmailField("customer's e-mail", unique=True)
     currency = models.CharField(max_length=3, validators=[validate_currency])
     limit_minor = models.PositiveBigIntegerField("limit (minor units)")
@@ -80,23 +80,23 @@ class CreditAccount(models.Model):
 
     def clean(self) -> None:
         self.customer_email = identity(self.customer_email)
-        limit_minor: int | None = self.limit_minor  # None where what was typed is no amount
+        limit_minor: int | None = self.limit_minor  # None if the typed text is not an amount
         if limit_minor is not None and limit_minor < self.held_minor:
             held = formatted(self.held_minor, self.currency)
             raise ValidationError({"limit_minor": f"{held} of it is held by open orders."})
 
 
 class CreditHold(models.Model):
-    """Credit kept back for one order."""
+    """Credit held for one order."""
 
     class Status(models.TextChoices):
         HELD = "held"
         RELEASED = "released"
 
     order_id = models.UUIDField()
-    #: Of the step that keeps it back: its undo frees that, and nothing else.
+    #: Key of the step that holds it: the undo of the step releases only this hold.
     key = models.CharField(max_length=150)
-    #: Its index is `payments_held_of_account`.
+    #: Its index is the partial index `payments_held_of_account`.
     account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="holds", db_index=False)
     amount_minor = models.PositiveBigIntegerField("amount (minor units)")
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.HELD)
@@ -106,7 +106,7 @@ class CreditHold(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["order_id"], name="payments_hold_of_order"),
-            # What is held of an account is summed up without a look at the holds themselves.
+            # The sum of the open holds of an account, by an index-only scan.
             models.Index(
                 fields=["account"],
                 include=["amount_minor"],
@@ -131,7 +131,7 @@ class CreditHold(models.Model):
 
 
 class FakeCharge(models.Model):
-    """The books of the fake provider: what it did under each key, whoever got to hear of it."""
+    """The books of the fake provider: its charge under each key, also if its answer was lost."""
 
     class Status(models.TextChoices):
         NEW = "new"
@@ -145,7 +145,7 @@ class FakeCharge(models.Model):
     amount_minor = models.PositiveBigIntegerField(default=0)
     currency = models.CharField(max_length=3, blank=True)
     method = models.CharField(max_length=50, blank=True)
-    #: How often it was asked to charge.
+    #: Number of calls to charge.
     calls = models.PositiveIntegerField(default=0)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""Questions about money."""
+"""Queries of money."""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -18,12 +18,12 @@ from .gateway import Method, gateway
 from .history import ACCOUNT, AccountState
 from .models import CreditAccount, CreditHold, Payment
 
-#: The method of customers who pay later, from their credit.
+#: Method of payment by invoice, from the customer's credit.
 INVOICE = "invoice"
 
 
 def ways_to_pay() -> tuple[Method, ...]:
-    """Return every way to pay: what the provider takes, and invoices."""
+    """Return every way to pay: the provider's methods, and invoices."""
     return (*gateway().methods, Method(code=INVOICE, name="Invoice", note="uses the customer's credit"))
 
 
@@ -33,7 +33,7 @@ def methods() -> tuple[str, ...]:
 
 
 def method_name(code: str) -> str:
-    """Return what people call a way to pay; its code where the provider no longer takes it."""
+    """Return the name of a way to pay; its code if the provider no longer has it."""
     return next((method.name for method in ways_to_pay() if method.code == code), code)
 
 
@@ -47,7 +47,7 @@ def credit_hold(order_id: UUID) -> CreditHold | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Balance:
-    """What was taken for an order in one currency, and given back. Minor units."""
+    """The money charged and refunded for an order in one currency. Minor units."""
 
     captured_minor: int = 0
     refunded_minor: int = 0
@@ -58,7 +58,7 @@ class Balance:
 
 
 def balances(order_ids: Collection[UUID]) -> dict[UUID, dict[str, Balance]]:
-    """Return the balances of those orders for which anything was taken, by currency; one statement, however many."""
+    """Return the balances of the orders with charges, by currency; one statement, however many orders."""
     refunded = Q(status=Payment.Status.REFUNDED)
     rows = (
         Payment.objects.filter(refunded | Q(status=Payment.Status.CAPTURED), order_id__in=order_ids)
@@ -75,13 +75,13 @@ def balances(order_ids: Collection[UUID]) -> dict[UUID, dict[str, Balance]]:
 
 
 def credit_held(order_ids: Collection[UUID]) -> dict[UUID, CreditHold]:
-    """Return the credit, with its account, that is held for those orders that have any; one statement."""
+    """Return the open credit holds of orders, with their accounts; one statement."""
     holds = CreditHold.objects.filter(order_id__in=order_ids, status=CreditHold.Status.HELD)
     return {hold.order_id: hold for hold in holds.select_related("account")}
 
 
 def account_by_events(account: CreditAccount, *, now: datetime) -> Reached[AccountState]:
-    """Return what the events of an account add up to, from its latest snapshot on; keep a new one when it is due.
+    """Return the state of an account by its events, from its latest snapshot on; write a new snapshot when it is due.
 
     Transaction: needs none; three statements at most, however long the account lives.
     """
@@ -90,9 +90,9 @@ def account_by_events(account: CreditAccount, *, now: datetime) -> Reached[Accou
 
 
 def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID]) -> list[tuple[CreditAccount, int]]:
-    """Return the accounts whose `held_minor` is not the sum of what is held, each with that sum.
+    """Return the accounts whose `held_minor` is not the sum of their open holds, each with that sum.
 
-    Looked at are those of these customers, or with holds for these orders; two statements, however many.
+    It checks the accounts of these customers, and those with holds for these orders; two statements, however many.
     """
     ids = set(CreditHold.objects.filter(order_id__in=order_ids).values_list("account_id", flat=True))
     held = CreditHold.objects.filter(account=OuterRef("pk"), status=CreditHold.Status.HELD).order_by()
@@ -103,12 +103,12 @@ def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID])
 
 
 def orders_after(payment_id: UUID | None, *, limit: int) -> list[tuple[UUID, UUID]]:
-    """Return the payments that follow one, each as its id and its order's; the first ones, for None."""
+    """Return the payments after the given one, each as its id and the id of its order; the first ones, for None."""
     rows = Payment.objects.all() if payment_id is None else Payment.objects.filter(id__gt=payment_id)
     return list(rows.order_by("id").values_list("id", "order_id")[:limit])
 
 
 def accounts_after(email: str, *, limit: int) -> list[str]:
-    """Return the customers with a credit account that follow one, by the alphabet."""
+    """Return the customers with a credit account after the given one, in alphabetical order."""
     rows = CreditAccount.objects.filter(customer_email__gt=email).order_by("customer_email")
     return list(rows.values_list("customer_email", flat=True)[:limit])

@@ -1,4 +1,4 @@
-"""Taking money, giving it back, keeping credit back."""
+"""Services of money: charge, refund, hold credit, release it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,28 +31,19 @@ from .models import CreditAccount, CreditHold, Payment
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentRequest:
-    """What a customer owes for an order, and the key under which they are charged once.
-
-    Attributes:
-        amount_minor: minor units of `currency` (ISO 4217), > 0.
-        key: fixed before the first call; the provider knows the payment by it.
-    """
+class PaymentRequest(ChargeOrder):
+    """What a customer owes for an order, and the key under which they are charged once."""
 
     order_id: UUID
-    amount_minor: int
-    currency: str
-    method: str
-    key: str
 
 
 def capture(request: PaymentRequest, *, now: datetime) -> Payment:
-    """As `capture_many`, for one order, and it waits for the provider's answer.
+    """As `capture_many`, for one order; it waits for the provider's answer.
 
     Raises:
         CardDeclined, PaidAlready, PaymentCancelled, UnknownPaymentMethod: Rejected; see `capture_many`.
         ProviderBusy: Retryable; nothing was charged.
-        NoAnswer: OutcomeUnknown; `find_capture` tells what happened.
+        NoAnswer: OutcomeUnknown; `find_capture` returns the outcome.
         TransactionRefusedError: called inside a transaction.
     """
     return only(capture_many([request], now=now))
@@ -62,9 +53,8 @@ def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[U
     """Charge customers once each for their orders. Return the payment, or why there is none, by order.
 
     Reasons: `CardDeclined`, the bank says no; `PaidAlready`, the order was charged under another key;
-        `PaymentCancelled`,
-    `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was charged; `NoAnswer`. An
-    order that is missing has no answer yet: it may have been charged, and `find_capture` tells.
+    `PaymentCancelled`, `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was
+    charged; `NoAnswer`. An order that is missing has no answer yet: it may have been charged, and `find_capture` tells.
 
     Transaction: refuses one, for the provider's answer must not wait under row locks; opens one to write the answers
         down.
@@ -80,28 +70,21 @@ def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[U
     key_of = dict(captured.values_list("order_id", "key"))
     paid = {request.order_id for request in requests if key_of.get(request.order_id, request.key) != request.key}
     asked = {request.key: request for request in requests if request.order_id not in paid}
-    answers = gateway().charge_many(
-        [
-            ChargeOrder(
-                key=request.key, amount_minor=request.amount_minor, currency=request.currency, method=request.method
-            )
-            for request in asked.values()
-        ]
-    )
+    answers = gateway().charge_many(list(asked.values()))
     outcomes: dict[UUID, Payment | Exception] = {order_id: PaidAlready(order_id) for order_id in paid}
     outcomes |= {asked[key].order_id: answer for key, answer in answers.items() if isinstance(answer, Exception)}
     return outcomes | _record({asked[key]: answer for key, answer in answers.items()}, now)
 
 
 def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
-    """Ask the provider what became of an unanswered `capture`; None if nothing was charged.
+    """Ask the provider for the outcome of an unanswered `capture`; None if nothing was charged.
 
     Transaction: refuses one.
     Idempotent: by `request.key`.
 
     Raises:
-        CardDeclined: the bank said no.
-        NoAnswer: still nobody knows.
+        CardDeclined: the bank declined it.
+        NoAnswer: the outcome is still unknown.
     """
     _refuse_transaction()
     try:
@@ -113,7 +96,7 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
 
 
 def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
-    """Give back what was charged under the key; None if nothing was, and then nothing will be.
+    """Refund the charge under the key; None if there is none, and then a later charge is refused.
 
     Transaction: refuses one.
     Idempotent: by `request.key`, here and at the provider.
@@ -137,7 +120,7 @@ def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CreditRequest:
-    """What `hold_credit` is asked for; `amount_minor` in minor units of `currency` (ISO 4217)."""
+    """The argument of `hold_credit`; `amount_minor` in minor units of `currency` (ISO 4217)."""
 
     order_id: UUID
     customer_email: str
@@ -146,22 +129,17 @@ class CreditRequest:
     key: str
 
 
-def hold_credit(
-    *, order_id: UUID, customer_email: str, amount_minor: int, currency: str, key: str, now: datetime
-) -> CreditHold:
+def hold_credit(request: CreditRequest, *, now: datetime) -> CreditHold:
     """As `hold_credit_many`, for one order.
 
     Raises:
-        CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; nothing is kept back.
+        CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; no credit is held.
     """
-    request = CreditRequest(
-        order_id=order_id, customer_email=customer_email, amount_minor=amount_minor, currency=currency, key=key
-    )
     return only(hold_credit_many([request], now=now))
 
 
 def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dict[UUID, CreditHold | Rejected]:
-    """Keep credit back for orders that are paid by invoice. Return the hold, or the refusal, by order.
+    """Hold credit for orders that are paid by invoice. Return the hold, or the refusal, by order.
 
     Refusals: `CreditHeldAlready`, under another key; `CreditHoldEnded`, `release_credit` came first, under this key;
     `NoCredit`, there is no account in this currency; `CreditLimitExceeded`.
@@ -170,7 +148,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
     Idempotent: by `key`; a repeat returns the hold.
     """
     with transaction.atomic():
-        # Locks first, reads second: a second try at the same moment waits here, and then finds the rows of the first.
+        # Lock first, then read: a concurrent second try waits here, and then finds the rows of the first.
         accounts = _locked_accounts({request.customer_email for request in requests})
         earlier: dict[UUID, list[CreditHold]] = defaultdict(list)
         for hold in CreditHold.objects.filter(order_id__in=[request.order_id for request in requests]).order_by("pk"):
@@ -193,7 +171,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
                 outcomes[request.order_id] = outcome
         update_all([hold.account for hold in new.values()], ["held_minor"])
         insert_all(list(new.values()))
-        outbox.emit(*map(_held_event, new.values()), now=now)
+        outbox.emit(*(CreditHeld(**_credit_facts(hold)) for hold in new.values()), now=now)
     return outcomes
 
 
@@ -215,7 +193,7 @@ def _earlier(request: CreditRequest, holds: Sequence[CreditHold]) -> CreditHold 
 
 
 def _refusal(request: CreditRequest, account: CreditAccount | None) -> Rejected | None:
-    """Return why the credit cannot be had, if it cannot."""
+    """Return why the credit cannot be held; None if it can."""
     if account is None:
         return NoCredit(request.customer_email)
     if account.available_minor < request.amount_minor:
@@ -225,47 +203,36 @@ def _refusal(request: CreditRequest, account: CreditAccount | None) -> Rejected 
     return None
 
 
-def _held_event(hold: CreditHold) -> CreditHeld:
-    return CreditHeld(
-        order_id=hold.order_id,
-        customer_email=hold.account.customer_email,
-        amount_minor=hold.amount_minor,
-        currency=hold.account.currency,
-    )
+def _credit_facts(hold: CreditHold) -> dict[str, Any]:
+    return {
+        "order_id": hold.order_id,
+        "customer_email": hold.account.customer_email,
+        "amount_minor": hold.amount_minor,
+        "currency": hold.account.currency,
+    }
 
 
 def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
-    """Free the credit kept back for an order under a key; harmless where there is none.
+    """Release the credit held for an order under a key; without any it does nothing.
 
     Transaction: opens one.
     Idempotent: by `key`.
     """
     with transaction.atomic():
-        hold = (
-            CreditHold.objects.select_for_update(of=("self",))
-            .filter(order_id=order_id, key=key, status=CreditHold.Status.HELD)
-            .first()
-        )
+        held = CreditHold.objects.filter(order_id=order_id, key=key, status=CreditHold.Status.HELD)
+        hold = held.select_for_update(of=("self",)).first()
         if hold is None:
             return
-        account = CreditAccount.objects.select_for_update().get(pk=hold.account_id)
-        account.held_minor -= hold.amount_minor
-        account.save(update_fields=["held_minor"])
+        hold.account = CreditAccount.objects.select_for_update().get(pk=hold.account_id)
+        hold.account.held_minor -= hold.amount_minor
+        hold.account.save(update_fields=["held_minor"])
         hold.status, hold.released_at = CreditHold.Status.RELEASED, now
         hold.save(update_fields=["status", "released_at"])
-        outbox.emit(
-            CreditReleased(
-                order_id=order_id,
-                customer_email=account.customer_email,
-                amount_minor=hold.amount_minor,
-                currency=account.currency,
-            ),
-            now=now,
-        )
+        outbox.emit(CreditReleased(**_credit_facts(hold)), now=now)
 
 
 def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
-    """Tell that an order will not be paid for, and why, as the customer reads it.
+    """Publish that an order will not be paid, with the reason for the customer.
 
     Transaction: opens one.
     Idempotent: no; the caller tells it once.
@@ -275,10 +242,10 @@ def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
 
 
 def tell_released(*, order_id: UUID, now: datetime) -> None:
-    """Tell that nothing is charged or kept back for an order any more.
+    """Publish that for an order nothing is charged or held any more.
 
     Transaction: opens one.
-    Idempotent: no; who hears it twice finds nothing left to do.
+    Idempotent: no; its readers are idempotent.
     """
     with transaction.atomic():
         outbox.emit(PaymentReleased(order_id=order_id), now=now)
@@ -287,7 +254,7 @@ def tell_released(*, order_id: UUID, now: datetime) -> None:
 def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> CreditAccount:
     """Open a credit account.
 
-    Idempotent: by `customer_email`; an account that stands is left as it is.
+    Idempotent: by `customer_email`; an existing account is not changed.
 
     Raises:
         UnknownCurrency: ISO 4217 does not list it.
@@ -305,9 +272,9 @@ def _refuse_transaction() -> None:
 
 
 def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime) -> dict[UUID, Payment]:
-    """Write down what the provider charged or declined, and publish it; return the payments that were made, by order.
+    """Write the provider's charges and declines, and publish them; return the new payments, by order.
 
-    What was written down before is left as it is.
+    Payments that were written before are not changed.
     """
     rows = [_row(request, answer, now) for request, answer in answers.items()]
     answered = {row.key: row for row in rows if row is not None}
@@ -320,11 +287,11 @@ def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime)
 
 
 def _row(request: PaymentRequest, answer: Charge | Exception, now: datetime) -> Payment | None:
-    """Return the payment that an answer stands for; None if it says neither yes nor no."""
+    """Return the payment of an answer; None if the answer is neither a charge nor a decline."""
     payment = Payment(order_id=request.order_id, key=request.key, method=request.method, made_at=now)
     match answer:
         case Charge():
-            # The books of the provider count, not what was asked for.
+            # The books of the provider count, not the request.
             payment.status, payment.provider_reference = Payment.Status.CAPTURED, answer.reference
             payment.amount_minor, payment.currency = answer.amount_minor, answer.currency
         case CardDeclined():

@@ -10,8 +10,6 @@ class SagasConfig(AppConfig):
     verbose_name = "Processes"
 
     def ready(self) -> None:
-        from backoffice import keys
-
         # `tasks` is imported for its effect: Celery knows the engine's tasks from here on.
         from .books import engine_checks
         from .conf import conf
@@ -23,17 +21,16 @@ class SagasConfig(AppConfig):
 
         registry.register(checks=engine_checks.CHECKS)
         system_checks.register_checks()
-        keys.ask_for_names(registry.named, registry.key_of, registry.key_example)
         if conf.RELAY == "celery":
             outbox.set_waker(waker.wake)
         post_migrate.connect(_begin_to_follow, sender=self)
 
 
 def _begin_to_follow(plan: Any = None, apps: Any = None, **_: Any) -> None:
-    """Have new subscriptions begin before the first process of their code writes an event."""
+    """Create new followers before the first process of the new code writes an event."""
     from .db import clock
     from .log import followers
 
-    # `flush` sends this signal too, without a plan; migrating back takes the table away.
+    # `flush` sends this signal too, without a plan; a backward migration drops the table.
     if plan is not None and "follower" in apps.all_models["sagas"]:
         followers.create_missing(now=clock.now())

@@ -1,6 +1,6 @@
-"""Settings of the engine: each `SAGAS_*` setting with its default, its unit and what it may be.
+"""Settings of the engine: each `SAGAS_*` setting with its default, its unit and its limits.
 
-A project sets in its settings module only what should differ. Read here, in the moment of use:
+A project sets only the values that should differ. They are read at the time of use:
 
     from sagas.conf import conf
     conf.BATCH_SIZE  # settings.SAGAS_BATCH_SIZE, or 100
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 from django.conf import settings
 
-#: Queue of error callbacks, read models, the reconciliation and what people ask for; its worker asks the other queues.
+#: Queue of error callbacks, read models, the reconciliation and interventions; its worker checks the other queues.
 ENGINE_QUEUE = "sagas"
 #: Queue of the relay and the sweep, so that nothing else holds them up.
 RELAY_QUEUE = "relay"
@@ -46,7 +46,7 @@ class Setting(Generic[T]):
         return value
 
     def fault(self) -> str | None:
-        """Return what is wrong with the value that a project has set, as a sentence that says what to do."""
+        """Return the fault of the value that a project has set, as a sentence that says what to do."""
         default: Any = self.default
         value: Any = getattr(settings, self.name, default)
         if self.known:
@@ -68,28 +68,30 @@ class Conf:
 
     #: Seconds without progress after which a run or a delivery is sent again. Doubled each time, ten minutes at most.
     RESEND_AFTER_SECONDS = Setting(20.0, least=0.1)
-    #: Seconds after which another worker looks after a call outside that has not come back. A step may have its own.
+    #: Seconds after which another worker takes over a call outside that has not returned. A step may have its own
+    #: value.
     LEASE_SECONDS = Setting(30.0, least=0.1)
-    #: Seconds after which a try is cut short; shorter than CELERY_TASK_TIME_LIMIT, which kills. A policy may have its
-    #: own.
+    #: Seconds after which a try is cut short; shorter than CELERY_TASK_TIME_LIMIT, which kills the worker. A policy may
+    #: have its own value.
     TRY_SECONDS = Setting(20.0, least=0.1)
-    #: Most events one turn of the relay takes, and most runs or deliveries one sweep: bounds their transactions.
+    #: Maximum number of events in one turn of the relay, and of runs or deliveries in one sweep: bounds their
+    #: transactions.
     RELAY_LIMIT = Setting(500, least=1)
-    #: Most runs that share one chain, or deliveries one message (decision 0013).
+    #: Maximum number of runs in one chain, or of deliveries in one message (decision 0013).
     BATCH_SIZE = Setting(100, least=1)
-    #: What relays and sweeps: "celery" (woken by each commit, and by beat each second), or "process" (`manage.py
-    #: relay`), of which Celery then hears nothing.
+    #: The program that relays and sweeps: "celery" (woken by each commit, and by beat each second), or "process"
+    #: (`manage.py relay`); with "process" Celery gets no message about it.
     RELAY = Setting("celery", known=("celery", "process"))
     #: Seconds between two turns of the reconciliation.
     RECONCILE_SECONDS = Setting(20.0, least=0.1)
-    #: Celery's priority of messages of low-priority work, and of what a batch has left. Redis gives out 0 first and 9
-    #: last, RabbitMQ the other way round: with RabbitMQ, set both to 0.
+    #: Celery's priority of messages of low-priority work, and of single messages for what a batch has left. Redis
+    #: delivers 0 first and 9 last, RabbitMQ the other way round: with RabbitMQ, set both to 0.
     LOW_PRIORITY = Setting(9, least=0, most=9)
     SINGLE_PRIORITY = Setting(6, least=0, most=9)
 
     @classmethod
     def faults(cls) -> Iterator[str]:
-        """Yield what is wrong with the settings of this project, unknown names of the engine's included."""
+        """Yield the faults of this project's settings, unknown `SAGAS_*` names included."""
         known = {setting.name: setting for setting in vars(cls).values() if isinstance(setting, Setting)}
         for setting in known.values():
             if (fault := setting.fault()) is not None:

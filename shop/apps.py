@@ -1,4 +1,4 @@
-"""Tells the engine what this project wires together."""
+"""Registers the project's definitions with the engine."""
 
 from django.apps import AppConfig
 
@@ -10,7 +10,7 @@ class ShopConfig(AppConfig):
     def ready(self) -> None:
         from sagas.core import registry
 
-        from . import celery  # noqa: F401 - makes it the application that tasks belong to
+        from . import celery  # noqa: F401 - makes it the application of all tasks
         from .changes import AUDITED, ON_CHANGE
         from .keys import KEY_NAMES
         from .reconciliation.checks import CHECKS

@@ -1,4 +1,4 @@
-"""What is for sale, as anybody may ask for it: cached, and forgotten when a product was changed, by whoever."""
+"""The products for sale: cached, and invalidated after every change of a product."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CATALOGUE = Cached("catalogue", seconds=settings.CACHE_SECONDS)
 
 
 def page(*, after: str, limit: int) -> list[dict[str, Any]]:
-    """Return products in the order of their SKUs, those behind one."""
+    """Return a page of products in the order of their SKUs, from the first SKU behind `after`."""
     return CATALOGUE.get(f"{limit}:{after}", lambda: _read(after, limit))
 
 

@@ -28,13 +28,13 @@ _started_at, _started = datetime.now(UTC), time.monotonic()
 
 
 def steady_now() -> datetime:
-    """Return the time by a clock that nobody sets: beat stands still for as long as its own is set back."""
+    """Return the time of a clock that cannot be set: if beat's own clock is set back, beat stops for that long."""
     return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
 app.conf.beat_schedule = {
     **beat_schedule(steady_now),
-    # Celery's own entry, which takes results that are old away, by the same clock.
+    # Celery's own entry, which deletes old results, by the same clock.
     "celery.backend_cleanup": {
         "task": "celery.backend_cleanup", "schedule": crontab(minute="0", hour="4", nowfun=steady_now)
     },
@@ -48,14 +48,14 @@ def start_embedded_servers(**_: Any) -> None:
 
 
 class PatientQoS(QoS):
-    """Leaves messages of a connection that was lost to the visibility timeout.
+    """Leaves messages of a lost connection to the visibility timeout.
 
-    Kombu 5.7 closes the channel of a lost connection by giving back over that same connection what is not acknowledged,
-    and opens a client for a closed channel to acknowledge what a child has done meanwhile. The worker ends with either.
+    Kombu 5.7 closes the channel of a lost connection by restoring unacknowledged messages over that same connection,
+    and opens a client for a closed channel to acknowledge a child's finished message. The worker ends with either.
     """
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledge a message, unless its channel is closed: then it was given back, or will be."""
+        """Acknowledge a message, unless its channel is closed: then it was restored, or will be."""
         if not self.channel.closed:
             super().ack(delivery_tag)
 
@@ -65,10 +65,10 @@ class PatientQoS(QoS):
             super().reject(delivery_tag, requeue)
 
     def restore_unacked_once(self, stderr: Any = None) -> None:
-        """Give back what is not acknowledged, once, if somebody takes it."""
+        """Restore unacknowledged messages once, if the broker answers."""
         try:
             super().restore_unacked_once(stderr)
-        except Exception as error:  # noqa: BLE001 - whatever a broken connection raises
+        except Exception as error:  # noqa: BLE001 - a broken connection may raise anything
             delivered: Any = self._delivered
             logger.warning("messages_not_given_back", error=str(error), messages=len(delivered))
             delivered.clear()
@@ -79,32 +79,33 @@ Channel.QoS = PatientQoS
 
 @task_prerun.connect
 def drop_stale_connections(**_: Any) -> None:
-    """Honour CONN_MAX_AGE and CONN_HEALTH_CHECKS, which the Celery fixup no longer does (decision 0005)."""
+    """Apply CONN_MAX_AGE and CONN_HEALTH_CHECKS, which the Celery fixup no longer does (decision 0005)."""
     close_old_connections()
 
 
 @task_failure.connect
 def drop_interrupted_connections(exception: BaseException | None = None, **_: Any) -> None:
-    """A query that was interrupted leaves a connection that looks usable and is not (Django #30646)."""
+    """Close the connection after an interrupted query: it looks usable and is not (Django #30646)."""
     if isinstance(exception, SoftTimeLimitExceeded | DatabaseError):
         connections.close_all()
 
 
-#: Where the probe publishes. `outward.receivers` keeps streams off such names.
+#: Routing key of the probe. `outward.receivers` refuses streams with such names.
 _PROBE_QUEUE = "_kombu.probe"
 
 
 def try_broker() -> None:
-    """Return if the broker takes a message; raise what it failed with otherwise, after a second or so.
+    """Return if the broker takes a message; otherwise raise its error, after about a second.
 
     A broker that answers may still refuse every message: its memory is full, or it has become a replica.
     """
     options = app.conf.broker_transport_options | {"socket_timeout": 1, "socket_connect_timeout": 1, "max_retries": 0}
-    options["confirm_publish"] = True  # RabbitMQ says nothing otherwise
+    options["confirm_publish"] = True  # without it RabbitMQ does not report the refusal
     with app.connection_for_write(connect_timeout=1, transport_options=options) as connection:
         connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
         with app.amqp.Producer(connection, auto_declare=False) as producer:
-            # To the default exchange: RabbitMQ drops it, for there is no such queue. Redis makes one.
+            # To the default exchange: RabbitMQ drops the message, because there is no such queue. Redis makes the
+            # queue.
             producer.publish("", exchange="", routing_key=_PROBE_QUEUE, retry=False)
             if isinstance(producer.channel, Channel):
                 producer.channel.queue_purge(_PROBE_QUEUE)

@@ -1,10 +1,10 @@
-"""Which rows the audit trail keeps, and what is cached of which table: what `manage.py changes` looks at."""
+"""The tables of the audit trail, and the cache of each table: the configuration of `manage.py changes`."""
 
 from sagas.core.registry import Audited
 
 from .catalogue import CATALOGUE
 
-#: What people ask about afterwards. Their tables have REPLICA IDENTITY FULL: migration 0002.
+#: The audited tables. They have REPLICA IDENTITY FULL: migration 0002.
 AUDITED = (
     Audited(table="orders_order", name="number"),
     Audited(table="orders_product", name="sku"),

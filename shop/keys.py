@@ -1,4 +1,4 @@
-"""What the keys of runs and deliveries stand for in this shop: orders, by their numbers."""
+"""Labels of the keys of runs and deliveries: in this shop, numbers of orders."""
 
 from collections.abc import Collection
 from uuid import UUID

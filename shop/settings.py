@@ -57,7 +57,7 @@ DATABASES["default"]["OPTIONS"] = database.session_options(
 # Applications ---------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    # Before unfold, whose templates it adds to.
+    # Before unfold, whose templates it extends.
     "backoffice",
     "unfold",
     "unfold.contrib.filters",
@@ -93,7 +93,7 @@ MIDDLEWARE = [
 ]
 
 ROOT_URLCONF = "shop.urls"
-#: After a login that no other page asked for.
+#: The page after a login without a `next` parameter.
 LOGIN_REDIRECT_URL = "admin:index"
 WSGI_APPLICATION = "shop.wsgi.application"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -127,11 +127,12 @@ AUTH_PASSWORD_VALIDATORS = [
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = "UTC"
+#: Whose days reports count, and in which pages show moments; the database, the API, the terminal and logs keep UTC.
+TIME_ZONE = environment.time_zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 FORMAT_MODULE_PATH = "shop.formats"
 STATIC_URL = "static/"
-# Static files are served from where the packages keep them: no STATIC_ROOT, no collectstatic step to forget.
+# Static files are served from their packages: no STATIC_ROOT and no collectstatic are needed.
 WHITENOISE_USE_FINDERS = True
 
 if HTTPS:
@@ -149,11 +150,12 @@ UNFOLD = navigation.UNFOLD
 # The shop --------------------------------------------------------------------------------------------------------
 
 API_TOKEN = env.str("API_TOKEN", default="")
-#: Who coordinates an order. The first way begins new orders; a second one finishes what it began before the change.
+#: Ways to coordinate orders. The first one starts new orders; a second one finishes the orders it started before the
+#: change.
 SHOP_COORDINATION = environment.listed("SHOP_COORDINATION", ("saga", "choreography"), default="saga")
 CURRENCY = environment.currency("CURRENCY", default="GBP")
 
-#: Where e-mails go: a real server when EMAIL_HOST is set, files under var/mail otherwise, one a message.
+#: Mail: a real server when EMAIL_HOST is set, otherwise files under var/mail, one for each message.
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = env.str("EMAIL_HOST", default="")
 EMAIL_PORT = environment.whole("EMAIL_PORT", default=25, least=1)
@@ -173,7 +175,7 @@ PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", defaul
 
 # The engine ------------------------------------------------------------------------------------------------------
 
-# What each means, and its default, stands in sagas/conf.py.
+# sagas/conf.py has the meaning and the default of each.
 
 SAGAS_RESEND_AFTER_SECONDS = environment.setting(Conf.RESEND_AFTER_SECONDS)
 SAGAS_LEASE_SECONDS = environment.setting(Conf.LEASE_SECONDS)
@@ -195,7 +197,7 @@ if CELERY_BROKER_URL.startswith("redis"):
         "visibility_timeout": environment.whole("CELERY_VISIBILITY_TIMEOUT_SECONDS", default=60, least=1),
         "unacked_restore_interval": 2,
         "unacked_restore_throttle": 1,
-        # Unset, a publish to a dead peer blocks for ever.
+        # Without it, a publish to a dead peer blocks for ever.
         "socket_timeout": 15,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
@@ -215,20 +217,20 @@ CACHES = {
         else environment.redis_url(CELERY_BROKER_URL, database=1)
     )
 }
-#: How old what is cached may be where nobody tells of changes.
+#: Timeout of cached values, for changes that `manage.py changes` does not report.
 CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
 
 if not CELERY_BROKER_URL.startswith("redis"):
     SAGAS_LOW_PRIORITY = SAGAS_SINGLE_PRIORITY = 0
 
-#: Where the customers' feed lives, a Redis: the broker's, unless told otherwise. Empty, it is read from the database.
+#: The Redis of the customers' feed; by default the broker's. If empty, the feed is read from the database.
 FEED_REDIS_URL = (
     environment.url("FEED_REDIS_URL", ("redis", "rediss", "unix"), "redis://host:6379/1")
     if "FEED_REDIS_URL" in env
     else environment.redis_url(CELERY_BROKER_URL)
 )
 
-# A queue for each context, one for what leaves to receivers, one for the engine, one for its relay; a worker without
+# A queue for each context, one for events to receivers, one for the engine, one for its relay; a worker without
 # `-Q` serves them all.
 # Each has a routing key of its own: with the default one a message would land in all of them.
 CELERY_TASK_QUEUES = [
@@ -258,14 +260,16 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
-# Results: every failure, and what a person asked for; nothing on the way of an order.
+# Results: every failure, and tasks that a person requested; none of a successful order.
 CELERY_RESULT_BACKEND = "shop.platform.results:Results"
 CELERY_RESULT_EXTENDED = True
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = True
-# The Celery fixup would close the connection around every task (3 ms each); shop/celery.py does it right.
+# The Celery fixup would close the connection around every task (3 ms each); shop/celery.py keeps it.
 CELERY_DB_REUSE_MAX = 1_000_000_000
+# Celery would take TIME_ZONE, and beat would meet its changes of the clock.
+CELERY_TIMEZONE = "UTC"
 # In memory: no shelve file to corrupt on a kill -9; any number of beats may run.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 

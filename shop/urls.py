@@ -9,7 +9,7 @@ from .api.operations import api
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
-    # Browsers ask for it where a page names none.
+    # Browsers request it if a page names no icon.
     path("favicon.ico", RedirectView.as_view(url=static("shop/icon.svg"))),
     path("admin/", admin.site.urls),
     path("api/", api.urls),

@@ -1,4 +1,4 @@
-"""The wiring diagram: event type → reactions. Contexts publish; who reacts to what stands here and nowhere else."""
+"""The wiring: event type → reactions. Contexts publish; all reactions are listed here and nowhere else."""
 
 from collections.abc import Iterator, Sequence
 from uuid import UUID
@@ -60,28 +60,28 @@ _ALWAYS = (
         queue="notifications",
         react_many=send_notifications,
         outside=True,
-        # A mail server that is slow leaves two of the four hands of `make run` to the orders.
+        # A slow mail server leaves two of the four worker processes of `make run` to the orders.
         at_once=2,
     ),
-    # what the environment says →
+    # receivers of the environment →
     *configured(),
 )
 
 
 def wiring(*coordination: str) -> tuple[Subscription, ...]:
-    """Return which reaction follows which event: the first way begins new orders, the others finish what they began."""
-    # Both ways begin with the same name, so with the same position in the log.
+    """Return the reactions to events: the first way starts new orders, the others finish the orders they started."""
+    # Both ways start with a reaction of the same name, so at the same position in the log.
     begins = {"saga": starts(fulfil_order), "choreography": fulfil_order_by_events.begins}[coordination[0]]
     reactions = fulfil_order_by_events.reactions if "choreography" in coordination else ()
     return (begins, *reactions, *_ALWAYS)
 
 
-#: Runs of these go on even where nothing starts new ones.
+#: Sagas whose open runs continue even if no subscription starts new ones.
 SAGAS = (fulfil_order,)
 WIRING = wiring(*settings.SHOP_COORDINATION)
-#: Switched off; the events that it reads are contracts all the same.
+#: Switched off; the events that they read are contracts too.
 DORMANT = wiring("choreography")
-#: What follows the log to answer questions.
+#: The read models.
 READ_MODELS = (sales, order_list, feed)
-#: All reactions an order has by choreography: it has a process while one of them has something to do.
+#: All reactions of a choreographed order: it has a process while one of them is still to come.
 CHOREOGRAPHY = fulfil_order_by_events.names

@@ -15,11 +15,11 @@ from orders.models import Order
 from payments.history import CreditState, MoneyState, PaymentState
 from payments.models import CreditHold, Payment
 from sagas.core.folds import State
-from shop.story.history import Whole
+from shop.story.history import OrderAsOf
 
 
-def rows_of(order_id: UUID) -> Whole:
-    return Whole(order=_order(order_id), goods=_goods(order_id), money=_money(order_id), told=_told(order_id))
+def rows_of(order_id: UUID) -> OrderAsOf:
+    return OrderAsOf(order=_order(order_id), goods=_goods(order_id), money=_money(order_id), told=_told(order_id))
 
 
 def _order(order_id: UUID) -> OrderState:

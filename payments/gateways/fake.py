@@ -1,7 +1,7 @@
 """A provider that keeps real books and misbehaves on demand, by Stripe's test names.
 
-Its books are a table written outside the caller's transaction, as a real provider's are: what it charged stays
-charged, whatever happens to the process that asked.
+Its books are a table written outside the caller's transaction, like those of a real provider: a charge remains,
+whatever happens to the calling process.
 """
 
 import time
@@ -95,7 +95,7 @@ class FakeGateway:
 
 
 def _charged_now(orders: Sequence[ChargeOrder]) -> dict[str, int]:
-    """Write down in one statement what is charged or declined; return the number of each that is new, by key."""
+    """Write charges and declines in one statement; return the id of each new row, by key."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -23,7 +23,7 @@ _SHOWN = 40
 
 
 class TableFilter(admin.SimpleListFilter):
-    """By table; those that are watched now, without a look through all that is kept."""
+    """By table: the tables that are watched now. The distinct names in the trail would be a read of all of it."""
 
     title, parameter_name = "table", "table"
 
@@ -34,8 +34,8 @@ class TableFilter(admin.SimpleListFilter):
         return queryset.filter(table=self.value()) if self.value() else queryset
 
 
-class ToldFilter(admin.SimpleListFilter):
-    """What was changed without an event: in the admin, by an import of stock, or typed into the database."""
+class EventFilter(admin.SimpleListFilter):
+    """Changes without an event: made in the admin, by an import of stock, or by SQL."""
 
     title, parameter_name = "made by", "told"
 
@@ -48,11 +48,11 @@ class ToldFilter(admin.SimpleListFilter):
 
 @admin.register(AuditRecord)
 class AuditRecordAdmin(InspectAdmin):
-    """What became of rows, by whatever means they were changed."""
+    """Changes of rows, whatever program made them."""
 
     list_display = ("committed_at", "did", "table", "called", "what", "by", "tells")
     list_display_links = ("committed_at",)
-    list_filter = (TableFilter, ToldFilter)
+    list_filter = (TableFilter, EventFilter)
     search_fields = ("row", "name", "by")
     search_help_text = "A whole key or name of a row, or the name of a user."
     ordering = ("-id",)
@@ -98,7 +98,7 @@ class AuditRecordAdmin(InspectAdmin):
 
     @admin.display(description="Django's history", empty_value="-")
     def history(self, record: AuditRecord) -> SafeString | str | None:
-        """Return what Django noted of the same change, with a link to the history of its row."""
+        """Return Django's log entry of the same change, with a link to the history of its row."""
         entries = LogEntry.objects.select_related("content_type")
         entry = None if record.log_entry is None else entries.filter(pk=record.log_entry).first()
         if entry is None or entry.content_type is None:

@@ -1,4 +1,4 @@
-"""How far a batch of interventions is; the page asks again while something is left."""
+"""The progress of a batch of interventions; the page reloads itself while some are pending."""
 
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,13 @@ from ..models import Intervention
 from ..operations import interventions, replays
 from .buttons import back_to, may_see_queue
 
-#: A batch that is not through after this long gets a hint what may be wrong.
+#: A batch that is not done after this long shows a hint about the possible cause.
 _SLOW_SECONDS = 20
 _POLL_MS = 700
 
 
 class BatchPartView(UserPassesTestMixin, TemplateView):
-    """What changes on the page of a batch, for the page to fetch."""
+    """The part of a batch's page that changes; the page fetches it."""
 
     template_name = "sagas/_batch.html"
     http_method_names = ["get", "head"]
@@ -73,6 +73,6 @@ class BatchView(BatchPartView):
 
 
 def _range(asked: Intervention) -> dict[str, Any]:
-    """Return what a replay is about."""
+    """Return the range of a replay, as text."""
     since, until = (datetime.fromisoformat(replays.terms_of(asked)[name]) for name in ("since", "until"))
     return {"name": asked.subject_id, "since": since, "until": until}

@@ -1,4 +1,4 @@
-"""The buttons under which people find what they may do, and the pages that have them."""
+"""The buttons of actions, and the pages that have them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 
 from backoffice.inspect import InspectAdmin
+from backoffice.moments import moment
 
 from ..core.statuses import Action
 from ..db import clock
@@ -44,12 +45,12 @@ def may_act(request: Any, kind: Kind) -> bool:
 
 
 def may_see_queue(request: Any) -> bool:
-    """Say whether the user may look at some of what waits for a person."""
+    """Say whether the user may see some part of the work queue."""
     return any(may_see(request, kind) for kind in work_queue.kinds())
 
 
 def buttons(request: HttpRequest, shown: Summary, *, back: str = "") -> list[Button]:
-    """Return what this user may do to a subject now."""
+    """Return a button for each action this user may do to a subject now."""
     kind = subjects.KINDS[shown.kind]
     if not may_act(request, kind):
         return []
@@ -66,7 +67,7 @@ def buttons(request: HttpRequest, shown: Summary, *, back: str = "") -> list[But
 
 
 def buttons_of_key(request: HttpRequest, key: str, *, back: str) -> list[tuple[Summary, list[Button]]]:
-    """Return what this user may do to the open runs and to what is parked of a key."""
+    """Return a button for each action this user may do to the open runs and parked deliveries of a key."""
     if not any(may_act(request, kind) for kind in work_queue.kinds()):
         return []
     shown = subjects.summaries(work_queue.of_key(key), now=clock.now())
@@ -83,7 +84,7 @@ def back_to(request: HttpRequest, wanted: str, *, otherwise: str) -> str:
     return wanted if is_safe else reverse(otherwise)
 
 
-def _told(asked: Intervention) -> str:
+def _sentence(asked: Intervention) -> str:
     at = f" at {asked.applied_to}" if asked.applied_to else ""
     outcome = f". {asked.outcome}" if asked.outcome else ""
     return f"{asked.by}: {asked.action}{at}, {asked.status}. {asked.reason}{outcome}"
@@ -105,11 +106,11 @@ def actions_of(kind: Kind) -> tuple[Callable[..., HttpResponseBase], ...]:
 
 
 class ActAdmin(InspectAdmin):
-    """Rows people act on: by buttons on the page of one, by actions in the list.
+    """Rows that people act on: by buttons on the page of a row, by actions in the list.
 
     Attributes:
-        kind: of these rows as subjects.
-        filters: the list's filters, by their names in the work queue's `Filter`.
+        kind: kind of subject that these rows are.
+        filters: the list's filters, by the name of the field of `Filter`.
     """
 
     kind: ClassVar[Kind]
@@ -129,16 +130,15 @@ class ActAdmin(InspectAdmin):
 
     @admin.display(description="interventions")
     def interventions(self, row: Model) -> SafeString:
-        """Return what people did to it."""
+        """Return the interventions on it."""
         found = Intervention.objects.filter(kind=self.kind.kind, subject_id=str(row.pk)).order_by("pk")
         rows = [
-            (reverse("admin:sagas_intervention_change", args=[each.pk]), f"{each.asked_at:%Y-%m-%d %H:%M:%S}", each)
-            for each in found
+            (reverse("admin:sagas_intervention_change", args=[each.pk]), moment(each.asked_at), each) for each in found
         ]
         return format_html_join(
             "",
             '<p><a class="underline" href="{}">{}</a> {}</p>',
-            ((url, at, _told(each)) for url, at, each in rows),
+            ((url, at, _sentence(each)) for url, at, each in rows),
         ) or SafeString("None.")
 
     def to_form(self, request: HttpRequest, queryset: QuerySet[Model], action: Action) -> HttpResponseBase:

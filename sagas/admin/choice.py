@@ -1,4 +1,4 @@
-"""What a form is about: an action, and the subjects that were picked, or all that a filter means."""
+"""The target of a form: an action, and the subjects that were picked, or all that match a filter."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from .buttons import Kind, back_to, may_act
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was chosen, as far as this user may act on it.
+    """The chosen action and subjects, without the kinds this user may not act on.
 
     Attributes:
-        picks: kind, primary key and version of each that was picked, as it was seen.
-        meant: all that match, instead of picks.
-        kinds: the chosen kinds, each with what the action does to it.
-        back: where the user came from.
+        picks: kind, primary key and version token of each picked subject.
+        meant: a filter; all subjects that match it, instead of picks.
+        kinds: the chosen kinds, each with its operation.
+        back: address of the page the user came from.
     """
 
     action: Action
@@ -34,11 +34,11 @@ class Choice:
 
     @classmethod
     def of(cls, request: HttpRequest, query: QueryDict) -> "Choice":
-        """Read what a query means.
+        """Read a query string.
 
         Raises:
             Http404: there is no such action.
-            PermissionDenied: the user may not act on what was picked, or on nothing of what is meant.
+            PermissionDenied: the user may not act on one of the picks, or on any kind that the filter means.
         """
         try:
             action = Action(query.get("action", ""))
@@ -50,7 +50,7 @@ class Choice:
         kinds = [(kind, operation) for kind, operation in subjects.with_action(action) if kind.kind in chosen]
         allowed = tuple((kind, operation) for kind, operation in kinds if may_act(request, kind))
         may_act_at_all = any(may_act(request, kind) for kind in subjects.KINDS.values())
-        # A filter means what the user may act on; what was picked by hand is refused as a whole.
+        # A filter is narrowed to the kinds the user may act on; picks are refused if one of them is not allowed.
         if not may_act_at_all or (len(allowed) < len(kinds) if meant is None else not allowed):
             raise PermissionDenied
         back = back_to(request, query.get("back", ""), otherwise="admin:sagas_queue")
@@ -85,7 +85,7 @@ class Choice:
 
 
 def _pick(text: str) -> tuple[str, str, str] | None:
-    """Read a pick as `Summary.pick` writes it; None if it is none."""
+    """Read a pick as `Summary.pick` writes it; None if the text is not a pick."""
     kind, _, rest = text.partition(":")
     # From the right: a version token holds no "@", a name may.
     pk, _, token = rest.rpartition("@")

@@ -16,7 +16,7 @@ _COLOURS = {"pending": "info", "running": "info", "done": "success", "parked": "
 
 @admin.register(Delivery)
 class DeliveryAdmin(ActAdmin):
-    """Events owed to reactions. Parked ones ran out of tries and wait for a person."""
+    """Events owed to reactions. A parked one has no tries left and waits for a person."""
 
     kind = DeliverySubject
     key_field = "key"

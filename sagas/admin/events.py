@@ -18,7 +18,7 @@ from .parts import as_json
 
 
 class RelayedFilter(admin.SimpleListFilter):
-    """Events the relay has not taken on; an index holds only those."""
+    """Events that the relay has not taken yet; a partial index holds only those."""
 
     title, parameter_name = "relay", "relayed"
 

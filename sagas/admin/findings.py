@@ -1,4 +1,4 @@
-"""Findings of the reconciliation: what to do about each, and the form that dismisses them."""
+"""Findings of the reconciliation: the remedy of each, and the form that dismisses them."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -31,13 +31,13 @@ from ..models import Finding
 from .buttons import back_to, buttons_of_key
 
 _COLOURS = {"open": "danger", "cleared": "success", "dismissed": "warning"}
-#: More do not fit into an address, and more are not read before they are dismissed.
+#: More ids do not fit into an address, and a person does not read more findings before dismissing them.
 _MAX_DISMISSED = 200
 
 
 @dataclass(frozen=True, kw_only=True)
 class Remedy:
-    """What to do about a finding, and the page on which to do it; empty where the check says nothing."""
+    """The remedy of a finding, and the page on which to apply it; empty where the check names none."""
 
     text: str
     url: str
@@ -58,7 +58,7 @@ def _url(name: str, *args: str) -> str:
 
 
 class FindingStatusFilter(admin.SimpleListFilter):
-    """Open ones, if no other is asked for."""
+    """By status; open findings by default."""
 
     title, parameter_name = "status", "state"
 
@@ -75,7 +75,7 @@ class FindingStatusFilter(admin.SimpleListFilter):
 
 
 class CheckFilter(admin.SimpleListFilter):
-    """Names from the registry."""
+    """Names of checks, from the registry."""
 
     title, parameter_name = "check", "check"
 
@@ -88,7 +88,7 @@ class CheckFilter(admin.SimpleListFilter):
 
 @admin.register(Finding)
 class FindingAdmin(InspectAdmin):
-    """What should be true of the books and is not. It clears itself once it is, or a person dismisses it."""
+    """A breach of what should be true of the books. It is cleared when it is true again, or dismissed by a person."""
 
     key_field = "key"
     list_display = ("said", "about", "check_name", "state", "found_at", "last_seen_at")
@@ -194,7 +194,7 @@ else:
 
 
 class DismissView(PermissionRequiredMixin, _Form):
-    """Asks why, then dismisses what was chosen and is still open."""
+    """Asks for a reason, then dismisses the chosen findings that are still open."""
 
     template_name = "sagas/dismiss.html"
     form_class = DismissForm
@@ -228,7 +228,7 @@ class DismissView(PermissionRequiredMixin, _Form):
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as people read them: amounts as money, short ones first."""
+    """Return facts as text for people: amounts as money, short facts first."""
     currency = facts.get("currency", "")
     rows = []
     for name, value in sorted(facts.items(), key=lambda fact: (isinstance(fact[1], list), fact[0].endswith("_id"))):
@@ -238,7 +238,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _amounts(value: Any, currency: str) -> str:
-    """Return an amount, or amounts by their own currencies."""
+    """Return an amount, or several amounts by currency, as text."""
     if isinstance(value, dict):
         return ", ".join(_amounts(minor, code) for code, minor in value.items()) or "none"
     return formatted(value, currency) if isinstance(value, int) else _shown(value)

@@ -38,7 +38,7 @@ class FollowerList(LabelledList):
 
 @admin.register(Follower)
 class FollowerAdmin(ActAdmin):
-    """What follows the event log, and how far each has come."""
+    """The followers of the event log, and their positions."""
 
     kind = FollowerSubject
     list_display = ("name", "state", "events", "waiting", "parked", "seconds")

@@ -1,6 +1,6 @@
-"""The form behind every button: it says what will happen and asks for the reason; sent, it happens.
+"""The form behind every button: it says what will happen and asks for the reason; the POST does it.
 
-A GET changes nothing. What was picked in a list is posted here too, for many picks are too long for an address; without
+A GET changes nothing. A list posts its picks here too, for many picks are too long for an address; without
 the hidden field of the form, such a POST shows the form.
 """
 
@@ -15,6 +15,7 @@ from django.contrib import admin, messages
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
+from django.utils import timezone
 from django.views.generic import FormView
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -39,9 +40,9 @@ def _moment(label: str) -> forms.DateTimeField:
 
 
 class InterveneForm(forms.Form):
-    """Why; and what a skipped step hands on, or which range is replayed, if the action asks for that."""
+    """The reason; and the result of a skipped step, or the range of a replay, if the action needs it."""
 
-    #: Each time the form is shown it has a batch of its own: sent twice, it asks once.
+    #: Each showing of the form has its own batch id, so a form that is sent twice makes one batch.
     batch = forms.UUIDField(initial=new_id, widget=forms.HiddenInput)
     since = _moment("From")
     until = _moment("Until")
@@ -72,7 +73,7 @@ class InterveneView(_Form):
     """One action on what was chosen.
 
     Attributes:
-        query: what a list means, if the list shows the form itself.
+        query: the query string of a list, if the list shows the form itself.
     """
 
     template_name = "sagas/intervene.html"
@@ -92,7 +93,7 @@ class InterveneView(_Form):
     def get_form_kwargs(self) -> dict[str, Any]:
         now = clock.now().replace(microsecond=0)
         moments = {"since": now - _REPLAYED, "until": now}
-        initial = {name: moment.strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
+        initial = {name: timezone.localtime(moment).strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
         return {
             "choice": self.choice,
             "initial": initial,
@@ -154,24 +155,24 @@ class InterveneView(_Form):
 
     def form_valid(self, form: InterveneForm) -> HttpResponse:
         try:
-            batch = self._ask(form.cleaned_data)
+            batch = self._write_down(form.cleaned_data)
         except NotNow as refused:
             form.add_error(None, str(refused))
             return self.form_invalid(form)
         if self.choice.is_one and not self.choice.asks_for("wants_range"):
             tasks.work_on_interventions(batch)
-            self._tell(Intervention.objects.filter(batch=batch).first())
+            self._show_outcome(Intervention.objects.filter(batch=batch).first())
             return HttpResponseRedirect(self.choice.back)
         tasks.work_on_batch(batch)
         return HttpResponseRedirect(
             f"{reverse('admin:sagas_batch', args=[batch])}?{urlencode({'back': self.choice.back})}"
         )
 
-    def _ask(self, typed: dict[str, Any]) -> Any:
-        """Write down what was asked for.
+    def _write_down(self, typed: dict[str, Any]) -> Any:
+        """Write the interventions down.
 
         Raises:
-            NotNow: it makes no sense.
+            NotNow: the request is not valid.
         """
         choice = self.choice
         if choice.meant is None and not choice.picked():
@@ -182,7 +183,7 @@ class InterveneView(_Form):
             "now": clock.now(),
             "batch": typed["batch"],
         }
-        # Never more than were shown: the queue may have grown since.
+        # Never more than the form showed: the queue may have grown since.
         rows = islice(choice.rows(), page_number(self.request.POST.get("count")))
         if choice.asks_for("wants_range"):
             (follower, *others) = list(rows)
@@ -193,8 +194,8 @@ class InterveneView(_Form):
             rows, choice.action, version_tokens=choice.version_tokens(), result=typed.get("result"), **terms
         )
 
-    def _tell(self, asked: Intervention | None) -> None:
-        """Say what came of one."""
+    def _show_outcome(self, asked: Intervention | None) -> None:
+        """Show the outcome of one intervention as a message."""
         row = None if asked is None else next(iter(subjects.fetch([(asked.kind, asked.subject_id)])), None)
         if asked is None or row is None:
             return
@@ -216,13 +217,13 @@ def _title(one: Summary | None, display_name: str, count: int, choice: Choice) -
 
 
 def _meanings(choice: Choice) -> list[tuple[str, str]]:
-    """Return what will happen; where it differs by kind, with the name of each."""
+    """Return what the action will do; where this differs by kind, one text for each kind."""
     told = subjects.describe(choice.action, choice.names)
     return [(kind.plural if len(told) > 1 else "", text) for kind, text in told]
 
 
 def _hidden(choice: Choice, shown: list[Summary], count: int) -> list[tuple[str, Any]]:
-    """Return the fields that make the form mean the same, as it is seen now."""
+    """Return the hidden fields: the chosen subjects with their current version tokens."""
     fixed: list[tuple[str, Any]] = [("action", choice.action), ("back", choice.back), ("count", count)]
     if choice.meant is not None:
         return [*fixed, ("all", "1"), *choice.meant.narrowed().items()]

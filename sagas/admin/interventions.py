@@ -1,4 +1,4 @@
-"""What people did, to look at; and the URLs of the pages on which they do it."""
+"""Interventions in the admin, read only; and the URLs of the pages that make them."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 
 from backoffice import keys
 from backoffice.inspect import InspectAdmin, labelled
+from backoffice.moments import moment
 
 from ..models import Intervention
 from ..operations import replays, subjects
@@ -25,7 +26,7 @@ _COLOURS = {"pending": "info", "done": "success", "refused": "danger"}
 
 @admin.register(Intervention)
 class InterventionAdmin(InspectAdmin):
-    """What people did."""
+    """Interventions."""
 
     key_field = "key"
     list_display = ("asked_at", "by", "action", "about", "subject", "applied_to", "state", "why", "outcome")
@@ -55,7 +56,7 @@ class InterventionAdmin(InspectAdmin):
         far = replays.progress(row)
         since, until = (datetime.fromisoformat(row.replay[name]) for name in ("since", "until"))
         done = f"{far.done:,} of {far.total:,} events done"
-        return f"{since:%Y-%m-%d %H:%M:%S %Z} until {until:%Y-%m-%d %H:%M:%S %Z}; {done}"
+        return f"{moment(since)} until {moment(until)}; {done}"
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:

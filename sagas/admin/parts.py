@@ -1,4 +1,4 @@
-"""What several pages of the engine show alike."""
+"""Parts that several pages of the engine share."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from backoffice.moments import moment
+
 from ..core import registry
 from ..models import Attempt
 
@@ -23,10 +25,7 @@ def took(start: datetime | None, end: datetime | None) -> str:
 
 def failed_tries(attempts: Iterable[Attempt]) -> SafeString:
     """Return failed tries as a list, each with its traceback folded in."""
-    rows = [
-        (attempt.failed_at.strftime("%Y-%m-%d %H:%M:%S"), attempt.kind, attempt, attempt.traceback)
-        for attempt in attempts
-    ]
+    rows = [(moment(attempt.failed_at), attempt.kind, attempt, attempt.traceback) for attempt in attempts]
     return format_html_join(
         "",
         '<details style="margin-bottom:.75rem"><summary>{} · {} · {}</summary>'
@@ -41,7 +40,7 @@ def as_json(value: Any) -> SafeString:
 
 
 class SagaFilter(admin.SimpleListFilter):
-    """Names from the registry: the distinct names of the table would be a read of all of it."""
+    """Names of sagas from the registry: to read the distinct names from the table would be to read all of it."""
 
     title, parameter_name = "saga", "saga"
 

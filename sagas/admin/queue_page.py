@@ -1,4 +1,4 @@
-"""The work queue: what needs a person, narrowed down, a page at a time."""
+"""The work queue: subjects that need a person, filtered, a page at a time."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _FIELDS = (("kind", "Kind"), ("process", "Saga or subscription"), ("step", "Step
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One that waits, and what may be done."""
+    """A waiting subject, and the actions that apply."""
 
     summary: Summary
     tag: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """The open findings of one key: seen by several checks, it is still one problem."""
+    """The open findings of one key: several checks may report it, and it is one problem."""
 
     key: str
     named: KeyLabel | None
@@ -50,7 +50,7 @@ class Problem:
 
 
 class QueueView(UserPassesTestMixin, TemplateView):
-    """Lists what needs a person; the number of queries does not depend on how much that is."""
+    """Lists the subjects that need a person; the number of queries does not depend on their number."""
 
     template_name = "sagas/queue.html"
     http_method_names = ["get", "head"]
@@ -94,7 +94,7 @@ class QueueView(UserPassesTestMixin, TemplateView):
         return Row(summary=shown, tag=tag, url=kind.page_url(shown.pk), buttons=buttons(self.request, shown))
 
     def _standing_still(self) -> dict[str, Any]:
-        """Return what holds up more than one key: queues without a worker, paused subscriptions."""
+        """Return the causes that hold up more than one key: queues without a worker, paused subscriptions."""
         now = clock.now()
         paused = standstill.paused(now=now) if may_see(self.request, FollowerSubject) else []
         return {"unserved": standstill.unserved(now=now), "paused": [self._row(shown) for shown in paused]}
@@ -112,7 +112,7 @@ class QueueView(UserPassesTestMixin, TemplateView):
 
 
 def _problems(findings: Iterable[Finding]) -> list[Problem]:
-    """Put the findings of one key together, the oldest problem first."""
+    """Group findings by key, the oldest problem first."""
     found = sorted(findings, key=lambda finding: finding.key)
     named = registry.named({finding.key for finding in found})
     problems = [
@@ -129,7 +129,7 @@ def _offered(rows: list[Row]) -> list[Button]:
 
 
 def _fields(every: list[Group], asked: Filter) -> list[dict[str, Any]]:
-    """Return the filters, each with the choices the others leave, and how many each would show."""
+    """Return the filters, each with the choices that the other filters leave, and the count of each choice."""
     fields = []
     for name, label in _FIELDS:
         others = Filter(**(asked.narrowed() | {name: ""}))

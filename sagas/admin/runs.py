@@ -30,7 +30,7 @@ _STEP_COLOURS = {
 
 
 class StepInline(InspectInline):
-    """The steps of a run in their order, its undo behind them."""
+    """The steps of a run in their order, then the steps of its undo."""
 
     model = StepRun
     fields = ("place", "name", "action", "state", "attempts", "started_at", "took", "held_until")
@@ -50,7 +50,7 @@ class StepInline(InspectInline):
 
 @admin.register(Run)
 class RunAdmin(ActAdmin):
-    """Business processes under way and over."""
+    """Business processes, under way and ended."""
 
     kind = RunSubject
     key_field = "key"

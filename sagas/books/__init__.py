@@ -1,1 +1,1 @@
-"""The reconciliation: compares what should be true with what is, and keeps findings."""
+"""The reconciliation: compares the expected state with the stored one, and keeps findings."""

@@ -1,4 +1,4 @@
-"""Checks of the engine itself: work it should have done long ago."""
+"""Checks of the engine itself: work that is overdue."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,11 +14,11 @@ from ..core.statuses import LIVE_RUNS, DeliveryStatus
 from ..engine.limits import MAX_RESENDS
 from ..models import Delivery, Event, Run
 
-#: A relay turns each second.
+#: A relay makes a turn each second.
 _RELAYED_AFTER = timedelta(seconds=30)
-#: A sweep turns each second, and moves on whatever it sends.
+#: A sweep makes a turn each second, and sets a later due date on all that it sends.
 _SWEPT_AFTER = timedelta(minutes=2)
-#: Longer than a deploy, or an outage that processes wait through.
+#: Longer than a deploy, or than an outage through which processes wait.
 _READ_AFTER = timedelta(minutes=5)
 
 
@@ -41,13 +41,13 @@ def _runs(scope: Scope) -> Iterator[Breach]:
 
 
 def _runs_not_taken(_: Scope) -> Iterator[Breach]:
-    """Runs that were sent again and again, for about an hour, and did not move."""
+    """Runs that were sent again for about an hour and made no progress."""
     stuck = Run.objects.filter(status__in=LIVE_RUNS, resends__gte=MAX_RESENDS, steps__place=F("place"))
     for row in stuck.order_by().values("saga", "steps__name").annotate(count=Count("pk"), oldest=Min("started_at")):
         yield Breach(
             key=f"{row['saga']}: {row['steps__name']}",
             message=f"{_counted(row['count'], 'run')} of {row['saga']} sent again and again to {row['steps__name']},"
-            " and nobody took them: does a worker serve its queue?",
+            " and no worker took them: does a worker serve its queue?",
             facts={"saga": row["saga"], "step": row["steps__name"]},
             moving={"count": row["count"], "oldest_started_at": row["oldest"]},
         )
@@ -61,9 +61,9 @@ def _deliveries(scope: Scope) -> Iterator[Breach]:
 
 
 def _slots(scope: Scope) -> Iterator[Breach]:
-    """Yield replication slots that no process reads, or that are lost: the write-ahead log is kept for them."""
+    """Yield replication slots that no process reads, for which PostgreSQL keeps its log; and slots that are lost."""
     with connection.cursor() as cursor:
-        # As JSON, for older servers do not have all of these columns.
+        # As JSON, because older servers lack some of these columns.
         cursor.execute(
             "SELECT slot_name, slot ->> 'invalidation_reason', (slot ->> 'inactive_since')::timestamptz,"
             " pg_size_pretty(pg_current_wal_lsn() - restart_lsn)"
@@ -73,9 +73,9 @@ def _slots(scope: Scope) -> Iterator[Breach]:
         found = cursor.fetchall()
     for name, lost, since, kept in found:
         if lost:
-            why = f"is lost ({lost}): drop it and start its reader anew; what that means stands in docs/cdc.md."
+            why = f"is lost ({lost}): drop it and start its reader anew; docs/cdc.md describes the consequences."
         elif since and since < scope.now - _READ_AFTER:
-            why = "is read by nobody, and the write-ahead log is kept for it: start its reader, or drop it."
+            why = "has no reader, and PostgreSQL keeps the write-ahead log for it: start its reader, or drop it."
         else:
             continue
         yield Breach(
@@ -107,7 +107,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _at(row: dict[str, Any]) -> str:
-    return f"since {row['oldest']:%Y-%m-%d %H:%M:%S}"
+    return f"since {row['oldest']:%Y-%m-%d %H:%M:%S} UTC"
 
 
 CHECKS = (
@@ -115,7 +115,7 @@ CHECKS = (
         name="events-relayed",
         look=_events,
         whole=True,
-        remedy="Start what relays: beat and a worker of the queue `relay`, or `manage.py relay`.",
+        remedy="Start the relay: beat and a worker of the queue `relay`, or `manage.py relay`.",
         remedy_page="admin:sagas_event_changelist",
     ),
     Check(

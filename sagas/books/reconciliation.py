@@ -1,8 +1,8 @@
-"""The reconciliation: in turns, compares what should be true with what is, and keeps a finding where they differ.
+"""The reconciliation: compares, in turns, the expected state with the stored one; keeps a finding where they differ.
 
-It knows no context. Checks say what should be true; this module says which keys they look at, and writes what they
-find. A turn costs what has moved since the last one, the standing findings, and a slice of everything else; its cost
-does not grow with history.
+It knows no context. Checks say what should be true; this module chooses the keys they look at, and writes their
+breaches. A turn reads the keys with new events, the keys of standing findings, and a slice of everything else, so its
+cost does not grow with history.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -27,23 +27,23 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Most events one turn takes in; an order has about eight.
+#: Maximum number of events that one turn reads; an order has about eight.
 _EVENTS = 4000
-#: Positions are given out before they are committed, and commit in any order: so many are looked at once more, which
-#: a transaction has to be outrun by, between taking its positions and its commit, to be passed over.
+#: Positions are assigned before the commit, and transactions commit in any order. So each turn reads this many earlier
+#: positions again. An event is missed only if so many later ones commit before its own transaction does.
 _OVERLAP = 1000
-#: Every key is looked at once more when it has rested for so long: for what is a breach only after a while, for what
-#: was passed over, and for what was changed by hand when the process was over.
+#: A key is checked a second time this long after an event: for a state that is a breach only after a while,
+#: for missed events, and for changes by hand after the end of the process.
 _LOOK_AGAIN_AFTER = timedelta(minutes=5)
-#: No check may hold up the others for longer.
+#: Time limit of the statements of a check, so that no check holds up the others.
 _MAX_SECONDS_PER_STATEMENT = 10
-#: Under this name stand the checks that could not be made.
+#: Name of the findings about checks that raised an error.
 BROKEN = "reconciliation"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciled:
-    """What one turn did; `more` = it left events for the next turn."""
+    """The outcome of one turn; `more`: events are left for the next turn."""
 
     keys: int = 0
     found: int = 0
@@ -53,7 +53,7 @@ class Reconciled:
 
 @dataclass(kw_only=True)
 class _Turn:
-    """What was read in the snapshot; `broken` = what could not be made, and why, by its name."""
+    """The data read in the snapshot; `broken`: the error of each check or walk that raised one, by name."""
 
     state: Reconciliation
     scope: Scope
@@ -63,20 +63,20 @@ class _Turn:
 
 
 def reconcile(*, now: datetime, checks: Sequence[Check], walks: Sequence[Walk] = ()) -> Reconciled:
-    """Make one turn: look, write new findings down, refresh those that stand, clear those that are true again.
+    """Make one turn: run the checks, write new findings, refresh those that stand, clear those that are true again.
 
-    Looks at keys whose events are new, at those that had rested since (once more), at those of standing findings,
-    and at the next slice of every walk. Any number of reconcilers may run: one works, the others return at once.
+    Checks the keys of new events, the keys of events five minutes old (a second time), the keys of standing findings,
+    and the next slice of every walk. Any number of reconcilers may run: one works, the others return at once.
 
-    Transaction: refuses one. Reads in a snapshot that holds still, so that what moves meanwhile is no breach; writes
-    in a second one, unless another turn was made in between.
+    Transaction: refuses one. Reads in one snapshot, so that concurrent changes are no breach; writes in a second
+    transaction, unless another turn was made in between.
     """
     if connection.in_atomic_block:
         raise TransactionRefusedError("the reconciliation reads in a snapshot of its own")
-    with _snapshot() as alone:
-        if not alone:
+    with _snapshot() as has_lock:
+        if not has_lock:
             return Reconciled()
-        turn = _begin(now, (*walks, _STANDING))
+        turn = _start_turn(now, (*walks, _STANDING))
         for check in checks:
             _look(check, turn)
     with transaction.atomic():
@@ -89,9 +89,9 @@ def reconcile(*, now: datetime, checks: Sequence[Check], walks: Sequence[Walk] =
 
 
 def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime) -> int:
-    """Take findings out of the queue without their becoming true; return how many were open.
+    """Take findings out of the queue although they still stand; return how many were open.
 
-    A dismissed one comes back when its facts change.
+    A dismissed finding opens again when its facts change.
 
     Transaction: a single statement.
     Idempotent: by finding.
@@ -111,17 +111,17 @@ def dismiss(*, finding_ids: Collection[int], by: str, reason: str, now: datetime
 
 @contextmanager
 def _snapshot() -> Iterator[bool]:
-    """Open a transaction that sees one moment and only reads; say whether it is the only one of a reconciler."""
+    """Open a read-only transaction with one snapshot; say whether it has the reconciliation's lock."""
     with one_moment(), connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL statement_timeout = '{_MAX_SECONDS_PER_STATEMENT}s'")
         yield locks.take_if_free(locks.Lock.RECONCILIATION)
 
 
-def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
-    """Say what this turn looks at, and how far that brings the reconciliation."""
+def _start_turn(now: datetime, walks: Sequence[Walk]) -> _Turn:
+    """Return the keys of this turn, and the positions it reaches."""
     state = Reconciliation.objects.first()
     if state is None:
-        # What was there before the first turn is left to the walks.
+        # The walks cover the events from before the first turn.
         newest = Event.objects.order_by("-position").values_list("position", flat=True).first() or 0
         begin = max(0, newest - _EVENTS)
         state = Reconciliation(turned_at=now, looked_at=begin, looked_again_at=begin)
@@ -146,7 +146,7 @@ def _begin(now: datetime, walks: Sequence[Walk]) -> _Turn:
 
 
 def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
-    """Return position and key of events that have rested for a while and were not looked at a second time."""
+    """Return position and key of events that are old enough for the second check and have not had it."""
     events = (
         Event.objects.filter(position__gt=after)
         .order_by("position")
@@ -154,7 +154,7 @@ def _rested(after: int, now: datetime) -> list[tuple[int, str]]:
     )
     rested = []
     for position, key, occurred_at in events:
-        # An event of the far future comes from a clock that is wrong; it is not waited for.
+        # An event of the far future comes from a wrong clock; the second check does not wait for it.
         if now - _LOOK_AGAIN_AFTER < occurred_at < now + timedelta(hours=1):
             break
         rested.append((position, key))
@@ -168,12 +168,12 @@ def _after_standing(after: str, limit: int) -> tuple[Collection[str], str]:
     return [key for _, key in rows], str(rows[-1][0]) if len(rows) == limit else ""
 
 
-#: Findings are looked at like everything else, so that they clear; all of them in every turn, up to a flood.
+#: Keys of standing findings are checked again, so that findings clear: all in every turn, up to the limit of a walk.
 _STANDING = Walk(name="standing findings", step=_after_standing)
 
 
 def _look(check: Check, turn: _Turn) -> None:
-    """Make one check; if it raises, its findings stay as they are."""
+    """Run one check; if it raises, its findings stay as they are."""
     with _isolated(check.name, turn.broken):
         breaches = [_storable(breach) for breach in check.look(turn.scope)]
         turn.breaches |= {(check.name, breach.key): breach for breach in breaches}
@@ -181,10 +181,10 @@ def _look(check: Check, turn: _Turn) -> None:
 
 @contextmanager
 def _isolated(name: str, broken: dict[str, str]) -> Iterator[None]:
-    """Note what goes wrong inside instead of raising it: one broken check must not stop the others.
+    """Note an exception raised inside instead of raising it: one broken check must not stop the others.
 
     Raises:
-        Exception: whatever it was, if it took the connection with it.
+        Exception: the error, if it broke the connection.
     """
     try:
         with transaction.atomic():
@@ -204,7 +204,7 @@ def _storable(breach: Breach) -> Breach:
 
 
 def _take(state: Reconciliation, now: datetime) -> bool:
-    """Make this the next turn; False if another turn was made meanwhile, which saw a later moment."""
+    """Make this the next turn; False if another turn, with a later snapshot, was made meanwhile."""
     if state.turn == 0:
         Reconciliation.objects.bulk_create([Reconciliation(turned_at=now)], ignore_conflicts=True)
     taken = Reconciliation.objects.filter(turn=state.turn).update(
@@ -218,7 +218,7 @@ def _take(state: Reconciliation, now: datetime) -> bool:
 
 
 def _write(turn: _Turn, checks: Sequence[Check], now: datetime) -> tuple[list[Finding], int]:
-    """Compare what was found with what stands; return new findings, and how many were cleared."""
+    """Compare the breaches with the standing findings; return the new findings, and how many were cleared."""
     new = turn.breaches | {(BROKEN, name): _broken(name, why) for name, why in turn.broken.items()}
     made = [check for check in checks if check.name not in turn.broken]
     whole = [BROKEN, *(check.name for check in made if check.whole)]
@@ -250,7 +250,7 @@ def _broken(name: str, why: str) -> Breach:
 
 
 def _covers(dismissed: Finding, breach: Breach) -> bool:
-    """Say whether it is still the breach that was dismissed."""
+    """Say whether the dismissal covers this breach."""
     return {name: dismissed.facts.get(name) for name in breach.facts} == breach.facts
 
 

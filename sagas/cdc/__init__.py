@@ -1,1 +1,1 @@
-"""Change data capture: what was committed is read from PostgreSQL's write-ahead log (decision 0019, docs/cdc.md)."""
+"""Change data capture: committed changes, read from PostgreSQL's write-ahead log (decision 0019, docs/cdc.md)."""

@@ -1,9 +1,10 @@
-"""Changes of tables, as the write-ahead log tells them, become the audit trail and call what depends on a table."""
+"""Reads changes of tables from the write-ahead log: writes the audit trail, and calls what depends on a table."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
 
@@ -16,44 +17,46 @@ from .slots import Publication, Slot
 logger = structlog.get_logger(__name__)
 
 _EVENTS = "sagas_event"
-#: Django's history: the admin adds an entry to it in the transaction of each change, and so says who made it.
+#: Django's history: the admin adds an entry in the transaction of each change, with the user.
 _HISTORY = "django_admin_log"
-#: How long nothing is told before it is tried again to call whom it did not reach.
+#: How long the reader waits for changes before it makes failed calls again.
 _TURN_SECONDS = 1.0
 
 
-#: What is told of these is not kept, but noted at the changes of the same transaction.
-_NOTED = {_EVENTS: ("type",), _HISTORY: ("id", "user_id")}
-
-
 def slot(name: str) -> Slot:
-    """Return a slot that tells of watched tables, and of the types of new events."""
+    """Return a slot for the changes of watched tables, and for the types of new events."""
     tables = dict.fromkeys(sorted({*registry.audited(), *registry.on_change()}), ())
     return Slot(
         name=name,
         publications=(
             Publication(name=name, tables=tables),
             # Of its own, or it would tell of each event the relay numbers as well.
-            Publication(name=f"{name}_events", tables=_NOTED, actions="insert"),
+            Publication(name=f"{name}_events", tables=_noted(), actions="insert"),
         ),
     )
 
 
+def _noted() -> dict[str, tuple[str, ...]]:
+    """Return the tables whose rows are not kept, but noted at the changes of the same transaction."""
+    history = {_HISTORY: ("id", "user_id")} if apps.is_installed("django.contrib.admin") else {}
+    return {_EVENTS: ("type",), **history}
+
+
 class Watcher:
-    """Does with each portion what it calls for; in this order: callers first, for a cache is wrong until then."""
+    """Handles each portion: first the calls, for a cache is wrong until then; then the audit trail."""
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        #: Tables whose call is due. All of them at first: what happened before this process is unknown.
+        #: Tables whose call is due. All of them at first: changes from before this process are unknown.
         self._to_call = set(registry.on_change())
-        #: Of a transaction that comes in several portions: the events so far, and the entry of Django's history.
+        #: For a transaction that comes in several portions: its events so far, and its entry of Django's history.
         self._events: list[str] = []
         self._entry: Mapping[str, Any] = {}
         if capture.is_new:
-            _begin()
+            _note_beginning()
 
     def work(self) -> None:
-        """Take what is told, for a second at most, do it, and confirm it."""
+        """Receive portions for a second at most, handle them, and confirm them."""
         portions = self._capture.take(0.0 if self._to_call else _TURN_SECONDS)
         changed = {change.table for portion in portions for change in portion.changes}
         self._to_call |= changed & registry.on_change().keys()
@@ -66,7 +69,7 @@ class Watcher:
             try:
                 registry.on_change()[table]()
                 self._to_call.discard(table)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the trail goes on; it is called again
+            except Exception as error:  # noqa: BLE001 - the trail goes on; the call is made again
                 logger.warning("not_told", table=table, error=str(error))
 
     def _keep(self, portions: Sequence[Portion]) -> None:
@@ -95,14 +98,14 @@ def _user_name(entry: Mapping[str, Any]) -> str:
 
 
 def _counts(change: Change) -> bool:
-    """Say whether it is a change of an audited row: an UPDATE may have set what was set already."""
+    """Say whether it changes an audited row: an UPDATE may set the same values."""
     if change.table not in registry.audited():
         return False
     return change.action != ChangeKind.UPDATE or not change.old or bool(_changed(change))
 
 
 def _changed(change: Change) -> list[str]:
-    """Return the columns that have another value."""
+    """Return the columns whose values differ."""
     return [name for name, value in change.new.items() if value is not UNCHANGED and value != change.old.get(name)]
 
 
@@ -144,7 +147,7 @@ _WRITE = """
 
 
 def _write(rows: Sequence[tuple[Any, ...]]) -> None:
-    """Add to the trail what does not stand there.
+    """Add records to the trail, but those it has already.
 
     Transaction: a single statement.
     Idempotent: by the change's place in the write-ahead log.
@@ -154,13 +157,13 @@ def _write(rows: Sequence[tuple[Any, ...]]) -> None:
             cursor.execute(_WRITE, [array(column) for column in zip(*rows, strict=True)])
 
 
-def _begin() -> None:
-    """Note that the trail begins here, perhaps anew: what was changed before is not in it."""
+def _note_beginning() -> None:
+    """Note that the trail begins here, perhaps anew: earlier changes are not in it."""
     with connection.cursor() as cursor:
-        cursor.execute(_BEGIN)
+        cursor.execute(_BEGINNING)
 
 
-_BEGIN = """
+_BEGINNING = """
     INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
         after, events, told)
     VALUES (pg_current_wal_lsn() - '0/0', 0, 0, clock_timestamp(), '', '', '', 'begin', '{}', '{}', '[]', false)

@@ -1,4 +1,4 @@
-"""From messages to changes: what was committed, in the order of commits, handed over once everybody can see it."""
+"""From messages to changes: committed changes, in the order of commits, handed over once other snapshots see them."""
 
 import time
 from collections import deque
@@ -29,9 +29,9 @@ from .pgoutput import (
 from .slots import Slot
 from .stream import Stream
 
-#: Most changes of one transaction that are handed over together, so that no transaction has to fit into memory.
+#: Maximum number of changes of one transaction in a portion, so that no transaction has to fit into memory.
 PORTION = 10_000
-#: How often it is asked whether a transaction can be seen that was told of just now.
+#: Pause between two checks whether a received transaction is visible.
 _LOOK_SECONDS = 0.001
 _LOOKS = 20
 
@@ -48,9 +48,9 @@ class Change:
     """One row that was changed, or a table that was emptied.
 
     Attributes:
-        number: the how-many-th of its transaction, from 1; with the transaction's `lsn` it is the change's own name.
-        old: the row as it was, as far as the table's replica identity has it; empty for a new one.
-        new: the row as it is; empty for one that is gone.
+        number: its number in the transaction, 1, 2, 3 …; unique together with the transaction's `lsn`.
+        old: the columns of the old row that the table's replica identity has; empty for a new row.
+        new: the new row; empty for a deleted one.
     """
 
     number: int
@@ -62,11 +62,11 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class Portion:
-    """A transaction, or as much of a large one as is handed over at once.
+    """A transaction, or a part of a large one.
 
     Attributes:
-        lsn: where its commit stands in the log.
-        end: up to where it may be confirmed once it is done with; empty if more of the transaction follows.
+        lsn: the position of its commit in the log.
+        end: the position to confirm once the portion is handled; empty if more of the transaction follows.
     """
 
     lsn: int
@@ -77,14 +77,14 @@ class Portion:
 
 
 class Capture:
-    """What a slot tells, as changes. One process at a time follows a slot.
+    """The changes of a slot. One process at a time follows a slot.
 
     Note [Told before seen]: PostgreSQL sends a transaction when its commit is in the log, a moment before others see
-    its rows. Who looked at once would read the rows as they were (and put them into a cache, or take them for gone).
-    So portions are handed over, in order, once a new snapshot has them.
+    its rows. A reader that queried at once would see the old rows (and put them into a cache, or take new rows for
+    missing). So portions are handed over, in order, once a new snapshot has them.
 
     Attributes:
-        position: up to where everything there was to tell was handed over.
+        position: all changes up to this position of the log were handed over.
     """
 
     def __init__(self, slot: Slot) -> None:
@@ -106,7 +106,7 @@ class Capture:
         self._stream.close()
 
     def take(self, seconds: float) -> list[Portion]:
-        """Return what was committed, waiting for the first of it; nothing once the time is over."""
+        """Return committed changes, waiting for the first; none when the time is over."""
         until = time.monotonic() + seconds
         while True:
             self._waiting.extend(self._assembly.add(map(decode, self._receive(until))))
@@ -119,20 +119,20 @@ class Capture:
                 return seen
 
     def confirm(self, lsn: int) -> None:
-        """Say that everything up to here is done with, for good: it is not told again."""
+        """Confirm everything up to here: the server does not send it again."""
         self._stream.confirm(lsn)
 
     def report(self) -> None:
-        """Have the server know of what was confirmed, before the connection ends."""
+        """Tell the server what was confirmed, before the connection ends."""
         self._stream.report()
 
     def _receive(self, until: float) -> list[bytes]:
-        """Return messages; wait for them only while nothing else is there to hand over."""
+        """Return messages; wait for them only while there is no portion to hand over."""
         left = 0.0 if self._waiting else max(0.0, until - time.monotonic())
         return self._stream.receive(left)
 
     def _seen(self) -> list[Portion]:
-        """Return the portions, from the first on, that a snapshot taken now has."""
+        """Return the portions, from the first on, that a snapshot taken now contains."""
         for _ in range(_LOOKS if self._waiting else 0):
             hidden = hidden_from(_snapshot(), {portion.xid for portion in self._waiting})
             seen: list[Portion] = []
@@ -169,7 +169,7 @@ class Assembly:
                 portions.append(self._portion(message.end))
                 self._begin = None
             elif isinstance(message, Insert | Update | Delete | Truncate):
-                self._changes.extend(self._told(message))
+                self._changes.extend(self._changes_of(message))
                 if len(self._changes) >= PORTION:
                     portions.append(self._portion(None))
         return portions
@@ -181,7 +181,7 @@ class Assembly:
         self._changes = []
         return Portion(lsn=begin.lsn, xid=begin.xid, committed_at=begin.committed_at, changes=changes, end=end)
 
-    def _told(self, message: Insert | Update | Delete | Truncate) -> list[Change]:
+    def _changes_of(self, message: Insert | Update | Delete | Truncate) -> list[Change]:
         match message:
             case Insert():
                 return [self._change(ChangeKind.INSERT, message.relation, new=message.new)]
@@ -214,7 +214,7 @@ class Assembly:
 
 
 def hidden_from(snapshot: str, xids: Iterable[int]) -> set[int]:
-    """Return those transactions that a snapshot does not have yet.
+    """Return the transactions that a snapshot does not contain yet.
 
     Args:
         snapshot: as `pg_current_snapshot()` prints it, `xmin:xmax:running,running`, with ids of 64 bits.
@@ -223,11 +223,11 @@ def hidden_from(snapshot: str, xids: Iterable[int]) -> set[int]:
     _, after, running = snapshot.split(":")
     end = int(after)
     still = {int(xid) for xid in running.split(",") if xid}
-    return {xid for xid in xids if (whole := _whole(xid, end)) >= end or whole in still}
+    return {xid for xid in xids if (full := _full_id(xid, end)) >= end or full in still}
 
 
-def _whole(xid: int, near: int) -> int:
-    """Return the id of 64 bits that ends in these 32 and is the nearest to another."""
+def _full_id(xid: int, near: int) -> int:
+    """Return the 64-bit id that ends in these 32 bits and is nearest to another id."""
     whole = (near & ~0xFFFFFFFF) | xid
     if whole - near > 0x7FFFFFFF:
         return whole - 0x100000000

@@ -1,4 +1,4 @@
-"""Why the write-ahead log cannot be followed, and what to do; the docstring of each is its reason."""
+"""Reasons why the write-ahead log cannot be followed, and what to do; the docstring of each is its reason."""
 
 
 class CannotFollow(Exception):  # noqa: N818 - what to do stands in the message
@@ -29,7 +29,7 @@ class NoSlotLeft(CannotFollow):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"{reason}. Drop a slot nobody needs (pg_replication_slots lists them), or raise max_replication_slots and"
+            f"{reason}. Drop an unused slot (pg_replication_slots lists them), or raise max_replication_slots and"
             " max_wal_senders and restart PostgreSQL."
         )
 
@@ -43,7 +43,7 @@ class SlotOfAnotherDatabase(CannotFollow):
 
 
 class SlotIsLost(CannotFollow):
-    """PostgreSQL has thrown away what the slot had yet to read."""
+    """PostgreSQL has removed log that the slot had yet to read."""
 
     def __init__(self, slot: str, reason: str) -> None:
         super().__init__(
@@ -54,7 +54,7 @@ class SlotIsLost(CannotFollow):
 
 
 class SlotInUse(Exception):  # noqa: N818 - it may be free the next moment
-    """Another process follows the slot; one at a time may."""
+    """Another process follows the slot; a slot has one reader at a time."""
 
     def __init__(self, slot: str, reason: str) -> None:
         super().__init__(f"The slot {slot} is in use by another process ({reason}).")

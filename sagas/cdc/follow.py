@@ -1,4 +1,4 @@
-"""A process that follows a slot: one at a time does, others stand by; what the commands for it have in common."""
+"""A process that follows a slot: one works, others stand by. Shared by the commands that do so."""
 
 import re
 from argparse import ArgumentParser
@@ -16,17 +16,17 @@ from .slots import Slot
 
 logger = structlog.get_logger(__name__)
 
-#: How often it is tried to follow a slot that another process follows.
+#: Seconds between two tries to follow a slot that another process follows.
 _TAKE_OVER_SECONDS = 1.0
-#: How often it is tried again when somebody has to do something first.
+#: Seconds between two tries when the database has to be set up first.
 _MENDED_SECONDS = 30.0
 
 
 def follow(slot: Slot, process: Foreground, worker: Callable[[Capture], Callable[[], None]]) -> None:
-    """Do a worker's work with what the slot tells, again and again until told to stop, through outages.
+    """Run a worker on the changes of a slot until told to stop, through outages.
 
     Args:
-        worker: makes the function that is called, anew whenever the slot is followed anew.
+        worker: makes the function that is called repeatedly; called anew for each connection to the slot.
 
     Raises:
         CannotFollow: it says what to do.
@@ -55,7 +55,7 @@ def follow(slot: Slot, process: Foreground, worker: Callable[[Capture], Callable
 
 
 def patiently(work: Callable[[], None], process: Foreground) -> None:
-    """Do work that may find that somebody has to do something first; say so, and try again until told to stop."""
+    """Run work; while the database is not set up for it, print what to do and try again, until told to stop."""
     while process.goes_on:
         try:
             work()
@@ -72,10 +72,10 @@ def add_arguments(parser: ArgumentParser, *, slot: str) -> None:
 
 
 def checked(slot: str) -> str:
-    """Return a name that can be one of a slot.
+    """Return the name of a slot, checked.
 
     Raises:
-        CommandError: it cannot.
+        CommandError: a slot cannot have this name.
     """
     if not re.fullmatch("[a-z0-9_]{1,50}", slot):
         raise CommandError(f"{slot!r} is no name of a slot: small letters, digits and underscores, 50 at most.")
@@ -86,7 +86,7 @@ def drop(slot: str) -> str:
     """Drop a slot; return what to say.
 
     Raises:
-        CommandError: somebody follows it.
+        CommandError: a process follows it.
     """
     try:
         dropped = slots.drop(slot)

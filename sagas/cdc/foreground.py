@@ -1,4 +1,4 @@
-"""Processes of our own beside Celery's: they work until they are told to stop, through outages of the database."""
+"""Processes of our own beside Celery's: they run until told to stop, through outages of the database."""
 
 import signal
 import threading
@@ -14,13 +14,13 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 3.2
 
 
 class Foreground:
-    """One process, from its start to SIGTERM or Ctrl-C; what is under way is finished first."""
+    """One process, from its start to SIGTERM or Ctrl-C; current work is finished first."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
 
     def until_stopped(self) -> None:
-        """Have SIGTERM and SIGINT stop this process in order; the second Ctrl-C stops it at once.
+        """Make SIGTERM and SIGINT stop this process after its current work; the second Ctrl-C stops it at once.
 
         To be called in the main thread.
         """
@@ -39,10 +39,10 @@ class Foreground:
         self._stop.wait(seconds)
 
     def through_outages(self, work: Callable[[], None]) -> None:
-        """Do work again and again until told to stop; while the database is away, or refuses, wait and try on.
+        """Repeat work until told to stop; while the database is away, or refuses, wait and try again.
 
         Args:
-            work: harmless when done again; it may fail anywhere.
+            work: idempotent; it may fail anywhere.
         """
         pause_seconds = _FIRST_PAUSE_SECONDS
         while self.goes_on:

@@ -1,7 +1,7 @@
 """Messages of `pgoutput`, PostgreSQL's own plugin for logical decoding, protocol version 1, values as text.
 
 Pure: bytes in, values out. Version 1 tells of a transaction once it is committed, whole and in the order of commits.
-Only what a reader of this project asks for is taken out of a message; the rest of it is passed over.
+Only the fields that this project uses are read from a message; the rest is skipped.
 
 Source: PostgreSQL, "Logical Replication Message Formats".
 """
@@ -15,7 +15,7 @@ _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Unchanged(Enum):
-    """A value too long for its row (TOAST) that the change left as it was: the log does not repeat it."""
+    """A value too long for its row (TOAST) that the change did not touch: the log does not repeat it."""
 
     UNCHANGED = "unchanged"
 
@@ -31,7 +31,7 @@ Values = Mapping[str, Value]
 
 
 class ProtocolError(Exception):
-    """Bytes that are no message of pgoutput, or speak of a table that was not announced."""
+    """Bytes that are no message of pgoutput, or refer to a table that was not announced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Begin:
     """A transaction follows.
 
     Attributes:
-        lsn: where in the log its commit stands; no other transaction has the same.
+        lsn: the position of its commit in the log; unique.
         xid: the lower 32 bits of its id.
     """
 
@@ -50,10 +50,10 @@ class Begin:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """That was all of the transaction.
+    """The end of a transaction.
 
     Attributes:
-        end: where in the log it ends; confirmed up to here, it is not sent again.
+        end: its end in the log; once this is confirmed, the transaction is not sent again.
     """
 
     end: int
@@ -79,7 +79,7 @@ class Update:
     """A changed row.
 
     Attributes:
-        old: the row as it was (replica identity full); its key alone, where that changed; otherwise None.
+        old: the old row (replica identity full); only its key, if that changed; otherwise None.
     """
 
     relation: int
@@ -89,7 +89,7 @@ class Update:
 
 @dataclass(frozen=True, kw_only=True)
 class Delete:
-    """A row that is gone; `old` is the whole of it with replica identity full, and its key otherwise."""
+    """A deleted row; `old` is the row with replica identity full, otherwise its key."""
 
     relation: int
     old: tuple[Value, ...]
@@ -104,15 +104,15 @@ class Truncate:
 
 Decoded = Begin | Commit | Relation | Insert | Update | Delete | Truncate
 
-#: Where a transaction was replicated from, and types that are not PostgreSQL's own: both come unasked.
+#: Origin of a transaction, and types that are not PostgreSQL's own: the server sends both in any case.
 _PASSED_OVER = "OY"
 
 
 def decode(payload: bytes) -> Decoded | None:
-    """Return the message; None if it is one that no reader asks for.
+    """Return the message; None for a kind that no reader uses.
 
     Raises:
-        ProtocolError: it is none, is cut short, or has bytes left.
+        ProtocolError: the bytes are no message, are cut short, or have a rest.
     """
     reader = _Reader(payload)
     kind = reader.letter()
@@ -132,7 +132,7 @@ def named(relation: Relation, values: tuple[Value, ...]) -> dict[str, Value]:
 
 
 class _Reader:
-    """Takes a message apart from front to back."""
+    """Reads the fields of a message in order."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload, self._at = payload, 0
@@ -175,7 +175,7 @@ class _Reader:
             raise ProtocolError(f"{len(self._payload) - self._at} bytes left")
 
     def _value(self) -> Value:
-        kind = self.expect("nut")  # `b`inary values come only to those who ask for them
+        kind = self.expect("nut")  # `b`inary values come only on request
         if kind == "n":
             return None
         return UNCHANGED if kind == "u" else self.take(self.number(4)).decode()
@@ -186,9 +186,9 @@ def _begin(reader: _Reader) -> Begin:
 
 
 def _commit(reader: _Reader) -> Commit:
-    reader.take(1 + 8)  # flags, and where the commit stands, which the beginning told
+    reader.take(1 + 8)  # flags, and the position of the commit, which Begin had
     commit = Commit(end=reader.number(8))
-    reader.take(8)  # its moment, which the beginning told
+    reader.take(8)  # its time, which Begin had
     return commit
 
 

@@ -1,4 +1,4 @@
-"""Publications say which changes are told, slots keep the log until it was read; both are made when missing."""
+"""Publications say which changes are sent, slots keep the log until it was read; both are made when missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from django.db.utils import OperationalError
 
 from .errors import CannotFollow, LogIsNotLogical, MayNotReplicate, NoSlotLeft, SlotIsLost, SlotOfAnotherDatabase
 
-#: SQLSTATE: the server's slots are all taken; the thing is there already.
+#: SQLSTATE: the server's slots are all taken; the object exists already.
 _LIMIT_REACHED, _EXISTS = "53400", ("42710", "23505")
 
 _SERVER = (
@@ -19,11 +19,11 @@ _SERVER = (
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """Which changes are told.
+    """The changes that are sent.
 
     Attributes:
-        tables: those whose changes are told, with the columns that are; none for all.
-        actions: which changes, as PostgreSQL lists them.
+        tables: the tables whose changes are sent, each with the columns that are sent; no columns means all.
+        actions: kinds of changes, as PostgreSQL lists them.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Slot:
 def prepare(slot: Slot) -> bool:
     """Make publication and slot where they are missing; say whether the slot is new.
 
-    A new slot begins at this moment: it waits for the transactions under way to end, for it tells whole ones only.
+    A new slot begins now: it waits for the end of the transactions under way, for it sends whole transactions only.
 
     Transaction: refuses one; a slot cannot be made in one that has written.
     Idempotent: by name.
@@ -51,17 +51,17 @@ def prepare(slot: Slot) -> bool:
         CannotFollow: it says what to do.
     """
     _check_server()
-    # Before the slot, which looks up its publications as they were when a change was made.
+    # Before the slot, which uses its publications as they were at the time of a change.
     for publication in slot.publications:
         _publish(publication)
     return _reserve(slot)
 
 
 def drop(name: str) -> bool:
-    """Let go of the log, for good; say whether the slot was there. What it had yet to tell is not told.
+    """Drop the slot; say whether it existed. Changes it had yet to send are not sent.
 
     Raises:
-        django.db.OperationalError: somebody follows it.
+        django.db.OperationalError: a process follows it.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -89,18 +89,18 @@ def _publish(publication: Publication) -> None:
             try:
                 with transaction.atomic():
                     cursor.execute(
-                        f"CREATE PUBLICATION {name} FOR TABLE {tables} WITH (publish = '{_of(publication)}')"
+                        f"CREATE PUBLICATION {name} FOR TABLE {tables} WITH (publish = '{_actions(publication)}')"
                     )
             except ProgrammingError as error:
                 if _sqlstate(error) not in _EXISTS:
                     raise CannotFollow(f"The publication {name} cannot be made: {error}") from error
         elif found != _wanted(publication):
             cursor.execute(f"ALTER PUBLICATION {name} SET TABLE {tables}")
-            cursor.execute(f"ALTER PUBLICATION {name} SET (publish = '{_of(publication)}')")
+            cursor.execute(f"ALTER PUBLICATION {name} SET (publish = '{_actions(publication)}')")
 
 
 def _published(name: str) -> tuple[dict[str, set[str]], set[str]] | None:
-    """Return the columns that are told of each table, and which changes; None where there is no publication."""
+    """Return the columns that are sent of each table, and the kinds of changes; None without a publication."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pubinsert, pubupdate, pubdelete, pubtruncate FROM pg_publication WHERE pubname = %s", [name]
@@ -127,7 +127,7 @@ def _wanted(publication: Publication) -> tuple[dict[str, set[str]], set[str]]:
 def _reserve(slot: Slot) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
-            # As JSON, for older servers do not have that column.
+            # As JSON, because older servers lack that column.
             "SELECT database, current_database(), wal_status, to_jsonb(slot) ->> 'invalidation_reason'"
             " FROM pg_replication_slots AS slot WHERE slot_name = %s",
             [slot.name],
@@ -155,7 +155,7 @@ def _listed(table: str, columns: tuple[str, ...]) -> str:
     return _quoted(table) + (f" ({', '.join(map(_quoted, columns))})" if columns else "")
 
 
-def _of(publication: Publication) -> str:
+def _actions(publication: Publication) -> str:
     return publication.actions
 
 

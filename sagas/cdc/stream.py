@@ -1,6 +1,6 @@
-"""A connection in replication mode: PostgreSQL sends its log down it, and hears how far it was read.
+"""A connection in replication mode: PostgreSQL sends its log, and receives how far it was read.
 
-Written on libpq as psycopg hands it out (`psycopg.pq`); psycopg itself has no replication protocol.
+Uses libpq through `psycopg.pq`; psycopg itself has no replication protocol.
 
 Source: PostgreSQL, "Streaming Replication Protocol".
 """
@@ -21,23 +21,23 @@ from .errors import CannotFollow, MayNotReplicate, SlotInUse, SlotIsLost
 from .slots import Slot
 
 _IN_USE, _NO_PRIVILEGE, _UNDEFINED, _NOT_READY = "55006", "42501", "42704", "55000"
-#: Much less than wal_sender_timeout (60 s), after which the server gives up who says nothing.
+#: Much less than wal_sender_timeout (60 s), after which the server closes a silent connection.
 _STATUS_SECONDS = 5.0
-#: Between two reports of progress: for each the server saves the slot.
+#: Seconds between two reports of progress: the server saves the slot at each.
 _PROGRESS_SECONDS = 0.1
-#: Most messages handed over at once, so that who takes them can do something else in between.
+#: Maximum number of messages returned at once, so that the caller can do other work in between.
 _AT_ONCE = 5000
 
 
 class Stream:
-    """One slot, as it is sent.
+    """The stream of one slot.
 
     Attributes:
-        seen: up to where in its log the server has sent all there was to tell.
+        seen: the server has sent everything up to this position of its log.
     """
 
     def __init__(self, slot: Slot) -> None:
-        """Connect and have the server send from where the slot stands.
+        """Connect and have the server send from the slot's position.
 
         Raises:
             SlotInUse: another process follows it.
@@ -59,7 +59,7 @@ class Stream:
         self._pgconn.finish()
 
     def receive(self, seconds: float) -> list[bytes]:
-        """Return the messages that are here, waiting for the first; none once the time is over."""
+        """Return the received messages, waiting for the first; none when the time is over."""
         until = time.monotonic() + seconds
         with _as_django_errors():
             while True:
@@ -71,16 +71,16 @@ class Stream:
                 select.select([self._pgconn.socket], [], [], min(left, _STATUS_SECONDS))
 
     def confirm(self, lsn: int) -> None:
-        """Have the slot begin here next time; the server is told soon."""
+        """Set the position from which the slot begins next time; the server is told soon."""
         self._confirmed = max(self._confirmed, lsn)
 
     def report(self) -> None:
-        """Tell the server how far we are, now."""
+        """Tell the server our position, now."""
         with _as_django_errors():
             self._report()
 
     def _start(self) -> None:
-        # The command that starts us sees to it that names hold no quotes.
+        # The command that starts this process checks that names hold no quotes.
         publications = ",".join(f'"{publication.name}"' for publication in self.slot.publications)
         command = (
             f'START_REPLICATION SLOT "{self.slot.name}" LOGICAL 0/0'
@@ -92,7 +92,7 @@ class Stream:
         self._pgconn.nonblocking = 1
 
     def _read(self) -> list[bytes]:
-        """Return what is here, without waiting."""
+        """Return the received messages, without waiting."""
         self._pgconn.consume_input()
         messages: list[bytes] = []
         while len(messages) < _AT_ONCE:
@@ -106,7 +106,7 @@ class Stream:
         return messages
 
     def _opened(self, data: bytes) -> bytes | None:
-        """Return what is in an envelope of the replication protocol; a keepalive holds nothing."""
+        """Return the content of an envelope of the replication protocol; a keepalive has none."""
         if data[:1] == b"w":
             _, _, self._server_time = struct.unpack_from(">QQq", data, 1)
             return data[25:]
@@ -122,7 +122,7 @@ class Stream:
             self._report()
 
     def _report(self) -> None:
-        # Written, flushed, applied. The time is for people who look; the server's own will do (decision 0010).
+        # Written, flushed, applied. The time is only shown by the server; its own will do (decision 0010).
         done = self._confirmed
         self._pgconn.put_copy_data(struct.pack(">cQQQqB", b"r", done, done, done, self._server_time, 0))
         while self._pgconn.flush():
@@ -131,7 +131,7 @@ class Stream:
         self._reported, self._reported_at = done, time.monotonic()
 
     def _failure(self, result: Any) -> Exception:
-        """Return what an answer of the server means that is not the one we want."""
+        """Return the exception for an unexpected answer of the server."""
         if result is None:
             return OperationalError(f"the server ended the stream: {self._pgconn.get_error_message().strip()}")
         code = (result.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
@@ -152,14 +152,14 @@ class Stream:
 
 
 def _connect() -> Any:
-    """Open a connection in replication mode, to where Django's goes."""
+    """Open a connection in replication mode, to Django's database."""
     known = {default.keyword.decode() for default in pq.Conninfo.get_defaults()}
     params = {name: value for name, value in connection.get_connection_params().items() if name in known}
     pgconn = pq.PGconn.connect(make_conninfo(**params | {"replication": "database"}).encode())
     if pgconn.status != pq.ConnStatus.OK:
         said = pgconn.get_error_message().strip()
         pgconn.finish()
-        # No SQLSTATE comes with a connection that was not made; the role's rights were looked at before.
+        # A failed connection has no SQLSTATE; the role's rights were checked before.
         if "REPLICATION" in said:
             raise MayNotReplicate(str(params.get("user", "")))
         raise OperationalError(said)

@@ -1,4 +1,4 @@
-"""The outbox as the write-ahead log tells of it: the same relay, told what is new instead of asking."""
+"""The relay driven by the write-ahead log: it receives new events instead of polling the outbox."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -11,46 +11,45 @@ from ..models import Event
 from .capture import Capture, Portion
 from .slots import Publication, Slot
 
-#: Most positions that are remembered. Behind by more, the outbox's own index says what is next.
+#: Maximum number of remembered positions. With more, the relay uses the outbox's index of new events.
 _MAX_TOLD = 10_000
-#: So long after the last one, a turn is made though nothing calls for it: subscriptions that catch up, the sweep.
+#: Maximum seconds between two turns, also without a new event: for subscriptions that catch up, and for the sweep.
 _TURN_SECONDS = 1.0
-#: How often the outbox is asked, in case of what the log does not tell: an event that was sent again by hand, a
-#: publication that was made anew.
+#: Seconds between two reads of the outbox, for events that the log does not show: an event that was sent again by hand,
+#: or one written while the publication was made anew.
 _ASK_SECONDS = 30.0
-#: Another relay is at its turn.
+#: Pause while another relay has the lock.
 _BUSY_SECONDS = 0.05
 
 
 def slot(name: str) -> Slot:
-    """Return a slot that tells of new events, and no more of them than the relay has to know."""
+    """Return a slot for new events, with the columns that the relay needs."""
     publication = Publication(name=name, tables={"sagas_event": ("position", "type")}, actions="insert")
     return Slot(name=name, publications=(publication,))
 
 
 class WalRelay:
-    """Takes turns of the relay with what a slot told.
+    """Makes turns of the relay for the events that a slot sends.
 
-    Note [Behind]: at first, after an outage, and when more was told than is worth to remember, the relay goes by the
-    outbox's index, as it does without the log, until that has nothing left. So what the slot told before may be
-    confirmed after any turn: should we die, the next process begins behind, and asks the index.
-
+    Note [Behind]: at the start, after an outage, and with too many positions to remember, the relay reads the outbox's
+    index, as it does without the log, until the index has no new event. So everything the slot sent before may be
+    confirmed after any turn: if this process dies, the next one starts in the same state, and reads the index.
     Otherwise a position is confirmed once its event has a place in the log, by this relay or by another.
     """
 
     def __init__(self, capture: Capture) -> None:
         self._capture = capture
-        #: Positions that have no place in the log yet, each with what may be confirmed while it has none; in the order
-        #: in which they were told.
+        #: Positions of events that have no place in the event log yet, in the order in which the slot sent them; each
+        #: with the position that may be confirmed while it has none.
         self._told: dict[int, int] = {}
         self._confirmable = 0
         self._behind = True
-        #: Somebody reacts to one of them: a turn is due.
+        #: One of them has a reaction: a turn is due.
         self._due = True
         self._turned_at = self._asked_at = time.monotonic()
 
     def work(self) -> None:
-        """Hear what is new, for a second at most, and make a turn if one is due."""
+        """Receive new events for a second at most, and make a turn if one is due."""
         left = self._turned_at + _TURN_SECONDS - time.monotonic()
         self._hear(self._capture.take(0.0 if self._due else max(0.0, left)))
         if time.monotonic() - self._asked_at > _ASK_SECONDS:
@@ -69,7 +68,7 @@ class WalRelay:
             self._behind = True
 
     def _turn(self) -> None:
-        told_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
+        received_up_to, asked = self._capture.position, list[list[tuple[int, str]]]()
 
         def new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`
             asked.append(self._new(limit, low_priority))
@@ -77,7 +76,7 @@ class WalRelay:
 
         relayed = tasks.relay_turn(new)
         self._turned_at = time.monotonic()
-        if not asked:  # another relay is at its turn
+        if not asked:  # another relay has the lock
             self._due = self._due or bool(self._told)
             time.sleep(_BUSY_SECONDS)
             return
@@ -87,7 +86,7 @@ class WalRelay:
             self._behind, self._asked_at = bool(taken), self._turned_at
         else:
             self._settle(taken)
-        self._capture.confirm(next(iter(self._told.values()), told_up_to))
+        self._capture.confirm(next(iter(self._told.values()), received_up_to))
         self._due = relayed.more or self._behind or bool(self._told)
 
     def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`
@@ -96,17 +95,17 @@ class WalRelay:
         return new_events(limit, low_priority, among=self._told) if self._told else []
 
     def _settle(self, taken: Sequence[tuple[int, str]]) -> None:
-        """Forget what has a place in the log now, by us or by another relay, or will have none by us."""
+        """Forget positions that have a place in the log now, and those that this relay does not number."""
         for position, _ in taken:
             del self._told[position]
         if self._told and len(taken) < tasks.turn_limit():
             left = _without_a_place(self._told)
             self._told = {position: lsn for position, lsn in self._told.items() if position in left}
-            # Something that we were not told of stands before these.
+            # An event that the slot did not send stands before these.
             self._behind = bool(left) and not taken
 
 
 def _without_a_place(positions: Collection[int]) -> set[int]:
-    """Return those events that have no place in the log yet, of the types this process knows."""
+    """Return the events that have no place in the log yet, of the types this process knows."""
     found = Event.objects.filter(position__in=list(positions), log_position=None, type__in=known_types())
     return set(found.values_list("position", flat=True))

@@ -1,46 +1,46 @@
-"""What people do at the terminal: find a subject, confirm that many are meant, watch the progress.
+"""Operations at the terminal: find a subject, confirm an action on many, show the progress.
 
-`manage.py sagas` reads arguments and prints; what it does is here.
+`manage.py sagas` parses arguments and prints; the actions are here.
 """
 
 import getpass
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db.models import Count, F, Model
+from django.db.models import Count, Model
 
 from ..core import registry
 from ..core.statuses import Action, DeliveryStatus, InterventionStatus, label
 from ..db import clock
 from ..messaging import tasks
-from ..models import Delivery, Follower, Intervention
-from ..operations import interventions, replays, standstill, subjects, work_queue
+from ..models import Follower, Intervention
+from ..operations import interventions, replays, subjects, work_queue
 from ..operations.deliveries import DeliverySubject
 from ..operations.followers import FollowerSubject
 from ..operations.runs import RunSubject
-from ..operations.subject import Filter, NotNow, Subject, Summary
+from ..operations.subject import Filter, NotNow, Subject
 from .progress_bar import Show, progress
 
 Say = Callable[[str], object]
 
-#: How long a replay is watched that makes no progress: its receiver is busy.
+#: Seconds without progress after which the command stops showing a replay: its receiver is busy.
 _WATCH_SECONDS = 30.0
 _LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What was typed.
+    """The parsed command line.
 
     Attributes:
-        kind: of the one subject that is meant, as `subjects.KINDS` names it; empty if a filter is meant.
-        name: how the terminal names it: an id, a key, or what people call the key.
-        meant: all that match; None if one is meant.
+        kind: kind of the one subject, a name in `subjects.KINDS`; empty with a filter.
+        name: the subject as typed: an id, a key, or the label of a key.
+        meant: the filter; None for one subject.
     """
 
     action: Action
@@ -54,10 +54,10 @@ class Command:
 
 
 def find(kind: type[Subject[Any]], text: str) -> Any:
-    """Return the row that is meant.
+    """Return the row of the subject.
 
     Raises:
-        CommandError: there is none.
+        CommandError: there is no such row.
     """
     found = kind.find(text)
     if found is None:
@@ -65,44 +65,8 @@ def find(kind: type[Subject[Any]], text: str) -> Any:
     return found
 
 
-def reactions_of(text: str) -> list[dict[str, Any]]:
-    """Return the deliveries of a key, or of what people call so, in the order of its events.
-
-    Raises:
-        CommandError: there are none.
-    """
-    owed = Delivery.objects.filter(event__key=registry.key_of(text) or text).order_by("event", "pk")
-    columns = ("id", "subscription", "status", "attempts", "error", "started_at", "finished_at")
-    found = [dict(row) for row in owed.values(*columns, event_type=F("event__type"))]
-    if not found:
-        raise CommandError(f"There is no run {text!r}; `manage.py sagas list` shows some.")
-    return found
-
-
-def waiting(meant: Filter, limit: int) -> list[Summary]:
-    """Return what needs a person, the longest waiting first."""
-    return subjects.summaries(work_queue.page(meant, limit=limit), now=clock.now())
-
-
-def standing_still() -> Iterator[str]:
-    """Yield what holds up more than one run: queues without a worker, paused subscriptions."""
-    now = clock.now()
-    for each in standstill.unserved(now=now):
-        since = "ever" if each.alive_at is None else f"since {each.alive_at:%Y-%m-%d %H:%M:%S} UTC"
-        yield f"queue {each.queue}: no worker has given a sign of life {since}; keys that wait: {each.waiting}"
-    for paused in standstill.paused(now=now):
-        by = f" by {paused.paused}" if paused.paused else ""
-        yield f"subscription {paused.process}: paused since {paused.since:%Y-%m-%d %H:%M:%S} UTC{by}"
-
-
-def as_json(summary: Summary) -> dict[str, Any]:
-    actions = [str(each) for each in summary.actions]
-    told = asdict(summary) | {"id": summary.pk, "called": summary.title, "actions": actions}
-    return {name: value for name, value in told.items() if name not in ("pk", "named", "version_token")}
-
-
 def execute(command: Command, say: Say) -> int:
-    """Do what was typed and say what came of it; return how many were refused.
+    """Execute the command and print the outcome; return how many interventions were refused.
 
     Raises:
         CommandError: there is no such subject, no reason, or the action does not apply.
@@ -120,7 +84,7 @@ def execute(command: Command, say: Say) -> int:
 
 
 def replay(name: str, *, since: str, until: str, reason: str, by: str, say: Say) -> None:
-    """Owe a range of time to one subscription once more, and show the progress until it is done.
+    """Replay a range of time to one subscription, and show the progress until it is done.
 
     Raises:
         CommandError: there is no such subscription, no reason, or the range makes no sense.
@@ -172,7 +136,7 @@ def _one(command: Command, row: Model, result: Any, say: Say) -> int:
     (before,) = subjects.summaries([row], now=clock.now())
     if operation is not None and (warning := operation.warning(before.unanswered)):
         say(f"Warning: {warning}")
-    batch = _ask(command, [row], result)
+    batch = _write_down(command, [row], result)
     tasks.work_on_interventions(batch)
     asked = Intervention.objects.get(batch=batch)
     row.refresh_from_db()
@@ -189,7 +153,7 @@ def _one(command: Command, row: Model, result: Any, say: Say) -> int:
 
 
 def _refuse_what_does_not_apply(action: Action, row: Model) -> None:
-    """Say so before anything is written down; a subject that moves on meanwhile is refused when it is done."""
+    """Refuse an action that does not apply before anything is written; a later change is refused when it is done."""
     allowed = subjects.possible(row, now=clock.now())
     if action not in allowed:
         subject = subjects.of(row)
@@ -208,7 +172,7 @@ def _many(command: Command, meant: Filter, result: Any, say: Say) -> int:
         say(f"{group.count:6}  {group.process}{at}  {group.error}".rstrip())
     if not command.yes:
         _confirm(f"{command.action} {count}? [y/N] ")
-    batch = _ask(command, work_queue.every(meant), result)
+    batch = _write_down(command, work_queue.every(meant), result)
     far = interventions.progress(batch)
     with progress(label(command.action).capitalize(), far.total, say) as show:
         while tasks.work_on_interventions(batch):
@@ -224,7 +188,7 @@ def _many(command: Command, meant: Filter, result: Any, say: Say) -> int:
     return far.refused
 
 
-def _ask(command: Command, rows: Iterable[Model], result: Any) -> UUID:
+def _write_down(command: Command, rows: Iterable[Model], result: Any) -> UUID:
     return interventions.ask(
         rows,
         command.action,
@@ -252,10 +216,10 @@ def _confirm(question: str) -> None:
 
 
 def filter_of_runs(*, status: str | None, saga: str | None, step: str | None, error: str | None) -> Filter:
-    """Return the runs `--all` means.
+    """Return the filter of `--all`.
 
     Raises:
-        CommandError: nothing narrows it.
+        CommandError: it has no condition.
     """
     meant = Filter(kind=RunSubject.kind, status=status or "", process=saga or "", step=step or "", error=error or "")
     if meant == Filter(kind=RunSubject.kind):
@@ -264,4 +228,12 @@ def filter_of_runs(*, status: str | None, saga: str | None, step: str | None, er
 
 
 def filter_of_deliveries(subscription: str, error: str | None) -> Filter:
+    """Return the parked deliveries `--parked` means.
+
+    Raises:
+        CommandError: there is no such subscription.
+    """
+    if subscription not in registry.subscription_names() and not registry.is_switched_off(subscription):
+        known = ", ".join(registry.subscription_names())
+        raise CommandError(f"No subscription is called {subscription!r}; known: {known}.")
     return Filter(kind=DeliverySubject.kind, status=DeliveryStatus.PARKED, process=subscription, error=error or "")

@@ -1,4 +1,4 @@
-"""How far a command is: a bar in a terminal, now and then a line elsewhere."""
+"""Progress of management commands: a bar in a terminal, a line from time to time elsewhere."""
 
 import sys
 import time
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-#: Between two lines where there is no terminal.
+#: Seconds between two lines without a terminal.
 _SAY_EVERY_SECONDS = 5.0
 
-#: Takes how much is done, and a note.
+#: Called with the amount that is done, and a note.
 Show = Callable[[int, str], None]
 
 

@@ -1,4 +1,4 @@
-"""How a check of the reconciliation is written down: what should be true, and which keys it is asked about."""
+"""Definitions of the reconciliation: checks of what should be true, and walks through the keys to check."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Breach:
-    """Something that should be true and is not.
+    """A statement that should be true and is not.
 
     Attributes:
-        message: one sentence for people.
-        facts: JSON values; the figures of both sides, and ids. New ones make it another breach, which a dismissal
-            of the old one does not cover.
-        moving: JSON values that change while the breach stays the same: counts, ages.
+        message: a sentence for people.
+        facts: JSON values; the figures of both sides, and ids. With other facts it is another breach, which a dismissal
+            of the first one does not cover.
+        moving: JSON values that may change while the breach stays the same: counts, ages.
     """
 
     key: str
@@ -27,14 +27,14 @@ class Breach:
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """What a check is called with: the keys of this turn, of every kind there is."""
+    """The argument of a check: the keys of this turn, of all kinds."""
 
     keys: tuple[str, ...]
     now: datetime
     _loaded: dict[Callable[..., Any], Any] = field(default_factory=dict, repr=False)
 
     def once(self, load: "Callable[[Scope], T]") -> T:
-        """Return what `load` returns, loaded once a turn, so that checks can share it."""
+        """Return the value of `load`, loaded once a turn, so that checks can share it."""
         if load not in self._loaded:
             self._loaded[load] = load(self)
         return cast("T", self._loaded[load])
@@ -42,17 +42,17 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """Something that should be true.
+    """A statement that should be true.
 
-    `look` returns the breaches among the keys it is given and leaves alone keys that are not of its kind. It reads
-    only, in sets: as many statements for one key as for a thousand.
+    `look` returns the breaches among the given keys and ignores keys of other kinds. It only reads, in sets: as many
+    statements for one key as for a thousand.
 
     Attributes:
-        name: stays the same for ever; findings are kept by it.
-        whole: it looks at all there is in every turn, whatever the keys; for what an index keeps small.
-        page: name of the admin's page of a key, if it has one.
-        remedy: what a person does about a breach, in a sentence or two.
-        remedy_page: name of the admin's page on which it is done, if that is not the page of the key.
+        name: never changes; findings are stored under it.
+        whole: it checks everything in every turn, whatever the keys; for sets that a partial index keeps small.
+        page: URL name of the admin's page of a key, if there is one.
+        remedy: how a person repairs a breach, in a sentence or two.
+        remedy_page: URL name of the admin's page for the repair, if that is not the page of the key.
     """
 
     name: str
@@ -65,10 +65,10 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Walk:
-    """A way through keys that nothing points to any more, a slice a turn, round and round.
+    """A repeated walk through keys without new events, a slice a turn.
 
-    `step(after, limit)` returns at most `limit` keys behind the mark `after` ("" = the first), and the new mark;
-    "" when it came to the end.
+    `step(after, limit)` returns at most `limit` keys behind the mark `after` ("": from the start), and the new mark; ""
+    at the end.
     """
 
     name: str

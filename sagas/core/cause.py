@@ -1,4 +1,4 @@
-"""What caused the work under way; the outbox writes it into every event."""
+"""The cause of the current work; the outbox writes it into every event."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from .events import DomainEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Where the work under way came from; stored with every event and run it leads to.
+    """The cause of the current work; stored with every event and run it leads to.
 
     Attributes:
-        low_priority: low_priority work, such as the orders of an import: interactive work goes first.
+        low_priority: low-priority work, such as the orders of an import: interactive work goes first.
     """
 
     correlation_id: UUID | None = None
@@ -26,15 +26,15 @@ class Cause:
 
 
 _cause: ContextVar[Cause] = ContextVar("cause", default=Cause())  # noqa: B039 - frozen
-#: In a batch: the cause of each key's events.
+#: In a batch: the cause of the events of each key.
 _causes: ContextVar[Mapping[str, Cause] | None] = ContextVar("causes", default=None)
 
 
 def cause_of(event: DomainEvent) -> Cause:
-    """Return where an event emitted now comes from.
+    """Return the cause of an event that is emitted now.
 
     Raises:
-        LookupError: a batch emits an event of a key none of its members has.
+        LookupError: a batch emits an event with a key that none of its members has.
     """
     causes = _causes.get()
     if causes is None:
@@ -47,7 +47,7 @@ def cause_of(event: DomainEvent) -> Cause:
 
 @contextmanager
 def caused_by(cause: Cause) -> Iterator[None]:
-    """Make `cause` the origin of every event emitted, and its correlation id part of every line logged, inside."""
+    """Inside, make `cause` the cause of every emitted event, and add its correlation id to every log line."""
     token, former = _cause.set(cause), _causes.set(None)
     try:
         with bound_contextvars(correlation_id=str(cause.correlation_id)):
@@ -59,7 +59,7 @@ def caused_by(cause: Cause) -> Iterator[None]:
 
 @contextmanager
 def caused_by_each(causes: Mapping[str, Cause]) -> Iterator[None]:
-    """As `caused_by`, for a batch: the key of an event says whose it is."""
+    """As `caused_by`, for a batch: the key of an event selects its cause."""
     token = _causes.set(causes)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Contracts: where what one side writes is not what the other side can read.
+"""Contracts: finds fields that one side writes and the other side cannot read.
 
 Pure: compares JSON Schemas, as pydantic makes them. A writer writes every field its schema has; a reader ignores fields
 it does not know.
@@ -15,18 +15,18 @@ from .events import Compatibility, IntegrationEvent
 
 Schema = Mapping[str, Any]
 
-#: For people: they decide over nothing.
+#: Words for people: they do not affect compatibility.
 _WORDS = frozenset({"title", "description", "examples", "default", "deprecated"})
-#: What binds a value from below, and from above.
+#: Lower and upper bounds of a value.
 _LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
-#: What both sides have to say in the same way, for nobody can tell whether one includes the other.
+#: Keywords that must be equal on both sides: whether one value includes the other cannot be computed.
 _ALIKE = ("format", "pattern", "multipleOf", "uniqueItems", "not", "if", "then", "else", "allOf", "contains")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """A field that cannot be read as it is written: `lines[].sku`, and why."""
+    """A field that cannot be read as it is written, such as `lines[].sku`, and the reason."""
 
     field: str
     why: str
@@ -39,7 +39,7 @@ class Break:
 
 
 def schema_of(event: type[IntegrationEvent]) -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of what an event of today's version says."""
+    """Return the JSON Schema (2020-12) of the payload of an event's current version."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:event:{event.type}:{event.version}",
@@ -49,12 +49,12 @@ def schema_of(event: type[IntegrationEvent]) -> dict[str, Any]:
 
 
 def same_shape(one: Schema, other: Schema) -> bool:
-    """Say whether two schemas differ in words for people at most."""
+    """Say whether two schemas are equal apart from words for people."""
     return bool(_shape(one) == _shape(other))
 
 
 def _shape(part: Any, *, of_names: bool = False) -> Any:
-    """Return a schema without words; `of_names`: its keys are names of fields, which may be called like a word."""
+    """Return a schema without words for people; `of_names`: its keys are names of fields, not keywords."""
     if isinstance(part, Mapping):
         return {
             key: _shape(value, of_names=key in ("properties", "$defs") and not of_names)
@@ -65,12 +65,12 @@ def _shape(part: Any, *, of_names: bool = False) -> Any:
 
 
 def breaks(written: Schema, read: Schema) -> list[Break]:
-    """Return where a reader of the schema `read` cannot take what a writer of the schema `written` may write."""
+    """Return the fields that a reader of the schema `read` cannot take from a writer of the schema `written`."""
     return list(_Comparison(written, read).breaks(written, read, ""))
 
 
 class _Comparison:
-    """Walks two schemas side by side; each has definitions of its own."""
+    """Walks two schemas side by side; each has its own definitions."""
 
     def __init__(self, written: Schema, read: Schema) -> None:
         self._written, self._read = written.get("$defs", {}), read.get("$defs", {})
@@ -129,7 +129,7 @@ class _Comparison:
                 yield from self.breaks(one, read["items"], f"{at}[]")
 
     def _others(self, written: Schema, read: Schema, at: str) -> Iterator[Break]:
-        """Compare what stands under names that are not known beforehand."""
+        """Compare additional properties, whose names are not known beforehand."""
         others = read.get("additionalProperties")
         if isinstance(others, Mapping):
             unnamed = written.get("additionalProperties")
@@ -140,7 +140,7 @@ class _Comparison:
 
 
 def _alternatives(schema: Schema, definitions: Mapping[str, Schema]) -> list[Schema]:
-    """Return what a value may be, references followed."""
+    """Return the alternatives of a value, references followed."""
     if "$ref" in schema:
         return _alternatives(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     options = schema.get("anyOf") or schema.get("oneOf") or ()
@@ -173,7 +173,7 @@ def _join(at: str, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Complaint:
-    """Something wrong with a contract, as text of some lines; `stale`: writing it anew is all it takes."""
+    """A fault of a contract, as text of some lines; `stale`: it only has to be written anew."""
 
     type: str
     text: str
@@ -183,11 +183,11 @@ class Complaint:
 def judge(
     event: type[IntegrationEvent], committed: Mapping[int, Schema], *, readers: Sequence[str]
 ) -> Iterator[Complaint]:
-    """Yield what speaks against an event as it is today.
+    """Yield the faults of the current version of an event.
 
     Args:
-        committed: the schema of each version that others may rely on.
-        readers: who in this project reacts to it.
+        committed: the schema of each committed version.
+        readers: the subscriptions of this project that read it.
     """
     if not hasattr(event, "example"):
         yield Complaint(type=event.type, text=f"{event.type} has no example: give the class `example = {{...}}`.")
@@ -222,7 +222,7 @@ def _of_the_example(event: type[IntegrationEvent]) -> Iterator[Complaint]:
 
 
 def _against(event: type[IntegrationEvent], today: Schema, schema: Schema, version: int) -> Iterator[str]:
-    """Yield, as lines, what does not go together with a version that others know."""
+    """Yield, as lines, the incompatibilities with a committed version."""
     if event.compatibility != Compatibility.FORWARD:
         found = _lifting(event, schema, version) if _is_lifted(event, version) else breaks(schema, today)
         if found:
@@ -238,7 +238,7 @@ def _is_lifted(event: type[IntegrationEvent], version: int) -> bool:
 
 
 def _lifting(event: type[IntegrationEvent], schema: Schema, version: int) -> list[Break]:
-    """Return what comes of lifting the example that was committed with an older version."""
+    """Return the outcome of lifting the example that was committed with an older version."""
     try:
         event.read(schema["examples"][0], version=version)
     except ValidationError as error:
@@ -253,7 +253,7 @@ def _changed(event: type[IntegrationEvent], broken: Sequence[str], readers: Sequ
     if broken:
         return "\n".join([head, *broken, *_advice(event, readers)])
     return (
-        f"{head}\nThe change breaks nobody: give the class `version = {event.version + 1}` and run:"
+        f"{head}\nThe change breaks no reader: give the class `version = {event.version + 1}` and run:"
         " manage.py events write"
     )
 

@@ -1,4 +1,4 @@
-"""Pictures of a saga, in Mermaid, made from its definition: they cannot disagree with what runs."""
+"""Diagrams of a saga, in Mermaid, made from its definition."""
 
 from collections.abc import Iterator
 from typing import Any

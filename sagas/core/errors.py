@@ -7,23 +7,23 @@ from enum import StrEnum
 class FailureKind(StrEnum):
     """Why an attempt did not succeed."""
 
-    REJECTED = "rejected"  #: the business says no: undo now
+    REJECTED = "rejected"  #: a business refusal: undo now
     RETRYABLE = "retryable"  #: it had no effect and may work later
     UNKNOWN = "unknown"  #: the call left and no answer came: probe before anything else
     UNEXPECTED = "unexpected"  #: a bug or an outage: as retryable inside, as unknown outside
-    CANCELLED = "cancelled"  #: a person called it off
-    UNDONE = "undone"  #: a person had it undone
+    CANCELLED = "cancelled"  #: a person cancelled it
+    UNDONE = "undone"  #: a person started the undo
 
 
 class Rejected(Exception):  # noqa: N818 - an outcome, not a bug
-    """The business says no; nothing took effect and trying again would not help."""
+    """A business refusal: nothing took effect, and another try would not help."""
 
 
 class Retryable(Exception):  # noqa: N818
-    """It did not work and had no effect; it may work later.
+    """The try failed without an effect; it may work later.
 
     Args:
-        retry_after_seconds: what the other side asked for; overrides the step's backoff.
+        retry_after_seconds: the pause that the other side asked for; overrides the step's backoff.
     """
 
     def __init__(self, message: str = "", *, retry_after_seconds: float | None = None) -> None:
@@ -32,7 +32,7 @@ class Retryable(Exception):  # noqa: N818
 
 
 class OutcomeUnknown(Exception):  # noqa: N818
-    """The call left and no answer came: it may or may not have taken effect."""
+    """The call was sent and no answer came: it may or may not have taken effect."""
 
 
 class StepFailed(Exception):  # noqa: N818
@@ -50,7 +50,7 @@ class TryTimedOut(Exception):  # noqa: N818
     """A try took longer than its policy allows and was cut short; a call outside may have taken effect.
 
     Attributes:
-        seconds: how long it was allowed to take.
+        seconds: its time limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -59,29 +59,29 @@ class TryTimedOut(Exception):  # noqa: N818
 
 
 class RunOfOtherCodeError(Exception):
-    """No process that took it up knows the saga or step by its name: it was started by code that is gone."""
+    """No process that took the run knows its saga or step: the code that started it is gone."""
 
 
 class WorkerLostError(Exception):
-    """Try after try left no trace: the work kills or stops the worker that takes it."""
+    """Several tries left no trace: the work kills or stops the worker that takes it."""
 
     def __init__(self, tries: int) -> None:
         super().__init__(f"{tries} tries left no trace: their worker died, or was stopped")
 
 
 class NoOutcomeError(Exception):
-    """A step or reaction that is written for many calls returned no outcome for the only one."""
+    """A step or reaction with `run_many` or `react_many` returned no outcome for its only call."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} returned no outcome for its only call")
 
 
 class TransactionRequiredError(Exception):
-    """A function that writes together with its caller was called outside a transaction."""
+    """A function that needs its caller's transaction was called outside a transaction."""
 
 
 class TransactionRefusedError(Exception):
-    """A function that calls out was called inside a transaction, where its answer would wait under row locks."""
+    """A function that calls another system was called inside a transaction, where it would wait under row locks."""
 
 
 class DefinitionError(Exception):
@@ -89,7 +89,7 @@ class DefinitionError(Exception):
 
 
 class UnreadableEventError(Exception):
-    """A stored event that today's code cannot read: what came of it, and so of all behind it, cannot be told."""
+    """A stored event that the current code cannot read, so the state after it and after all later events is unknown."""
 
     def __init__(self, event_type: str, version: int, occurred_at: datetime) -> None:
         super().__init__(
@@ -99,7 +99,7 @@ class UnreadableEventError(Exception):
 
 
 class KeyIsBusy(Retryable):
-    """An event that starts a run waits: its key has an open run of that saga."""
+    """An event has to wait before it starts a run: its key has an open run of that saga."""
 
     def __init__(self, saga: str, key: str) -> None:
         super().__init__(f"{key} has an open run of {saga}; this event starts another when that has ended")
@@ -110,7 +110,7 @@ class UnknownSagaError(LookupError):
 
 
 def kind_of(error: BaseException, *, outside: bool) -> FailureKind:
-    """Say what an exception means; an unforeseen one from a call outside may have taken effect."""
+    """Return the kind of an exception; after an unforeseen one, a call outside may have taken effect."""
     match error:
         case Rejected():
             return FailureKind.REJECTED

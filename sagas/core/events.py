@@ -11,43 +11,43 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-#: What an event says, as JSON has it.
+#: The payload of an event, as JSON values.
 Data = dict[str, Any]
 
 
 class DomainEvent(BaseModel):
     """A fact inside a context, named in the past tense; the fields of the subclass are the payload.
 
-    Readers ignore fields they do not know, so that a writer may add some. A domain event belongs to its context, and
-    nobody else reacts to it; what others may rely on is an `IntegrationEvent`.
+    Readers ignore fields they do not know, so that a writer may add fields. A domain event belongs to its context, and
+    no other context reacts to it; other contexts rely on an `IntegrationEvent`.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     #: Name on the wire, `context.past_tense`; never changes.
     type: ClassVar[str]
-    #: Goes up with each change of the payload's shape.
+    #: Increases with each change of the payload's shape.
     version: ClassVar[int] = 1
-    #: Version → what lifts a payload of that version to the next; a version that needs none has none.
+    #: Version → function that lifts a payload of that version to the next; a version that needs none is missing.
     upcasters: ClassVar[Mapping[int, Callable[[Data], Data]]] = {}
-    #: What kind of thing it happened to.
+    #: The kind of its subject.
     aggregate: ClassVar[str]
 
     @property
     def subject_id(self) -> str:
-        """The id of the thing it happened to."""
+        """The id of its subject."""
         raise NotImplementedError
 
     @property
     def key(self) -> str:
-        """What order is kept by; an order's id in this shop, the subject unless told otherwise."""
+        """The key: events of one key stay in order. An order's id in this shop; by default the subject."""
         return self.subject_id
 
     @classmethod
     def read(cls, data: Data, *, version: int) -> Self:
-        """Return the event a stored payload stands for, lifted to today's version.
+        """Return the event of a stored payload, lifted to the current version.
 
-        A version newer than this code's (rolling deploy) is read as it is: what is not known is ignored.
+        A version newer than this code's (rolling deploy) is read as it is: unknown fields are ignored.
 
         Raises:
             pydantic.ValidationError: the payload is not readable by this version of the code.
@@ -56,7 +56,7 @@ class DomainEvent(BaseModel):
 
     @classmethod
     def lifted(cls, data: Data, *, version: int) -> Data:
-        """Return a payload of an older version as today's code would have written it."""
+        """Return a payload of an older version, lifted to the current one."""
         for number in range(version, cls.version):
             if number in cls.upcasters:
                 data = cls.upcasters[number](dict(data))
@@ -64,7 +64,7 @@ class DomainEvent(BaseModel):
 
 
 class StoredPayload(Protocol):
-    """What a stored event says, and when it happened."""
+    """The payload of a stored event, and its time."""
 
     @property
     def type(self) -> str: ...
@@ -77,7 +77,7 @@ class StoredPayload(Protocol):
 
 
 class StoredEvent(StoredPayload, Protocol):
-    """An event as it stands in the log: the row `sagas.models.Event`, for code that knows no table."""
+    """An event of the log: the row `sagas.models.Event`, for code that does not import models."""
 
     @property
     def id(self) -> UUID: ...
@@ -100,28 +100,28 @@ class StoredEvent(StoredPayload, Protocol):
 
 
 class Compatibility(StrEnum):
-    """Who still understands whom, once an event has a new version."""
+    """Which side still understands the other once an event has a new version."""
 
-    BACKWARD = "backward"  #: today's readers read what was written before
-    FORWARD = "forward"  #: readers of before read what is written today
+    BACKWARD = "backward"  #: new readers read old events
+    FORWARD = "forward"  #: old readers read new events
     FULL = "full"  #: both
 
 
 class IntegrationEvent(DomainEvent):
-    """A fact that others build on: its shape is a contract, committed beside its context.
+    """A fact that other contexts rely on: its shape is a contract, committed beside its context.
 
-    See docs/contracts.md for what may change, and `manage.py events check` for what did.
+    docs/contracts.md says what may change; `manage.py events check` shows what did change.
     """
 
     compatibility: ClassVar[Compatibility] = Compatibility.FULL
-    #: What such an event says, for people and for tests.
+    #: An example of its fields, for people and for tests.
     example: ClassVar[Data]
-    #: The event that this one takes the place of; both are published until the last reader has moved.
+    #: The event that this one replaces; both are published until the last reader has moved.
     replaces: ClassVar[type["IntegrationEvent"] | None] = None
 
 
 def known_events() -> list[type[DomainEvent]]:
-    """Return every event this process has a class for, by type."""
+    """Return the class of every event this process knows, by type."""
     classes, found = [DomainEvent], {}
     while classes:
         cls = classes.pop()
@@ -132,5 +132,5 @@ def known_events() -> list[type[DomainEvent]]:
 
 
 def known_types() -> list[str]:
-    """Return the types of every event this process has a class for."""
+    """Return the types of all events this process knows."""
     return [event.type for event in known_events()]

@@ -1,7 +1,6 @@
-"""Folds: what something has become is what its events, one after the other, made of it.
+"""Folds: the state of a subject, computed from its events in order.
 
-Pure: with these a context writes down how its own events change a state; whoever wants the state of some moment folds
-the events up to then.
+Pure. A context declares how its own events change a state; to get the state at a moment, fold the events up to it.
 """
 
 import hashlib
@@ -22,32 +21,32 @@ AnyState = TypeVar("AnyState", bound="State")
 
 
 class State(BaseModel):
-    """What events add up to: a value that JSON can hold; its defaults are what was before the first event."""
+    """The result of a fold: a value that JSON can hold; its defaults are the state before the first event."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule(Generic[AnyState]):
-    """What one type of event makes of a state."""
+    """The change of a state by one type of event."""
 
     event: type[DomainEvent]
     then: Callable[[AnyState, Any, datetime], AnyState]
 
 
 def when(event: type[AnyEvent], then: Callable[[AnyState, AnyEvent, datetime], AnyState]) -> Rule[AnyState]:
-    """Return the rule that `event`, at its moment, makes `then` of a state; the state itself stays as it was."""
+    """Return a rule: `then(state, event, moment)` returns the next state; the given state is not changed."""
     return Rule(event=event, then=then)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fold(Generic[AnyState]):
-    """How events become a state.
+    """The rules by which events become a state.
 
     Attributes:
         start: the state before the first event.
-        rules: one a type of event; a type without one changes nothing.
-        version: goes up whenever a rule comes to another state than before: it makes snapshots of before invalid.
+        rules: one for each type of event; a type without a rule changes nothing.
+        version: increases whenever a rule computes another state than before; this makes older snapshots invalid.
     """
 
     name: str
@@ -56,7 +55,7 @@ class Fold(Generic[AnyState]):
     version: int = 1
 
     def of(self, events: Iterable[StoredPayload], *, after: AnyState | None = None) -> AnyState:
-        """Return what the events, in their order, make of the state before them (the start, unless told otherwise).
+        """Return the state after these events, in their order, from the state `after` (by default the start).
 
         Raises:
             UnreadableEventError: a payload that today's code cannot read.
@@ -67,7 +66,7 @@ class Fold(Generic[AnyState]):
         return state
 
     def next(self, state: AnyState, event: StoredPayload) -> AnyState:
-        """Return what one event makes of a state; an older version of it is lifted as it is read.
+        """Return the state after one event; an older version of it is lifted as it is read.
 
         Raises:
             UnreadableEventError: a payload that today's code cannot read.

@@ -1,4 +1,4 @@
-"""Ids that sort by the time they were made (UUIDv7): new rows land at the end of their index."""
+"""Ids that sort by the time of their creation (UUIDv7): new rows go to the end of their index."""
 
 from uuid import UUID
 

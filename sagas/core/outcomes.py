@@ -1,4 +1,4 @@
-"""Outcomes of work that is done for many at once: a value each, or the exception that it failed with."""
+"""Outcomes of calls that are made together: for each a value, or the exception with which it failed."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""How a read model is written down: which events it follows, and what they change."""
+"""The definition of a read model: the events it follows, and the function that applies them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -12,7 +12,7 @@ from .events import DomainEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """An event of the log, as today's code reads it."""
+    """An event of the log, as the current code reads it."""
 
     event: DomainEvent
     event_id: UUID
@@ -25,33 +25,33 @@ Difference = tuple[int, int]
 
 
 class Store(Protocol):
-    """Where a read model lives that is not in PostgreSQL. `shadow`: the copy that a rebuild makes."""
+    """The store of a read model outside PostgreSQL. `shadow`: the copy that a rebuild makes."""
 
     def position(self, *, shadow: bool) -> int:
-        """Return the position up to which it holds the log; 0 if it was lost."""
+        """Return the position up to which it contains the log; 0 if its data was lost."""
 
     def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
-        """Take in events, and with them the position; all may have been there before."""
+        """Apply events, and store the position with them; it may have applied them before."""
 
     def begin(self) -> None:
-        """Have an empty shadow, whatever was begun before."""
+        """Make an empty shadow, and remove one that was begun before."""
 
     def drop(self) -> None:
-        """Have no shadow, and nothing left of former copies."""
+        """Remove the shadow, and the rest of former copies."""
 
     def compare(self) -> Difference:
         """Return how many entries only the old copy has, and how many only the new one."""
 
     def swap(self) -> None:
-        """Let the shadow take the place of what serves; harmless when done twice."""
+        """Make the shadow the copy that serves; idempotent."""
 
 
 @dataclass(frozen=True)
 class ReadModel:
-    """Tables made of events by `apply`, or a `store` elsewhere.
+    """Tables that `apply` makes from events, or a `store` elsewhere.
 
     `apply` runs in the transaction that moves the position. It gets events in the order of the log, works in sets, and
-    names no schema. It reads no other table but the log (`queries.latest_events`): by the time of a rebuild the others
+    names no schema. It reads no other table but the log (`queries.latest_events`): at the time of a rebuild the others
     have changed.
     """
 
@@ -72,5 +72,5 @@ class ReadModel:
 
     @property
     def shadow_name(self) -> str:
-        """Name of the follower that a rebuild is."""
+        """Name of the follower of a rebuild."""
         return f"{self.name}:rebuild"

@@ -1,4 +1,4 @@
-"""What this process knows: sagas, subscriptions, read models, checks, watched tables, by name.
+"""The definitions this process knows, by name: sagas, subscriptions, read models, checks, watched tables.
 
 A project fills the current registry once, in the `ready` of its app config:
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class KeyLabel:
-    """What people call a key, and the page of what it stands for: order, S100123."""
+    """The label of a key, such as order S100123, and the page of its object."""
 
     noun: str
     name: str
@@ -34,7 +34,7 @@ class KeyLabel:
 
     @property
     def text(self) -> str:
-        """At the beginning of a sentence, or alone."""
+        """At the beginning of a sentence, or as the whole text."""
         return f"{self.noun[:1].upper()}{self.noun[1:]} {self.name}"
 
     @property
@@ -44,13 +44,13 @@ class KeyLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyNames:
-    """What the project knows of keys; the engine knows none of it.
+    """What the project knows about keys, and the engine does not.
 
     Args:
-        named: labels of those keys that have one.
-        key_of: the key that has this name.
-        example: what people type to find one, as in "the id or the number of an order".
-        notes: by action ("cancel"), what it means outside the engine; added to the action's description.
+        named: returns the labels of the given keys that have one.
+        key_of: returns the key with this label.
+        example: what people type to find a key, as in "the id or the number of an order".
+        notes: by action ("cancel"), its effect outside the engine; added to the action's description.
     """
 
     named: Callable[[Collection[str]], Mapping[str, KeyLabel]] = lambda _: {}
@@ -63,11 +63,11 @@ class KeyNames:
 class Audited:
     """A table whose changes are kept as an audit trail.
 
-    Without REPLICA IDENTITY FULL the trail has only what rows became, not what they were.
+    Without REPLICA IDENTITY FULL the trail has only the new values of rows, not the old ones.
 
     Attributes:
         key: the column of its primary key.
-        name: the column that has what people call a row; empty if they go by its key.
+        name: the column with the label of a row; empty if its key is its label.
     """
 
     table: str
@@ -76,22 +76,23 @@ class Audited:
 
 
 class Definitions(TypedDict, total=False):
-    """What a project registers beside its subscriptions."""
+    """The definitions a project registers beside its subscriptions."""
 
-    #: Sagas whose runs go on, though no subscription starts new ones. Those of subscriptions need not be repeated.
+    #: Sagas whose open runs continue although no subscription starts new ones. Sagas of subscriptions need not be
+    #: repeated.
     sagas: Iterable[Saga[Any]]
-    #: Subscriptions of this code that are switched off. What they read is a contract all the same.
+    #: Subscriptions of this code that are switched off. The events they read are contracts too.
     dormant: Iterable[Subscription]
     read_models: Iterable[ReadModel]
-    #: What the reconciliation compares, and the ways it walks through keys.
+    #: The checks of the reconciliation, and its walks through keys.
     checks: Iterable[Check]
     walks: Iterable[Walk]
     #: The tables of the audit trail (`manage.py changes`).
     audited: Iterable[Audited]
-    #: By table, what `manage.py changes` calls when rows of it have changed: once or more often, after the commit. A
-    #: call that fails is made again.
+    #: By table, the function that `manage.py changes` calls when its rows have changed: once or more often, after the
+    #: commit. A failed call is made again.
     on_change: Mapping[str, Callable[[], None]]
-    #: How keys are shown to people.
+    #: The labels of keys.
     key_names: KeyNames
 
 
@@ -115,11 +116,12 @@ class Registry:
 
         The relay serves subscriptions in the order in which they were registered.
 
-        Idempotent: what is registered already may come again (Django's `override_settings(INSTALLED_APPS=...)` calls
+        Idempotent: the same definition may be registered again (Django's `override_settings(INSTALLED_APPS=...)` calls
             `ready` again).
 
         Raises:
-            DefinitionError: something else of that kind has the name, or a subscription that of a read model.
+            DefinitionError: another definition of that kind has the name, or a subscription has the name of a read
+                model.
         """
         for saga in more.get("sagas", ()):
             _add("saga", self.sagas, saga.name, saga)
@@ -143,7 +145,7 @@ class Registry:
         self.key_names = more.get("key_names", self.key_names)
 
     def rewired(self, subscriptions: Iterable[Subscription], *, sagas: Iterable[Saga[Any]] = ()) -> "Registry":
-        """Return a registry with these subscriptions and sagas; everything else is as in this one.
+        """Return a registry with these subscriptions and sagas; its other definitions are those of this one.
 
         Raises:
             DefinitionError: two of them share a name.
@@ -184,7 +186,7 @@ _current = Registry()
 
 
 def current() -> Registry:
-    """Return the registry that everything in this process asks."""
+    """Return the current registry of this process."""
     return _current
 
 
@@ -234,7 +236,7 @@ def subscription_names() -> list[str]:
 
 
 def is_switched_off(name: str) -> bool:
-    """Say whether this code has a reaction of this name that is not made here."""
+    """Say whether this code has a reaction of this name that is switched off in this process."""
     return name not in _current.subscriptions and any(one.name == name for one in _current.dormant)
 
 
@@ -247,7 +249,7 @@ def reactions_to(event_type: str) -> list[Subscription]:
 
 
 def readers_of(event_type: str) -> list[Subscription]:
-    """Return the subscriptions that read events of a type, dormant ones too; those of one name once."""
+    """Return the subscriptions that read events of a type, dormant ones too; one for each name."""
     readers = {subscription.name: subscription for subscription in (*_current.dormant, *subscriptions())}
     return [subscription for subscription in readers.values() if event_type in subscription.events]
 
@@ -289,7 +291,7 @@ def key_of(text: str) -> str | None:
 
 
 def key_example() -> str:
-    """Return the end of a help text that asks for a key: " (the number of an order)"; empty without names."""
+    """Return the end of a help text for a key: " (the number of an order)"; empty without names."""
     example = _current.key_names.example
     return f" ({example})" if example else ""
 

@@ -5,7 +5,7 @@ import random
 from dataclasses import dataclass
 from datetime import timedelta
 
-#: However long another system asks us to wait, we ask again after a day.
+#: Maximum pause that another system can ask for: one day.
 MAX_ASKED_SECONDS = 86_400.0
 
 
@@ -32,7 +32,7 @@ class Retry:
         The draw goes from nothing to the ceiling ("full jitter"), so that runs that failed together come back apart.
 
         Args:
-            asked_seconds: what the other side asked for; it counts instead.
+            asked_seconds: what the other side asked for; it is used instead.
 
         Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
         """

@@ -1,6 +1,6 @@
-"""How a saga is written down: ordered steps, each with its undo, at most one of them the pivot.
+"""The definition of a saga: ordered steps, each with its undo, at most one of them the pivot.
 
-Pure: no Django, no Celery. The engine walks these definitions, the checks judge them, the diagrams are drawn from them.
+Pure: no Django, no Celery. The engine executes these definitions, the checks verify them, the diagrams show them.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from .retry import PATIENT, Retry
 
 Input = TypeVar("Input", bound=DomainEvent)
 
-#: What a step hands to later steps and to the timeline: JSON values only.
+#: The result of a step, for later steps and for the timeline: JSON values only.
 Result = Mapping[str, Any] | None
 
 
@@ -26,10 +26,10 @@ class Failure:
     """Why a step or a reaction gave up; stored as JSON in `Run.failure` and `Run.attention`.
 
     Attributes:
-        step: name of the step or of the subscription; empty for a deadline, or where a person called the run off.
+        step: name of the step or of the subscription; empty for a deadline, or if a person cancelled the run.
         kind: a `FailureKind`.
-        error: name of the exception's class.
-        message: what the exception said.
+        error: name of the exception class.
+        message: text of the exception.
     """
 
     step: str
@@ -40,17 +40,17 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Generic[Input]):
-    """What a step is called with.
+    """The argument of a step.
 
     Attributes:
-        id: of the run; where the step is a reaction to an event (choreography), of the event. An outcome is named by
-            it.
-        key: what the run is about, such as the id of an order.
+        id: id of the run; in choreography, id of the event that the step reacts to. Outcomes are returned under this
+            id.
+        key: key of the run, such as the id of an order.
         step: name of the step; for an undo, of the step that is undone.
         idempotency_key: fixed in the journal before the first try, and the same in every try. An undo and a probe get
             the key of their step, so that they find its effect.
-        input: the event that started the run, as today's code reads it.
-        results: what the steps before it handed on, by the names of the steps.
+        input: the event that started the run, as the current code reads it.
+        results: the results of the earlier steps, by the names of the steps.
         attempt: 1 for the first try.
         now: when this try began; the database's clock.
         failure: why the run is undone; None on the way forward.
@@ -68,9 +68,9 @@ class Call(Generic[Input]):
 
 
 StepFunction = Callable[[Call[Any]], Result]
-#: The form of a step that takes many calls at once. It returns an outcome for each, by `Call.id`: what the call hands
-#: on, or the exception that it failed with, and then it had no effect (outside: `OutcomeUnknown`, it may have had one).
-#: A call that is missing among the outcomes is made again, alone.
+#: The form of a step that takes many calls at once. It returns an outcome for each, by `Call.id`: the result of the
+#: call, or the exception with which it failed. A failed call had no effect (outside, with `OutcomeUnknown`, it may have
+#: had one). A call without an outcome is made again, as a single call.
 SetFunction = Callable[[Sequence[Call[Any]]], Mapping[UUID, Result | Exception]]
 Condition = Callable[[Any], bool]
 
@@ -86,16 +86,16 @@ class Step:
     A step is written in one form: `run` takes one call, `run_many` takes many and returns an outcome for each. The
     engine calls either with one run or with a batch of runs. A batch of `run` inside makes the calls one by one, each
     in a savepoint; outside, each call gets a message of its own. Where `run_many` raises, no call of it had an effect
-    inside; outside, each is asked about alone (decision 0013).
+    inside; outside, each is probed as a single call (decision 0013).
 
     Attributes:
         name: kebab-case, unique in its saga; with `queue` it names the Celery task.
-        queue: the context that does the work: `celery worker -Q queue`.
-        run: does the work of one call, and returns what it hands on (JSON values), or raises.
+        queue: the queue of the context that does the work: `celery worker -Q queue`.
+        run: does the work of one call, and returns its result (JSON values), or raises.
         run_many: does the work of many calls, and returns an outcome for each. Outside, it waits for no slow answer.
-        undo: takes back the effect, also one that may not have happened; required before the pivot.
+        undo: takes the effect back; it is called too if the effect is uncertain. Required before the pivot.
         probe: outside, returns the result of an effect that happened, None of one that did not.
-        when: judged on the input as the run starts; a step it denies is written as skipped.
+        when: a condition on the input, evaluated as the run starts; if it is false, the step is written as skipped.
         retry: when a failed try is made again, and how often; `undo_retry` for the undo.
         lease: how long one try outside may take before another worker takes the step over; by default the setting
             `SAGAS_LEASE_SECONDS`.
@@ -129,7 +129,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Pivot(Step):
-    """The step after which a run only goes forward."""
+    """The step after which a run can no longer be undone: it only goes forward."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ class Saga(Generic[Input]):
 
     Attributes:
         name: kebab-case, unique in the project; stored in every run.
-        input: the event that starts it, and what its steps find in `call.input`.
-        deadline: a run that has not passed its pivot by then is undone.
+        input: the event that starts it; its steps read it as `call.input`.
+        deadline: a run that has not passed its pivot after this time is undone.
         after_undo: the steps that follow once everything is undone, in this order.
     """
 
@@ -171,7 +171,7 @@ class Saga(Generic[Input]):
 
     @cached_property
     def definition_hash(self) -> str:
-        """Changes when a run under way could notice: names, order, kinds of steps."""
+        """Changes with everything that affects an open run: names, order, kinds of steps."""
         text = "|".join(
             f"{type(step).__name__}:{step.queue}:{step.name}:{step.undo_name}:{step.outside}"
             for step in (*self.steps, *self.after_undo)
@@ -179,7 +179,7 @@ class Saga(Generic[Input]):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def faults(self) -> Iterator[str]:
-        """Yield what is wrong with the definition, one sentence each; the system checks report them."""
+        """Yield the faults of the definition, one sentence each; the system checks report them."""
         if not self.steps:
             yield "it has no steps"
         yield from self._faults_of_names()

@@ -1,4 +1,4 @@
-"""The statuses of all rows, and which may follow which; the state diagrams are drawn from here."""
+"""The statuses of all rows, and their transitions; the state diagrams are made from these."""
 
 from enum import StrEnum
 
@@ -28,12 +28,12 @@ class DeliveryStatus(StrEnum):
     RUNNING = "running"
     DONE = "done"
     PARKED = "parked"  #: a dead letter: out of tries, waits for a person
-    FAILED = "failed"  #: gave up, and what follows from that is written down
-    SKIPPED = "skipped"  #: a person decided that it is not made
+    FAILED = "failed"  #: gave up, and `on_give_up` has run
+    SKIPPED = "skipped"  #: left out by a person
 
 
 class Action(StrEnum):
-    """What people may do to a run, a parked delivery or a follower."""
+    """The actions on a run, a parked delivery or a follower."""
 
     RETRY = "retry"
     SKIP = "skip"
@@ -58,7 +58,7 @@ class FindingStatus(StrEnum):
 
 RUN_TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     RunStatus.RUNNING: frozenset({RunStatus.COMPLETED, RunStatus.UNDOING, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
-    # A call that was under way when its run was paused may be the run's last.
+    # The call that was under way when the run was paused may be the last step.
     RunStatus.PAUSED: frozenset({RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.COMPLETED, RunStatus.UNDONE}),
     RunStatus.UNDOING: frozenset({RunStatus.UNDONE, RunStatus.NEEDS_ATTENTION, RunStatus.PAUSED}),
     RunStatus.NEEDS_ATTENTION: frozenset({RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.COMPLETED, RunStatus.UNDONE}),
@@ -79,20 +79,20 @@ STEP_TRANSITIONS: dict[StepStatus, frozenset[StepStatus]] = {
     StepStatus.SKIPPED: frozenset(),
 }
 
-#: Runs the engine still has work for.
+#: Runs that the engine still has to work on.
 LIVE_RUNS = (RunStatus.RUNNING, RunStatus.UNDOING)
-#: Runs that stand still until a person does something.
+#: Runs that wait for a person.
 STOPPED_RUNS = (RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
-#: Runs that are not over: at most one of them per saga and key.
+#: Open runs: at most one per saga and key.
 OPEN_RUNS = (*LIVE_RUNS, *STOPPED_RUNS)
-#: Steps that took effect or may have: what an undo must cover (rule 5).
+#: Statuses of steps that took effect or may have: an undo must cover them.
 MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
-#: Deliveries that hold up nobody.
+#: Settled deliveries: they hold up no later delivery.
 SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED, DeliveryStatus.FAILED)
 
 
 def choices(names: type[StrEnum]) -> list[tuple[str, str]]:
-    """Return the values of a model's field, each with its label; the admin colours labels by these words."""
+    """Return the choices of a model's field, with labels; the admin colours labels by these words."""
     return [(name.value, label(name)) for name in names]
 
 

@@ -1,4 +1,4 @@
-"""How a reaction to an event is written down: who reacts, where, and how often it is tried."""
+"""The definition of a reaction to an event: its name, its queue, and how often it is tried."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -17,12 +17,12 @@ E = TypeVar("E", bound=DomainEvent)
 
 @dataclass(frozen=True, kw_only=True)
 class Received(Generic[E]):
-    """What a reaction is called with.
+    """The argument of a reaction.
 
     Attributes:
-        event: what happened, as today's code reads it.
-        stored: the row of the log, for who passes it on as it was written.
-        idempotency_key: is the same in every try; a replay has one of its own.
+        event: the event, as the current code reads it.
+        stored: the row of the log, for a reaction that forwards it as it was written.
+        idempotency_key: the same in every try; a replay has another one.
     """
 
     event: E
@@ -33,22 +33,22 @@ class Received(Generic[E]):
     now: datetime
 
 
-#: The form of a reaction that takes many events at once. It returns an outcome for each, by `Received.event_id`: what a
-#: reaction returns is not used, an exception is what this one failed with. An event that is missing is reacted to
-#: alone.
+#: The form of a reaction that takes many events at once. It returns an outcome for each, by `Received.event_id`: an
+#: exception means that this reaction failed, any other value is not used. An event without an outcome gets a single
+#: call.
 ReactionToMany = Callable[[Sequence[Received[Any]]], Mapping[UUID, object]]
 
 
 class StartAt(StrEnum):
-    """Which events a subscription gets that the shop did not have before."""
+    """Which events a new subscription gets."""
 
-    NOW = "now"  #: those written from its first deploy on
-    BEGINNING = "beginning"  #: all there ever were
+    NOW = "now"  #: events written after its first deploy
+    BEGINNING = "beginning"  #: all events of the log
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """A named reaction to an event type, or to several: then in the order in which they happened to a key.
+    """A named reaction to one or several event types; it gets the events of a key in their order.
 
     *Inside* (the default) the reaction commits together with its delivery, exactly once. *Outside* it runs in no
     transaction and at least once: it must be idempotent by a key of its own.
@@ -63,16 +63,17 @@ class Subscription:
         name: kebab-case, unique in the project.
         event: the type or types of events that it reacts to.
         queue: the queue of its Celery task.
-        on_give_up: writes down what follows from giving up, in the transaction that ends the delivery as failed.
+        on_give_up: writes the consequences of giving up, in the transaction that ends the delivery as failed.
         retry: when a failed try is made again, and how often.
         lease: how long one try outside may take before another worker takes it over; by default the setting
             `SAGAS_LEASE_SECONDS`.
         start_at: which events a new subscription gets.
-        max_open_deliveries: with so many open deliveries it gets no more: it falls behind in the log, and the log keeps
-            the rest. None: no limit.
-        at_once: outside, so many messages of it are worked on at the same time, whatever waits: a slow receiver holds
-            no more workers. None: as many as there are workers.
-        configured: it stands in the environment of a process, not in the code; the committed catalogue leaves it out.
+        max_open_deliveries: with this many open deliveries it gets no more: it falls behind in the log, and the log
+            keeps the rest. None: no limit.
+        at_once: outside, the maximum number of its messages that are worked on at the same time, so that a slow
+            receiver holds no more workers. None: as many as there are workers.
+        configured: it comes from the environment of a process, not from the code; the committed catalogue leaves it
+            out.
     """
 
     name: str
@@ -92,7 +93,7 @@ class Subscription:
 
     @cached_property
     def events(self) -> dict[str, type[DomainEvent]]:
-        """What it reacts to, by type."""
+        """The events it reacts to, by type."""
         return {event.type: event for event in (self.event if isinstance(self.event, tuple) else (self.event,))}
 
     @property
@@ -102,7 +103,7 @@ class Subscription:
 
 @dataclass(frozen=True)
 class Start(Subscription):
-    """Starts a saga; the relay does it in bulk, without a delivery."""
+    """Starts a saga; the relay starts runs in batches, without deliveries."""
 
     saga: Saga[Any] = field(kw_only=True)
 

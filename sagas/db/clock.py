@@ -1,7 +1,7 @@
 """One clock for all processes: the database's (decision 0010).
 
-What one process writes and another compares (leases, due dates, deadlines) is told by this clock. The machine's own
-may be minutes off, and may be set while we run.
+All times that one process writes and another compares (leases, due dates, deadlines) come from this clock. The
+machine's own clock may be minutes off, and may be set while the process runs.
 """
 
 import time
@@ -10,35 +10,35 @@ from datetime import datetime, timedelta
 
 from django.db import connection
 
-#: How long one reading is carried on: two crystals part by about a millisecond in that time.
+#: How long one reading is used: two clocks drift apart by about a millisecond in that time.
 _READ_EVERY_SECONDS = 10.0
-#: A reading that took longer says little: the server or this process stood still on the way.
+#: A reading that took longer is not precise: the server or this process stood still meanwhile.
 _MAX_SECONDS_ON_THE_WAY = 0.5
-#: So many such readings in a row, and the last one is taken.
+#: After this many such readings in a row, the last one is taken.
 _MAX_READINGS = 5
 
-#: Nobody can set it, and all processes of a machine share it, so a reading outlives a fork. Where there is
+#: This clock cannot be set, and all processes of a machine share it, so a reading is valid after a fork. With
 #: CLOCK_BOOTTIME it also counts the time a machine was asleep.
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Reading:
-    """What the database's clock said when the steady one stood at `steady` seconds."""
+    """The time of the database's clock when the steady one was at `steady` seconds."""
 
     time: datetime
     steady: float
 
 
-#: Replaced whole, never changed: threads that read at the same moment are all right.
+#: Replaced, never changed: so threads may read it at the same moment.
 _reading: _Reading | None = None
 
 
 def now() -> datetime:
     """Return the database's time, in UTC.
 
-    Costs a statement every ten seconds a process. It may be off by half a round trip, and after a reading it may go
-    back by as much. If the database's own clock is set, all processes follow within ten seconds.
+    It costs one statement every ten seconds in each process. It may be off by half a round trip, and after a reading it
+    may go back by as much. If the database's own clock is set, all processes follow within ten seconds.
 
     Transaction: any, or none; the time goes on inside one.
 

@@ -1,6 +1,6 @@
-"""Advisory locks of PostgreSQL: one process at a time does a thing that no row stands for.
+"""Advisory locks of PostgreSQL: mutual exclusion of processes where there is no row to lock.
 
-All of them are held until the transaction ends; a process that dies lets go of its own.
+All of them are held until the transaction ends; PostgreSQL releases the locks of a process that dies.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from django.db import connection
 class Lock(IntEnum):
     """The locks of the engine. The numbers are four letters in ASCII, and are shared by a whole database."""
 
-    LOG = 0x72656C61  #: "rela": the end of the event log, which one relay at a time moves on
+    LOG = 0x72656C61  #: "rela": the end of the event log; one relay at a time appends
     RECONCILIATION = 0x7265636F  #: "reco": one reconciliation at a time
 
 
@@ -22,7 +22,7 @@ def take(lock: Lock | str) -> None:
     Transaction: requires one.
 
     Args:
-        lock: one of the engine's, or the name of something there are many of: `share of webhook-erp`.
+        lock: one of the engine's, or a name, such as `share of webhook-erp`.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_number(lock)])
@@ -40,7 +40,7 @@ def take_if_free(lock: Lock | str) -> bool:
 
 
 def _number(lock: Lock | str) -> int:
-    """Return the number PostgreSQL knows a lock by: 64 bits, signed."""
+    """Return PostgreSQL's number of a lock: 64 bits, signed."""
     if isinstance(lock, Lock):
         return int(lock)
     return int.from_bytes(hashlib.blake2b(lock.encode(), digest_size=8).digest(), "big", signed=True)

@@ -1,7 +1,7 @@
 """Reading: rows by a statement written by hand, and several statements as of one moment.
 
-By hand is for what every message asks first: Django takes three times as long to build such a statement as
-PostgreSQL to answer it.
+The first statement of every message is written by hand: Django takes three times as long to build it as PostgreSQL to
+answer it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from django.db import connection, models, transaction
 
 @cache
 def columns(model: type[models.Model], table: str) -> str:
-    """Return what to select of a model whose table is called `table` in the statement."""
+    """Return the select list of a model whose table is called `table` in the statement."""
     return ", ".join(f'{table}."{field.column}"' for field in model._meta.concrete_fields)  # noqa: SLF001 - documented
 
 
@@ -38,7 +38,7 @@ def read(statement: str, params: Mapping[str, Any], *kinds: type[models.Model]) 
 
 @cache
 def _maker(kind: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]], type[models.Model]]:
-    """Return the names of its fields, what turns a column's value into the field's, and the model itself."""
+    """Return the names of its fields, the converters from column to field values, and the model itself."""
     fields = kind._meta.concrete_fields  # noqa: SLF001 - documented
     converters = [
         (place, convert) for place, field in enumerate(fields) for convert in field.get_db_converters(connection)
@@ -48,7 +48,7 @@ def _maker(kind: type[models.Model]) -> tuple[list[str], list[tuple[int, Any]], 
 
 @contextmanager
 def one_moment() -> Iterator[None]:
-    """Have all statements inside see the rows as of the first one, so that their answers fit together.
+    """Make all statements inside use the snapshot of the first one, so that their results are consistent.
 
     Transaction: opens a READ ONLY, REPEATABLE READ one; inside another one it changes nothing.
     """

@@ -2,7 +2,7 @@
 
 Django's `bulk_update` builds a CASE per row and column, its `bulk_create` passes each value through its field, and
 psycopg writes arrays element by element: each costs more processor time than the steps themselves. Here a column is one
-array literal, and PostgreSQL takes it apart.
+array literal, which PostgreSQL unnests.
 """
 
 import json
@@ -18,8 +18,8 @@ from django.db import connection, models
 def array(values: Iterable[Any]) -> str:
     """Return PostgreSQL's literal of an array; cast it: `%s::uuid[]`.
 
-    Takes what the columns of this project hold: text, numbers, truth values, ids, moments, JSON (mappings and lists)
-    and None.
+    Takes the types of this project's columns: text, numbers, booleans, ids, moments, JSON (mappings and lists) and
+    None.
     """
     return f"{{{','.join(['NULL' if value is None else _element(value) for value in values])}}}"
 
@@ -60,11 +60,11 @@ def insert_all(rows: Sequence[models.Model]) -> None:
 
 
 def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> set[Any]:
-    """Write new rows of one model, in one statement, but those whose values of the columns `unique` stand already.
+    """Write new rows of one model, in one statement, but those whose values of the columns `unique` exist already.
 
     Return the primary keys of the rows that were written.
 
-    Transaction: a single statement; it waits for others that write the same value.
+    Transaction: a single statement; it waits for other transactions that write the same value.
 
     Raises:
         django.db.IntegrityError: one of them violates another constraint; none is written.
@@ -127,9 +127,9 @@ def insert_for_each(
     templates: Sequence[models.Model],
     computed: Mapping[str, str],
 ) -> list[Any]:
-    """Write `templates` once for each row of `source`, in one statement; return the primary keys of what is new.
+    """Write `templates` once for each row of `source`, in one statement; return the primary keys of the new rows.
 
-    What would violate a unique constraint is left out.
+    Rows that would violate a unique constraint are left out.
 
     Transaction: a single statement.
 
@@ -137,7 +137,8 @@ def insert_for_each(
         source: an SQL source of rows, `unnest(%s::uuid[]) AS new (id)`, in the order in which they are to be written.
         params: its arrays.
         templates: rows of one model, not saved.
-        computed: the columns that come from `source` or both, as SQL expressions; `template` is the other.
+        computed: the columns that come from `source` or from both, as SQL expressions; `template` is the name of the
+            other.
     """
     table, columns = _table(templates[0])
     given = [
@@ -161,7 +162,7 @@ def _table(row: models.Model) -> tuple[str, "Columns"]:
 
 
 class _Source:
-    """Rows as something to select from: `new`, with an array for each column whose values differ.
+    """Rows as a source to select from, `new`, with an array for each column whose values differ.
 
     Attributes:
         values: the SQL expression of each column, by its quoted name: one of `new`, or a constant.

@@ -1,4 +1,4 @@
-"""What PostgreSQL can store of exceptions and results, whatever they hold."""
+"""Makes exceptions and results storable by PostgreSQL, whatever they hold."""
 
 import json
 import re
@@ -6,14 +6,14 @@ from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 
-#: A traceback of recursion or of a large statement says no more than its end.
+#: The end of a traceback of recursion or of a large statement says enough.
 _MAX_CHARACTERS = 20_000
-#: A null character as JSON writes it, and not a backslash that happens to stand before "u0000".
+#: A null character as JSON writes it, but not an escaped backslash before "u0000".
 _NULL = re.compile(r"(?<!\\)(\\\\)*\\u0000")
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an exception says, even if it cannot say it."""
+    """Return the message of an exception, also if its `__str__` fails."""
     try:
         return storable_text(str(error))
     except Exception as broken:  # noqa: BLE001 - a __str__ may raise anything

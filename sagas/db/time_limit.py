@@ -1,4 +1,4 @@
-"""A time limit for one try: work that hangs is interrupted where it hangs, and fails like any other try."""
+"""A time limit for one try: work that hangs is interrupted, and fails like any other try."""
 
 import signal
 import threading
@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from ..core.errors import TryTimedOut
 
-#: Code that swallows the first one is reminded this often.
+#: Seconds between repeated signals, for code that swallows the first one.
 _AGAIN_SECONDS = 1.0
 
 
@@ -21,7 +21,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Cut the work inside short after so many seconds.
 
     Works in the main thread of a process, which is where Celery's prefork and solo pools run their tasks. Elsewhere
-    (threads, gevent) nothing happens here: the lease, and Celery's own limits, end such work.
+    (threads, gevent) this does nothing: the lease, and Celery's own limits, end such work.
 
     Raises:
         TryTimedOut: it took longer. A statement under way is cancelled, so the transaction can be rolled back.
@@ -51,13 +51,13 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
-        if outer_seconds:  # an alarm that was set before goes on
+        if outer_seconds:  # restore an alarm that was set before
             left = max(outer_seconds - (time.monotonic() - began), 0.001)
             signal.setitimer(signal.ITIMER_REAL, left, outer_interval)
 
 
 def _cancel_statement() -> bool:
-    """Cancel what the database is doing for us; False if it does nothing.
+    """Cancel the statement of this process; False if there is none.
 
     An exception raised while psycopg waits for an answer would leave the connection in the middle of a statement.
     """

@@ -1,1 +1,1 @@
-"""Runs and deliveries, one step on: planned, claimed, tried, settled, undone, sent again."""
+"""Moves runs and deliveries: plan, claim, try, settle, undo, send again."""

@@ -1,4 +1,4 @@
-"""A row that a worker has taken for one try: a step of a run, or a delivery. Nothing here reads a database."""
+"""A row that a worker has claimed for one try: a step of a run, or a delivery. Nothing here reads a database."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
@@ -20,10 +20,10 @@ from .limits import MAX_LOST_TRIES, SUSPECT_LOST_TRIES, lease_of, limit_of
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a failed try means.
+    """The consequence of a failed try.
 
     Attributes:
-        retry_at: when the next try is due; None: there is none, the work is given up.
+        retry_at: when the next try is due; None: the work is given up.
     """
 
     kind: FailureKind
@@ -38,12 +38,12 @@ class Verdict:
 class Claim(ABC):
     """Locked by this transaction, or held by a lease.
 
-    Note [Lease token]: a worker that calls outside holds a token, which stands in the row too. It writes what came of
+    Note [Lease token]: a worker that calls outside holds a token, which the row stores too. It writes the outcome of
     the call only if the row still has that token, so a worker that was frozen and wakes up changes nothing.
 
     Attributes:
-        work: the definition: what is to be done, and how often it is tried.
-        result: what the work handed on.
+        work: the definition: the function to call, and the retry policy.
+        result: the result of the work.
         tried_at: when this try began.
         asks_first: an earlier call may have taken effect: `perform` asks before it calls.
         may_call: the policy allows another call; otherwise `perform` only asks.
@@ -57,7 +57,7 @@ class Claim(ABC):
 
     @property
     def is_given_up(self) -> bool:
-        """Say whether its failure was journalled before, and what follows from that has not begun."""
+        """Say whether its failure is in the journal, and its consequences have not begun."""
         return False
 
     @property
@@ -67,7 +67,7 @@ class Claim(ABC):
     @property
     @abstractmethod
     def id(self) -> UUID:
-        """The id under which an outcome names it."""
+        """The id under which outcomes are returned."""
 
     @property
     @abstractmethod
@@ -80,7 +80,7 @@ class Claim(ABC):
     @property
     @abstractmethod
     def kind(self) -> Hashable:
-        """Claims of one kind are the same work: a batch does them together."""
+        """Claims of one kind are the same work: a batch contains one kind."""
 
     @property
     @abstractmethod
@@ -94,15 +94,15 @@ class Claim(ABC):
     @property
     @abstractmethod
     def many(self) -> Callable[[Any], Any] | None:
-        """The work, if it is written for many calls."""
+        """The function for many calls, if the work has one."""
 
     @abstractmethod
     def call(self, now: datetime) -> Any:
-        """Return what the work is called with."""
+        """Return the argument of the work."""
 
     @abstractmethod
     def act(self, call: Any) -> Result:
-        """Do work that is written for one call."""
+        """Call work that is written for one call."""
 
     @abstractmethod
     def hold(self, until: datetime) -> None:
@@ -110,21 +110,21 @@ class Claim(ABC):
 
     @abstractmethod
     def note_done(self, now: datetime) -> None:
-        """Note success in the row."""
+        """Set success in the row."""
 
     @abstractmethod
     def note_failed(self, error: Exception, now: datetime) -> Verdict:
-        """Note a failed try in the row, and what follows from it."""
+        """Set a failed try and its consequences in the row."""
 
     @abstractmethod
     def note_unanswered(self, now: datetime) -> None:
-        """Note that a call of a batch has no outcome; the next try, alone, is the one that counts."""
+        """Note that a call of a batch has no outcome; the next try, as a single call, counts."""
 
     @property
     def fits_a_batch(self) -> bool:
         """Say whether it may be done together with others: a first try that probably kills no worker.
 
-        A try in a batch that has no outcome is not counted, so the first one alone may be in a batch.
+        A try in a batch without an outcome is not counted, so only the first try may be in a batch.
         """
         if self.row.attempts > 0 or self.row.lost_tries >= SUSPECT_LOST_TRIES:
             return False
@@ -148,7 +148,7 @@ class Claim(ABC):
             self.hold(now + self.lease())
 
     def uncount_try(self) -> None:
-        """Take back that a try began: in a batch it came to nothing, or was cut short by its neighbours."""
+        """Uncount a try: in a batch it had no outcome, or its neighbours used up its time."""
         self.row.attempts -= 1
 
     @abstractmethod
@@ -156,15 +156,15 @@ class Claim(ABC):
         """Say whether the lease still stands; after its end another worker may have taken the work over."""
 
     def perform(self, now: datetime, clock: Callable[[], datetime] | None = None) -> Result:
-        """Do the work alone; outside, ask first where an earlier call may have taken effect.
+        """Do the work as a single call; outside, probe first if an earlier call may have taken effect.
 
         Args:
-            clock: outside, tells whether the lease still stands just before the call.
+            clock: outside, to check the lease just before the call.
 
         Raises:
             OutcomeUnknown: the probe did not answer, or the lease ran out meanwhile.
             WorkerLostError: too many earlier tries left no trace.
-            Exception: whatever the work raises.
+            Exception: any exception of the work.
         """
         if self.row.lost_tries > MAX_LOST_TRIES:
             raise WorkerLostError(self.row.lost_tries)
@@ -192,7 +192,7 @@ class Claim(ABC):
         return None
 
     def keep(self, result: Result) -> None:
-        """Keep what the work handed on, as it will be read back from the journal.
+        """Keep the result of the work, as it will be read back from the journal.
 
         Raises:
             TypeError, ValueError: it is not JSON, or PostgreSQL cannot store it.
@@ -200,7 +200,7 @@ class Claim(ABC):
         self.result = None if result is None else storable_result(result)
 
     def verdict(self, error: Exception, now: datetime) -> Verdict:
-        """Return what a failed try means: its kind, and when the next try is due."""
+        """Return the kind of a failed try, and when the next try is due."""
         kind = kind_of(error, outside=self.work.outside)
         again = kind is not FailureKind.REJECTED and self.row.lost_tries <= MAX_LOST_TRIES
         if not again or not self.policy.allows(self.row.attempts):

@@ -1,4 +1,4 @@
-"""Deliveries: an event owed to a subscription, made in order per key until it is done or parked."""
+"""Deliveries: events owed to subscriptions, delivered in order per key until each is done or parked."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ logger = structlog.get_logger(__name__)
 
 
 def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> list[DeliveryWakeUp]:
-    """Make what is due of these deliveries; return the messages for those that stand next in line behind them.
+    """Make those of these deliveries that are due; return the messages for the next ones in line.
 
-    Of a batch, those without an outcome are among the messages, one each.
+    Deliveries of a batch without an outcome are among the messages, one message each.
 
     Transaction: refuses one; opens its own.
     Idempotent: by delivery; an outside reaction may run again after a crash and is idempotent by its own key.
@@ -43,7 +43,7 @@ def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> li
 
 
 def _behind(taken: Taken[DeliveryClaim], now: datetime) -> list[Delivery]:
-    """Return the deliveries that waited for those that were taken: behind them in line, or for a share of workers."""
+    """Return the deliveries that waited for the claimed ones: behind them in line, or for their share of workers."""
     tried = {claim.work.name: claim.work for claim in taken.all if claim.tried_at is not None and claim.work.outside}
     over = [claim for claim in (*taken.done, *taken.failed) if claim.delivery.status in SETTLED_DELIVERIES]
     in_line = [claim.delivery for claim in over if claim.work.at_once is None]
@@ -99,7 +99,7 @@ class _DeliveryWork(Work[DeliveryClaim]):
         try:
             with transaction.atomic(), caused_by(claim.cause):
                 claim.work.on_give_up(claim.call(now), failure)
-        except Exception as raised:  # as any other reaction's
+        except Exception as raised:  # isolated like any other reaction
             logger.exception("on_give_up_failed", subscription=claim.work.name, delivery=claim.row.pk)
             claim.row.error += f"; and then {type(raised).__name__}: {message_of(raised)}"
         else:
@@ -113,16 +113,16 @@ _FIELDS = (
 
 
 def _next_in_line(finished: Sequence[Delivery]) -> list[Delivery]:
-    """Return the deliveries that waited behind finished ones, first of each line."""
+    """Return the first delivery of each line behind the finished ones."""
     if not finished:
         return []
     return heads_of({delivery.subscription for delivery in finished}, {delivery.key for delivery in finished})
 
 
 def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
-    """Give parked deliveries all their tries again; return the messages to send.
+    """Make parked deliveries pending, with all their tries; return the messages to send.
 
-    Transaction: requires the one that has locked them.
+    Transaction: requires the transaction that has locked them.
     """
     for delivery in parked:
         delivery.status, delivery.attempts, delivery.lost_tries, delivery.resends = DeliveryStatus.PENDING, 0, 0, 0
@@ -132,9 +132,9 @@ def send_again(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWak
 
 
 def skip_deliveries(parked: Sequence[Delivery], *, now: datetime) -> list[DeliveryWakeUp]:
-    """Leave parked deliveries out; return the messages for those that stood in line behind them.
+    """Skip parked deliveries; return the messages for those in line behind them.
 
-    Transaction: requires the one that has locked them.
+    Transaction: requires the transaction that has locked them.
     """
     for delivery in parked:
         delivery.status, delivery.finished_at = DeliveryStatus.SKIPPED, now
@@ -143,7 +143,7 @@ def skip_deliveries(parked: Sequence[Delivery], *, now: datetime) -> list[Delive
 
 
 def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
-    """Send again what is due, or was sent and never arrived.
+    """Send deliveries again that are due, or whose message was lost.
 
     Transaction: opens one.
     """
@@ -157,7 +157,7 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
         )
         for delivery in due:
             note_resend(delivery, now)
-            # A lease that ran out is void: its worker may no longer write what came of the call.
+            # An expired lease is void: its worker may no longer write the outcome of the call.
             delivery.status, delivery.lease_token = DeliveryStatus.PENDING, None
         update_all(due, ("due_at", "resends", "status", "lease_token"))
     return delivery_wake_ups_of(due)

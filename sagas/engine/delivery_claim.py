@@ -1,4 +1,4 @@
-"""A delivery, taken by a worker for one try. Nothing here reads or writes a database."""
+"""A delivery, claimed by a worker for one try. Nothing here reads or writes a database."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ class DeliveryClaim(Claim):
         return None
 
     def keep(self, result: Result) -> None:
-        """Keep nothing: what a reaction returns is not used."""
+        """Keep nothing: the return value of a reaction is not used."""
 
     def hold(self, until: datetime) -> None:
         self.delivery.status, self.delivery.due_at = DeliveryStatus.RUNNING, until

@@ -37,6 +37,6 @@ def heads_of(subscriptions: Collection[str], keys: Collection[str]) -> list[Deli
 
 
 def is_busy(subscription: str, limit: int) -> bool:
-    """Say whether so many deliveries of a subscription are open that it needs no more yet."""
+    """Say whether a subscription has its maximum of open deliveries."""
     waiting = Delivery.objects.filter(subscription=subscription, status__in=OPEN)
     return waiting.values_list("pk", flat=True)[:limit].count() == limit

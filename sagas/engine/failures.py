@@ -1,4 +1,4 @@
-"""Failed tries: a row of the journal each, and a line of the log."""
+"""Failed tries: each becomes a row of the journal, and a line of the log."""
 
 import logging
 import sysconfig
@@ -18,14 +18,14 @@ from .claim import Claim, Verdict
 
 logger = structlog.get_logger(__name__)
 
-#: Of a message in a line of the log; the row has all of it.
+#: Maximum length of a message in a line of the log; the row has all of it.
 _MAX_SHOWN = 300
 _LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A try that failed, what it failed with, what that means, and when it failed."""
+    """A failed try, its exception, its verdict, and its time."""
 
     claim: Claim
     error: Exception
@@ -53,7 +53,7 @@ class Failed:
 def journal(failures: Sequence[Failed]) -> None:
     """Write failed tries down, and log them once that is committed.
 
-    Transaction: requires the one that settles the steps or deliveries.
+    Transaction: requires the transaction that settles the steps or deliveries.
     """
     Attempt.objects.bulk_create([failed.attempt() for failed in failures])
     for failed in failures:
@@ -63,8 +63,8 @@ def journal(failures: Sequence[Failed]) -> None:
 def _log(failed: Failed) -> None:
     """Log a failed try.
 
-    A bug is an error, a refusal is information, anything else is a warning once it is given up. Lines of one failure
-    share their `fingerprint`; the logging decides how many of them are written.
+    A bug is logged as an error, a refusal as information, anything else as a warning once it is given up. Lines of the
+    same failure share their `fingerprint`; the logging configuration limits how many are written.
     """
     row, error = failed.claim.row, failed.error
     if isinstance(row, StepRun):
@@ -95,7 +95,7 @@ def _level(error: Exception, *, given_up: bool) -> int:
 
 
 def _place_of(error: Exception) -> str:
-    """Return module and line where it was raised, the innermost outside of libraries; empty without a traceback."""
+    """Return the module and line of the innermost frame outside of libraries; empty without a traceback."""
     frames = [
         (frame.f_code.co_filename, frame.f_globals.get("__name__"), line)
         for frame, line in traceback.walk_tb(error.__traceback__)

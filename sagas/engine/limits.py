@@ -1,4 +1,4 @@
-"""How long a try may take, how long a lease lasts, and when a message that was lost is sent again."""
+"""Time limits of tries and leases, and the time after which a lost message is sent again."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,18 +12,18 @@ from ..models import Delivery, Run
 
 T = TypeVar("T")
 
-#: Counted no further: the pause has long reached its maximum.
+#: Maximum that is counted: the pause has its maximum long before.
 MAX_RESENDS = 10
-#: A worker that is killed takes with it neighbours that never began, and queues may be slow: after so many tries
-#: without a trace, the work itself is taken for what kills its worker, and is given up.
+#: After this many tries without a trace the engine assumes that the work itself kills its worker, and gives it up. One
+#: such try proves nothing: a killed worker loses neighbours that never began, and queues may be slow.
 MAX_LOST_TRIES = 5
-#: After so many tries without a trace, work is no longer done in a batch: it may kill the worker of the whole batch.
-#: One says nothing: the message may only have stood in a long queue.
+#: After this many tries without a trace, work is no longer done in a batch: it may kill the worker of the whole batch.
+#: One such try proves nothing: the message may have waited in a long queue.
 SUSPECT_LOST_TRIES = 2
 
 
 def resend_after(resends: int) -> timedelta:
-    """Return how long to wait for progress before the next message; doubled each time, ten minutes at most.
+    """Return how long to wait for progress before the next message: doubled each time, ten minutes at most.
 
     So a queue without a worker does not fill with copies.
     """
@@ -31,16 +31,16 @@ def resend_after(resends: int) -> timedelta:
 
 
 def note_resend(row: Run | Delivery, now: datetime) -> None:
-    """Note that the sweep sends a row again."""
+    """Count that the sweep sends a row again."""
     row.resends = min(row.resends + 1, MAX_RESENDS)
     row.due_at = now + resend_after(row.resends)
 
 
-def looked_after_at(due_at: datetime | None, *, now: datetime) -> datetime:
-    """Return when the sweep looks after a run that just made progress: after half of `resend_after` at the earliest.
+def next_sweep_at(due_at: datetime | None, *, now: datetime) -> datetime:
+    """Return when the sweep checks a run that has just made progress: after half of `resend_after` at the earliest.
 
-    A moment that is still good is kept: PostgreSQL updates a row whose indexed columns stay the same within its page
-    (heap-only tuples), and that is most of what a step costs.
+    An earlier time that is late enough is kept: if the indexed columns stay the same, PostgreSQL updates a row within
+    its page (heap-only tuple), and the update is most of the cost of a step.
     """
     longest = resend_after(0)
     if due_at is not None and now + longest / 2 <= due_at <= now + longest:

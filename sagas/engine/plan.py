@@ -1,4 +1,4 @@
-"""From a definition to rows: the whole plan of a run is written when it starts, its undo from what took effect."""
+"""Plans: all steps of a run are written when it starts; its undo is planned from the steps that took effect."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ def plan(
     """Return the rows of a new run, not yet saved.
 
     Args:
-        left_out: what `skipped` says of the event's data; read from it if not given.
+        left_out: the value of `skipped` for the event's data; computed if not given.
 
     Raises:
         pydantic.ValidationError: the event's data is not readable.
@@ -54,12 +54,12 @@ def plan(
 
 
 def skipped(saga: Saga[Any], order: DomainEvent) -> tuple[bool, ...]:
-    """Say of each step whether the input leaves it out: runs that agree in this have the same plan."""
+    """Return for each step whether the input skips it: runs with the same values have the same plan."""
     return tuple(step.when is not None and not step.when(order) for step in saga.steps)
 
 
 def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRun]:
-    """Return the rows of a run's undo, not yet saved: what may have taken effect in reverse, then what follows."""
+    """Return the rows of a run's undo, not yet saved: possible effects in reverse order, then `after_undo`."""
     effects = [row for row in rows if row.action == StepRun.Action.RUN and row.status in MAY_HAVE_EFFECT]
     place = max((row.place for row in rows), default=-1)
     undo = []

@@ -1,6 +1,6 @@
-"""What a try does to its run: decided on rows in memory. The caller has locked the rows, and saves them.
+"""The effect of a try on its run: decided on rows in memory. The caller has locked the rows, and saves them.
 
-The engine, interventions and the test kit follow the same rules.
+The engine, interventions and the test kit use the same rules.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from ..core.statuses import MAY_HAVE_EFFECT, RunStatus, StepStatus
 from ..db.storable import message_of
 from ..models import Run, StepRun
 from .claim import Verdict
-from .limits import looked_after_at, resend_after
+from .limits import next_sweep_at, resend_after
 
 DEADLINE_PASSED = Failure(
     step="", kind=FailureKind.REJECTED, error="DeadlinePassed", message="It could not be done in time."
@@ -31,9 +31,9 @@ def goes_back(run: Run) -> bool:
 
 
 def stands_before_pivot(run: Run, row: StepRun) -> bool:
-    """Say whether a run at `row` can still be undone, by its own plan, not by today's.
+    """Say whether a run at `row` can still be undone, by its own plan, not by the current definition.
 
-    At the pivot it can as long as the pivot has not taken effect and cannot have.
+    At the pivot it can, as long as the pivot certainly has had no effect.
     """
     pivot = run.pivot_place
     if goes_back(run):
@@ -44,7 +44,7 @@ def stands_before_pivot(run: Run, row: StepRun) -> bool:
 
 
 def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
-    """Note that a step is done and move its run to the next; end a run that has none.
+    """Set a step as done and move its run to the next one; end a run that has none.
 
     A paused run stays paused at its next step; it ends if that was the last.
     """
@@ -54,7 +54,7 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
         run.results[row.name] = result
     run.resends = 0
     if row.next_place is not None:
-        run.place, run.due_at = row.next_place, looked_after_at(run.due_at, now=now)
+        run.place, run.due_at = row.next_place, next_sweep_at(run.due_at, now=now)
         return
     run.status = RunStatus.UNDONE if goes_back(run) else RunStatus.COMPLETED
     run.resumes_as, run.stopped_at = "", None
@@ -62,15 +62,15 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
 
 
 def set_failure(run: Run, failure: Failure) -> None:
-    """Note why a run is to turn back."""
+    """Set why a run is to be undone."""
     run.failure = asdict(failure)
 
 
 def begin_undo(run: Run, rows: Sequence[StepRun], undo: Sequence[StepRun], *, now: datetime) -> None:
-    """Send a run back along its undo; where there is nothing to undo, it is over.
+    """Start the undo of a run; a run with nothing to undo ends.
 
-    Steps that were not begun are skipped; those that took effect or may have are being undone. The new epoch makes
-    every message that is still under way harmless.
+    Steps that were not begun are skipped; those that took effect or may have become undoing. With the new epoch every
+    message that is still under way does nothing.
 
     Args:
         rows: the plan of the run.
@@ -90,7 +90,7 @@ def begin_undo(run: Run, rows: Sequence[StepRun], undo: Sequence[StepRun], *, no
 
 
 def undone_by(row: StepRun, rows: Iterable[StepRun]) -> list[StepRun]:
-    """Mark the step whose undo `row` is as undone, and return it; an empty list for any other row.
+    """Mark the step that `row` undoes as undone, and return it; an empty list if `row` is no undo.
 
     Args:
         rows: the plan of the run.
@@ -104,12 +104,12 @@ def undone_by(row: StepRun, rows: Iterable[StepRun]) -> list[StepRun]:
 
 
 def fail(run: Run, row: StepRun, error: Exception, verdict: Verdict, *, asked_first: bool, now: datetime) -> None:
-    """Note that a try failed: when the next one is due, or that there is none and why.
+    """Set that a try failed: when the next one is due, or why there is none.
 
     Args:
-        asked_first: an earlier call may have taken effect, and the probe has not said yes or no since.
+        asked_first: an earlier call may have taken effect, and the probe has not answered since.
     """
-    # Once unknown, it stays so until the provider says no or yes: a later "busy" says nothing of the first call.
+    # Unknown stays unknown until the probe answers: a later "busy" does not answer for the first call.
     if verdict.kind is FailureKind.UNKNOWN or (asked_first and verdict.kind is not FailureKind.REJECTED):
         row.status = StepStatus.UNKNOWN
     else:

@@ -1,8 +1,8 @@
 """A subscription's share of the workers: `Subscription.at_once`.
 
-Note [Share]: a message that finds as many others under way as its subscription may have changes nothing. The worker
-that ends one of them wakes what is due next: a batch after a success, one delivery after a failure, so that a receiver
-that fails has no more messages. When that worker dies, the sweep sends them.
+Note [Share]: a message changes nothing if the maximum of its subscription's messages is under way. The worker that ends
+one of them wakes the next deliveries that are due: a batch after a success, one delivery after a failure, so that a
+failing receiver has no more messages. When that worker dies, the sweep sends them.
 """
 
 from collections.abc import Collection, Iterable
@@ -18,9 +18,9 @@ from .delivery_rows import ready
 
 
 def is_full(subscription: Subscription, now: datetime) -> bool:
-    """Say whether no more messages of a subscription may be worked on. Claims of it take turns until their commit.
+    """Say whether the share of a subscription is used up. Claims of the subscription wait for each other's commit.
 
-    Transaction: requires the one that claims.
+    Transaction: requires the transaction that claims.
     """
     if subscription.at_once is None:
         return False
@@ -33,10 +33,10 @@ def is_full(subscription: Subscription, now: datetime) -> bool:
 def next_of(
     tried: Iterable[Subscription], *, succeeded: Collection[str], left_out: Collection[int], now: datetime
 ) -> list[Delivery]:
-    """Return deliveries that may have found no room beside those that were tried. Note [Share].
+    """Return deliveries that may have been refused by the share while these were tried. Note [Share].
 
     Args:
-        succeeded: names of the subscriptions of which a delivery was made.
+        succeeded: names of the subscriptions with a successful delivery.
         left_out: primary keys of deliveries that are sent anyway.
     """
     found: list[Delivery] = []
@@ -45,6 +45,6 @@ def next_of(
             limit = conf.BATCH_SIZE if subscription.name in succeeded else 1
             due = ready(Delivery.objects.filter(subscription=subscription.name), now).exclude(pk__in=left_out)
             waiting = list(due.order_by("due_at")[:limit])
-            # A try that is not the first is made alone.
+            # A try that is not the first is a single call.
             found += list(takewhile(lambda delivery: delivery.started_at is None, waiting)) or waiting[:1]
     return found

@@ -1,4 +1,4 @@
-"""How runs begin: an event becomes a run with its whole plan."""
+"""Starts runs: an event becomes a run with its whole plan."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -21,7 +21,7 @@ from .wake_ups import WakeUp, tasks_of
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """The chains to send once the new runs are committed, and the events whose key has an open run: they wait."""
+    """The chains to send once the new runs are committed, and the waiting events: their key has an open run."""
 
     wake_ups: list[WakeUp]
     waiting: list[Event]
@@ -30,8 +30,7 @@ class Started:
 def start_runs(subscription: Start, events: Sequence[Event], *, now: datetime) -> Started:
     """Write the runs that `events` start.
 
-    A key has one open run of a saga at most: an event that finds one waits until that run has ended, and so do the
-    events behind it.
+    A key has at most one open run of a saga: an event waits until that run has ended, and so do the events behind it.
 
     Transaction: requires one.
     Idempotent: by (saga, event).
@@ -82,7 +81,7 @@ def _insert(
         )
 
 
-#: What a run takes from the event that starts it; the rest of the row is the same for all of one plan.
+#: The columns that a run takes from the event that starts it; the others are the same for all runs of one plan.
 _OF_ITS_EVENT = {
     "id": "new.id",
     "key": "event.key",
@@ -93,9 +92,9 @@ _OF_ITS_EVENT = {
 
 
 def start_waiting(saga: Saga[Any], event_id: UUID, *, now: datetime) -> None:
-    """Start the run of an event that waited, or could not be read when it was relayed; the sweep sends it.
+    """Start the run of an event that waited, or that could not be read when it was relayed; the sweep sends it.
 
-    Transaction: requires that of its delivery.
+    Transaction: requires the transaction of its delivery.
 
     Raises:
         KeyIsBusy: Retryable; another run of the key is still open.
@@ -112,7 +111,7 @@ def start_waiting(saga: Saga[Any], event_id: UUID, *, now: datetime) -> None:
 
 
 def _whose_key_is_busy(saga: Saga[Any], refused: Sequence[Event]) -> list[Event]:
-    """Return those whose key has an open run; the others have their run already, for they are relayed again."""
+    """Return the events whose key has an open run; the others have their run already, for they are relayed again."""
     runs = Run.objects.filter(saga=saga.name, event_id__in=[event.id for event in refused])
     taken = set(runs.values_list("event_id", flat=True))
     return [event for event in refused if event.id not in taken]

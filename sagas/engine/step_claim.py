@@ -1,4 +1,4 @@
-"""A run and the step it stands at, taken by a worker for one try. Nothing here reads or writes a database."""
+"""A run and its current step, claimed by a worker for one try. Nothing here reads or writes a database."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class StepClaim(Claim):
 
     Attributes:
         step_run: the row of the step; `step_run.run` is the run.
-        redelivered: the broker gave the message out before.
+        redelivered: the broker has delivered the message before.
     """
 
     work: Step
@@ -35,7 +35,7 @@ class StepClaim(Claim):
         """Return the claim.
 
         Raises:
-            DefinitionError: the saga has no such step; other code planned the run.
+            DefinitionError: the saga has no such step: other code planned the run.
         """
         return cls(work=saga.step(step_run.step), saga=saga, step_run=step_run, redelivered=redelivered)
 
@@ -78,7 +78,7 @@ class StepClaim(Claim):
 
     @property
     def is_given_up(self) -> bool:
-        """The run waits to be undone, or for a person."""
+        """The run waits for its undo, or for a person."""
         return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
 
     @property
@@ -116,7 +116,7 @@ class StepClaim(Claim):
 
         Raises:
             OutcomeUnknown: the probe did not answer.
-            Rejected: the other side said no.
+            Rejected: the other side refused the call.
         """
         if self.work.probe is None:
             return None
@@ -135,7 +135,8 @@ class StepClaim(Claim):
 
     def hold(self, until: datetime) -> None:
         self.row.status, self.row.held_until = StepStatus.RUNNING, until
-        # Never moved later: the sweep moves what it finds held, and the index of what is due stays as it is meanwhile.
+        # Never moved later: the sweep moves runs that it finds held, and until then the index of due runs is not
+        # written.
         self.run.due_at = min(self.run.due_at or until, until)
 
     def is_in_time(self, now: datetime) -> bool:
@@ -154,6 +155,6 @@ class StepClaim(Claim):
         self.row.status, self.row.lease_token, self.row.held_until = StepStatus.UNKNOWN, None, None
 
     def failed(self) -> StepFailed:
-        """Return what to raise for a step that was given up."""
+        """Return the exception to raise for a step that was given up."""
         failure = self.run.attention or self.run.failure or {}
         return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")

@@ -1,7 +1,7 @@
-"""Takes runs one step on and journals what came of it.
+"""Executes one step of runs and journals the outcome.
 
-Knows rows, not messages. What is not at the expected place and epoch, or is held by another worker, is left alone: a
-message that is late or doubled does nothing.
+Knows rows, not messages. Runs that are not at the expected place and epoch, or are held by another worker, are ignored:
+a late or doubled message does nothing.
 """
 
 from collections.abc import Sequence
@@ -28,12 +28,12 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What came of one message.
+    """The outcome of one message.
 
     Attributes:
-        carries_on: some run stands further on, so the rest of the chain has work.
-        wake_ups: chains to send, of a batch: of runs that it left, and of those that are to be undone.
-        failed: of a run that was sent alone: its step was given up. Raise it, so that the error callback runs.
+        carries_on: some run moved on, so the rest of the chain has work.
+        wake_ups: the chains to send after a batch: for runs without an outcome, and for runs to undo.
+        failed: for a single run: its step was given up. Raise it, so that the error callback runs.
     """
 
     carries_on: bool = False
@@ -42,14 +42,14 @@ class Outcome:
 
 
 def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, redelivered: bool = False) -> Outcome:
-    """Take the step at `place` for those of `run_ids` that stand there in `epoch`.
+    """Execute the step at `place` for those of `run_ids` that are there in `epoch`.
 
     Transaction: refuses one; opens its own. Inside steps share one transaction; an outside step is claimed in one,
     called in none, and settled in another.
     Idempotent: by run, epoch and place.
 
     Args:
-        redelivered: the broker gave this message out before; its worker may have died of it.
+        redelivered: the broker has delivered this message before; its worker may have died of it.
 
     Raises:
         TransactionRefusedError: called inside a transaction.
@@ -99,7 +99,7 @@ class _StepWork(Work[StepClaim]):
             try:
                 claims.append(StepClaim.of(row, registry.saga(row.run.saga), redelivered=self.redelivered))
             except (UnknownSagaError, DefinitionError) as error:
-                # Other code planned it; a worker that has that code takes it (rolling deploy).
+                # Other code planned it; a worker with that code executes it (rolling deploy).
                 logger.warning("run_of_other_code", run_id=str(row.run_id), error=str(error))
         return claims
 
@@ -129,9 +129,9 @@ class _StepWork(Work[StepClaim]):
 
 
 def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
-    """Say whether a redelivered message lets its chain go on: its worker may have died after the commit.
+    """Say whether the chain of a redelivered message continues: its worker may have died after the commit.
 
-    A copy that the sweep sent ends here instead: the worker that took the step carries on. Otherwise a backlog older
+    A copy that the sweep sent ends here instead: the worker that executed the step continues. Otherwise a backlog older
     than `SAGAS_RESEND_AFTER_SECONDS` would grow by a whole chain with each copy.
     """
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()

@@ -1,4 +1,4 @@
-"""The sweep: finds runs that are due, overdue or were forgotten by a message that got lost, and sends them again."""
+"""The sweep: finds runs that are due, overdue, or whose message was lost, and sends them again."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,14 @@ from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .undo import hand_over, start_undo
 from .wake_ups import WakeUp, tasks_of, wake_ups_of
 
-#: A process of older code has had its chance.
+#: Within this time a process with the right code would have taken the run.
 _FORGOTTEN_AFTER = timedelta(hours=1)
 
 
 def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
-    """Return the chains that take due runs on, from where their journal stands.
+    """Return the chains that continue due runs from the position in their journal.
 
-    Any number of sweeps may run: a run is swept by one of them, and not again before its new `due_at`.
+    Any number of sweeps may run: one of them sends a run, and no sweep sends it again before its new `due_at`.
 
     Transaction: opens one.
     """
@@ -44,21 +44,21 @@ def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
         _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])
         update_all(due, ("resends", "due_at", "attention"))
         _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
-        failed = [run for run in due if _turns_back(run)]
+        failed = [run for run in due if _is_to_undo(run)]
         forward = [run for run in due if run.attention is None and run not in failed]
         return _start_undo(failed, now) + wake_ups_of(forward)
 
 
-def _turns_back(run: Run) -> bool:
+def _is_to_undo(run: Run) -> bool:
     return run.status == RunStatus.RUNNING and run.failure is not None
 
 
 def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
-    """Look after runs whose step somebody holds when the lease runs out; return the others.
+    """Postpone runs with a leased step to the end of the lease; return the others.
 
-    What is to turn back does not wait for that.
+    A run to undo does not wait for the lease.
     """
-    goes_on = [run for run in due if not _turns_back(run)]
+    goes_on = [run for run in due if not _is_to_undo(run)]
     held = dict(
         StepRun.objects.filter(run__in=goes_on, place=F("run__place"), held_until__gt=now).values_list(
             "run_id", "held_until"
@@ -71,7 +71,7 @@ def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
 
 
 def _note_unknown(runs: Sequence[Run]) -> None:
-    """Note that those runs need a person for whose rest this process has no code; one statement."""
+    """Set those runs as needing a person for whose rest this process has no code; one statement."""
     prefetch_related_objects(runs, "steps")
     for run in runs:
         try:
@@ -81,7 +81,7 @@ def _note_unknown(runs: Sequence[Run]) -> None:
 
 
 def _forgotten(now: datetime, limit: int) -> list[Run]:
-    """Return runs of sagas this process does not know and nobody who does has looked after for an hour."""
+    """Return runs of sagas this process does not know, and that no other process has served for an hour."""
     runs = list(
         Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now - _FORGOTTEN_AFTER)
         .exclude(saga__in=registry.names())
@@ -125,10 +125,10 @@ def _by_epoch(runs: Iterable[Run]) -> dict[int, list[UUID]]:
 
 
 def expire(*, now: datetime, limit: int) -> int:
-    """Turn back runs whose deadline has passed before their pivot; return how many.
+    """Undo runs whose deadline has passed before their pivot; return how many.
 
-    A run at or behind its pivot only goes forward: its deadline no longer counts. Runs of sagas this process does
-    not know are left to one that does (rolling deploy).
+    A run at or behind its pivot only goes forward: its deadline no longer counts. Runs of sagas this process does not
+    know are left to a process that knows them (rolling deploy).
 
     Transaction: requires one.
     """

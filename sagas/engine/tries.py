@@ -1,10 +1,10 @@
 """Tries: work is claimed, done and settled, the same for steps of runs and for deliveries.
 
 Inside, all of it is one transaction: claim, effect, journal. Outside, one transaction claims with a lease, the call is
-made in none, and another transaction settles, if the lease still stands.
+made in none, and another transaction settles, if the lease is still valid.
 
-A batch is done together where the work is written for many calls, else one by one, each in a savepoint. What a batch
-has no outcome for is left: the caller sends it alone, once more.
+A batch is one call if the work is written for many calls; otherwise each is called in its own savepoint. Claims without
+an outcome are left: the caller sends a single message for each.
 """
 
 import math
@@ -33,7 +33,7 @@ C = TypeVar("C", bound=Claim)
 
 
 class Work(ABC, Generic[C]):
-    """What one message asks for; reads and writes the rows of its claims. Each method requires a transaction."""
+    """The work of one message; reads and writes the rows of its claims. Each method requires a transaction."""
 
     @property
     @abstractmethod
@@ -50,28 +50,28 @@ class Work(ABC, Generic[C]):
 
     @abstractmethod
     def save_leases(self, claims: Sequence[C]) -> None:
-        """Save that calls outside are about to be made."""
+        """Save the leases of calls outside, before the calls."""
 
     @abstractmethod
     def held(self, claims: Sequence[C]) -> list[C]:
-        """Lock the rows again and return the claims whose lease still stands."""
+        """Lock the rows again and return the claims whose lease is still valid."""
 
     @abstractmethod
     def save(self, claims: Sequence[C]) -> None:
-        """Save what came of tries."""
+        """Save the outcomes of tries."""
 
     def give_up(self, claim: C, error: Exception, verdict: Verdict, now: datetime) -> None:
-        """Do what follows from giving up, before it is saved."""
+        """Apply the consequences of giving up, before the rows are saved."""
 
 
 @dataclass(kw_only=True)
 class Taken(Generic[C]):
-    """What came of one message.
+    """The outcome of one message.
 
     Attributes:
         done: succeeded.
         failed: failed; those with a try left are due later.
-        left: not tried, or without an outcome: to be sent alone.
+        left: not tried, or without an outcome; each is to be sent in a single message.
     """
 
     done: list[C] = field(default_factory=list)
@@ -84,10 +84,10 @@ class Taken(Generic[C]):
 
 
 def take(work: Work[C], clock: Clock) -> Taken[C]:
-    """Do what one message asks for.
+    """Do the work of one message.
 
     Transaction: refuses one; opens its own.
-    Idempotent: what is settled, or held by another worker, is not claimed.
+    Idempotent: settled rows, and rows held by another worker, are not claimed.
 
     Raises:
         TransactionRefusedError: called inside a transaction.
@@ -101,7 +101,7 @@ def take(work: Work[C], clock: Clock) -> Taken[C]:
 
 
 def _take_inside(work: Work[C], taken: Taken[C], clock: Clock) -> list[list[C]]:
-    """Claim; do what can be done inside; return what is leased for calls outside."""
+    """Claim; do inside work; return the claims that are leased for calls outside."""
     counted = False
     while True:
         with transaction.atomic():
@@ -113,7 +113,7 @@ def _take_inside(work: Work[C], taken: Taken[C], clock: Clock) -> list[list[C]]:
                 taken.failed += given_up
                 taken.left += _without(claims, (*given_up, *fit))
                 return _take_claimed(work, fit, taken, clock)
-            # In a commit of its own, before the effect: work that kills its worker must not come back for ever.
+            # In its own commit, before the effect: work that kills its worker must not be repeated for ever.
             work.count_lost(doubtful)
         counted = True
 
@@ -150,7 +150,7 @@ def _without(claims: Iterable[C], others: Iterable[C]) -> list[C]:
 
 
 def _try_inside(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
-    """Do inside work; return what each claim failed with, None for success. A claim that is missing was not tried."""
+    """Do inside work; return the exception of each claim, None for success. A claim that is missing was not tried."""
     if len(claims) > 1 and claims[0].many is not None:
         tried = _try_together(claims, clock())
         if tried is not None:
@@ -159,7 +159,7 @@ def _try_inside(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
 
 
 def _try_together(claims: Sequence[C], now: datetime) -> dict[C, Exception | None] | None:
-    """Do work that is written for many calls, in a savepoint; None if it raised: then it had no effect."""
+    """Call work that is written for many calls, in a savepoint; None if it raised: then it had no effect."""
     for claim in claims:
         claim.note_try(now)
     tried: dict[C, Exception | None] | None = None
@@ -176,7 +176,7 @@ def _try_together(claims: Sequence[C], now: datetime) -> dict[C, Exception | Non
 
 
 def _try_each(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
-    """Do inside work for one after the other, each in a savepoint, for as long as one try may take."""
+    """Do inside work for each claim in its own savepoint, in all for as long as one try may take."""
     until = time.monotonic() + claims[0].limit_seconds
     tried: dict[C, Exception | None] = {}
     for claim in claims:
@@ -193,7 +193,7 @@ def _try_each(claims: Sequence[C], clock: Clock) -> dict[C, Exception | None]:
 
 
 def _in_savepoint(claim: Claim, max_seconds: float) -> Exception | None:
-    """Do the work; return what it raised, with its effect rolled back."""
+    """Do the work; return its exception, with its effect rolled back."""
     assert claim.tried_at is not None  # noqa: S101 - noted by the caller
     try:
         with caused_by(claim.cause), transaction.atomic(), time_limit(max_seconds):
@@ -221,7 +221,7 @@ def _outcomes(claims: Sequence[C], now: datetime) -> dict[C, Exception | None]:
 
 
 def check_constraints() -> None:
-    """Have deferred constraints fail in the work that violates them, not at a commit it shares with others.
+    """Make deferred constraints fail in the work that violates them, not at the commit of the batch.
 
     Transaction: requires one.
     """
@@ -233,7 +233,7 @@ def check_constraints() -> None:
 
 
 def _call_outside(work: Work[C], leased: Sequence[C], taken: Taken[C], clock: Clock) -> None:
-    """Make leased calls in no transaction and settle them in one."""
+    """Make leased calls outside of a transaction and settle them in one."""
     tried = _call_alone(leased[0], clock) if len(leased) == 1 else _call_together(leased, clock)
     with transaction.atomic():
         held = work.held(leased)
@@ -276,7 +276,7 @@ def _warn(claims: Sequence[Claim], error: Exception) -> None:
 
 
 def _settle(work: Work[C], tried: Mapping[C, Exception | None], taken: Taken[C], now: datetime) -> None:
-    """Journal what came of tries."""
+    """Write the outcomes of tries to the journal."""
     failures = []
     for claim, error in tried.items():
         if error is None:

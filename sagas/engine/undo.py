@@ -1,4 +1,4 @@
-"""How runs are undone, and how a run that can go neither forward nor back comes to need a person."""
+"""Starts the undo of runs, and hands runs that can go neither forward nor back to a person."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from .wake_ups import WakeUp, wake_ups
 
 logger = structlog.get_logger(__name__)
 
-#: What an undo changes.
+#: The columns that the start of an undo changes.
 _ROW_FIELDS = ("status", "lease_token", "held_until")
 _RUN_FIELDS = ("status", "epoch", "place", "due_at", "resends", "deadline_at", "finished_at")
 
@@ -29,7 +29,7 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
     """Start the undo of the runs of `epoch` whose failure is in the journal; return the undo chains to send.
 
     The compare-and-set on status, epoch and failure makes it safe to call for any run at any time. The new epoch makes
-    every message that is still under way harmless.
+    every message that is still under way do nothing.
 
     Transaction: opens one.
     Idempotent: by run and epoch.
@@ -43,7 +43,7 @@ def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[Wa
 def undo_runs(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
     """Plan the undo of runs whose failure is noted; return the chains to send once that is committed.
 
-    Transaction: requires the one that has locked the runs.
+    Transaction: requires the transaction that has locked the runs.
     """
     changed: list[StepRun] = []
     undo: list[StepRun] = []
@@ -52,7 +52,7 @@ def undo_runs(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
         try:
             planned = plan_undo(registry.saga(run.saga), run, rows)
         except (UnknownSagaError, DefinitionError) as error:
-            # Other code planned it; a process that has that code starts its undo (rolling deploy).
+            # Other code planned it; a process with that code starts its undo (rolling deploy).
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
         begin_undo(run, rows, planned, now=now)
@@ -65,7 +65,7 @@ def undo_runs(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
 
 
 def after_failure(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
-    """Do what follows once steps were given up: start the undo, or ask for a person; return the chains to send.
+    """After steps were given up, start the undo or set the run as needing a person; return the chains to send.
 
     Transaction: opens two.
     Idempotent: by run and epoch.
@@ -78,7 +78,7 @@ def after_failure(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list
 def save_undone(undo_rows: Sequence[StepRun]) -> None:
     """Mark the steps whose undo is done as undone.
 
-    Transaction: requires the one that has locked their runs.
+    Transaction: requires the transaction that has locked their runs.
     """
     done = [row for row in undo_rows if row.action == StepRun.Action.UNDO]
     if not done:
@@ -91,7 +91,7 @@ def save_undone(undo_rows: Sequence[StepRun]) -> None:
 
 
 def hand_over(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> int:
-    """Note that the runs of `epoch` that can go neither forward nor back need a person; return how many.
+    """Set the runs of `epoch` that can go neither forward nor back as needing a person; return how many.
 
     Transaction: opens one.
     Idempotent: by run and epoch.

@@ -1,4 +1,4 @@
-"""From rows to messages. A message holds ids only: to lose one or to double one changes nothing."""
+"""From rows to messages. A message holds ids only: a lost or doubled message changes nothing."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StepTask:
-    """The message that makes runs take the step at `place`."""
+    """The message that executes the step at `place` of runs."""
 
     name: str
     queue: str
@@ -30,9 +30,9 @@ class WakeUp:
     """A chain to send: the same steps, from here on, for runs of the same plan and epoch.
 
     Attributes:
-        low_priority: as the runs.
-        single: a batch has left this run. Its message yields to others: it costs as much as a batch does, and may wait
-            for a provider that does not answer.
+        low_priority: that of the runs.
+        single: a batch had no outcome for this run. Its message has low priority: it costs as much as a batch does, and
+            may wait for a provider that does not answer.
     """
 
     run_ids: tuple[UUID, ...]
@@ -55,10 +55,10 @@ class DeliveryWakeUp:
 
 
 def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = False) -> list[WakeUp]:
-    """Return the chains that take `runs` on from where their journal stands; runs of one shape share chains.
+    """Return the chains that continue `runs` from the position in their journal; runs of one shape share chains.
 
     Args:
-        single: each run gets a chain of its own, for a batch has left it.
+        single: each run gets its own chain, for a batch had no outcome for it.
     """
     rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.place):
@@ -66,11 +66,11 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = Fal
     groups: dict[tuple[int, bool, tuple[StepTask, ...], bool], list[UUID]] = defaultdict(list)
     for run in runs:
         if run.status not in LIVE_RUNS:
-            continue  # nothing was left to undo: it has no place to go on from
+            continue  # nothing was left to undo: it has no next step
         try:
             tasks = tuple(tasks_of(run, rows_of[run.id]))
         except DefinitionError as error:
-            # Other code planned it; a process that has that code takes it on.
+            # Other code planned it; a process with that code continues it.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
         groups[run.epoch, run.status == RunStatus.UNDOING, tasks, run.low_priority].append(run.id)
@@ -89,7 +89,7 @@ def wake_ups_of(runs: Sequence[Run], *, single: bool = False) -> list[WakeUp]:
 
 
 def tasks_of(run: Run, rows: Iterable[StepRun]) -> list[StepTask]:
-    """Return the messages that take a run from where it stands to its end.
+    """Return the messages that take a run from its current step to its end.
 
     Raises:
         DefinitionError: this process does not know one of the steps.
@@ -115,7 +115,7 @@ def delivery_wake_ups(
     """Return the messages that carry deliveries of one subscription, in their order; none if it is unknown.
 
     Args:
-        single: each gets a message of its own, for a batch has left it.
+        single: each gets its own message, for a batch had no outcome for it.
     """
     subscription = registry.subscription(name)
     if subscription is None:
@@ -134,7 +134,7 @@ def delivery_wake_ups(
 
 
 def delivery_wake_ups_of(deliveries: Iterable[Delivery], *, single: bool = False) -> list[DeliveryWakeUp]:
-    """As `delivery_wake_ups`, of rows; parked ones are left out."""
+    """As `delivery_wake_ups`, with the rows read from the database; parked ones are left out."""
     ids: dict[tuple[str, bool], list[int]] = defaultdict(list)
     for delivery in deliveries:
         if delivery.status != DeliveryStatus.PARKED:

@@ -16,7 +16,7 @@ from ..core.events import DomainEvent, IntegrationEvent, known_events
 from ..core.subscription import Start, Subscription
 from . import cloudevents
 
-#: The folder of a context in which the schemas of its events are committed.
+#: The folder of a context with the committed schemas of its events.
 FOLDER = "contracts"
 #: When a version was committed.
 SINCE = "x-since"
@@ -24,7 +24,7 @@ SINCE = "x-since"
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """An integration event with what was committed of it: version → schema."""
+    """An integration event with its committed schemas: version → schema."""
 
     event: type[IntegrationEvent]
     committed: Mapping[int, Schema]
@@ -50,7 +50,7 @@ def contracts() -> list[Contract]:
 
 
 def complaints() -> Iterator[Complaint]:
-    """Yield all that is wrong with contracts, those whose event is gone included."""
+    """Yield the faults of all contracts, including contracts whose event is gone."""
     known = contracts()
     for contract in known:
         yield from contract.complaints()
@@ -73,7 +73,7 @@ def write(*, today: str) -> list[Path]:
     """Write the contract of every event whose change breaks no reader; return the files that changed.
 
     Args:
-        today: an ISO date; since when a new version can be relied on.
+        today: an ISO date, from which a new version can be relied on.
     """
     changed = []
     for contract in contracts():
@@ -116,10 +116,10 @@ def _page() -> Iterator[str]:
     known = contracts()
     yield "# Events"
     yield ""
-    yield "Who publishes what and who reacts. Made by `manage.py events catalogue`; a test keeps it fresh. How an event"
+    yield "Published events and their reactions. Made by `manage.py events catalogue`; a test keeps it fresh. How one"
     yield "may change stands in [contracts](contracts.md), the same for machines in [asyncapi.json](asyncapi.json)."
     yield ""
-    yield "| event | version | since | who reacts |"
+    yield "| event | version | since | reactions |"
     yield "|---|---|---|---|"
     for contract in known:
         event = contract.event
@@ -184,9 +184,9 @@ def _inside_contexts() -> Iterator[str]:
     yield ""
     yield "## Inside contexts"
     yield ""
-    yield "Domain events: no contract, and nobody else reacts to them."
+    yield "Domain events: no contract, and no other context reacts to them."
     yield ""
-    yield "| event | what | who reacts |"
+    yield "| event | what | reactions |"
     yield "|---|---|---|"
     for event in inside:
         first = cleandoc(event.__doc__ or "").partition("\n")[0]
@@ -202,20 +202,20 @@ def _since(contract: Contract, version: int) -> str:
 
 
 def _readers_of(event_type: str) -> list[Subscription]:
-    """Return the subscriptions in the code; those configured in the environment of one process stand in no page."""
+    """Return the subscriptions of the code, without those configured in the environment of one process."""
     return [reader for reader in registry.readers_of(event_type) if not reader.configured]
 
 
 def _readers(readers: Iterable[Subscription]) -> str:
     names = [f"starts `{each.saga.name}`" if isinstance(each, Start) else f"`{each.name}`" for each in readers]
-    return ", ".join(names) or "nobody"
+    return ", ".join(names) or "none"
 
 
 # AsyncAPI --------------------------------------------------------------------------------------------------------
 
 
 def asyncapi(*, title: str, description: str) -> dict[str, Any]:
-    """Return the AsyncAPI 3 document: a channel a type, with its sender and its receivers."""
+    """Return the AsyncAPI 3 document: a channel for each type, with its sender and its receivers."""
     known = contracts()
     schemas: dict[str, Any] = {"CloudEvent": cloudevents.SCHEMA}
     for contract in known:
@@ -234,7 +234,7 @@ def asyncapi(*, title: str, description: str) -> dict[str, Any]:
 
 
 def _schemas(event: type[IntegrationEvent]) -> dict[str, Any]:
-    """Return the schema of an event and those it refers to, by names that are unique in the document."""
+    """Return the schema of an event and the schemas it refers to, by names that are unique in the document."""
     schema = event.model_json_schema(ref_template=f"#/components/schemas/{event.type}.{{model}}")
     parts = schema.pop("$defs", {})
     return {event.type: schema} | {f"{event.type}.{name}": part for name, part in parts.items()}

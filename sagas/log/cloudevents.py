@@ -1,4 +1,4 @@
-"""Events as others receive them: CloudEvents 1.0 in JSON, whatever carries them."""
+"""Events as receivers get them: CloudEvents 1.0 in JSON, for every transport."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ MEDIA_TYPE = "application/cloudevents+json"
 
 
 def envelope(event: StoredEvent) -> dict[str, Any]:
-    """Return an event of the log as a CloudEvent; ids of what it was caused by, and its trace, are extensions.
+    """Return an event of the log as a CloudEvent; the ids of its causes and its trace are extensions.
 
     Source: CloudEvents 1.0.2, "JSON Event Format"; its extensions "Sequence", "Partitioning", "Distributed Tracing".
     """
@@ -35,12 +35,12 @@ def envelope(event: StoredEvent) -> dict[str, Any]:
     }
 
 
-#: Of an envelope, what says what happened; a ping leaves it out.
+#: The fields of an envelope that describe the change; a ping leaves them out.
 _SAID = ("datacontenttype", "dataschema", "data")
 
 
 def ping(event: StoredEvent, *, dataref: str) -> dict[str, Any]:
-    """Return an event as a notification: that something happened to what, and where its reader asks what there is now.
+    """Return an event as a notification: its subject, and the address at which the receiver reads the current state.
 
     Source: CloudEvents 1.0.2, extension "Dataref (Claim Check Pattern)".
 
@@ -51,7 +51,7 @@ def ping(event: StoredEvent, *, dataref: str) -> dict[str, Any]:
     return said | {"dataref": dataref}
 
 
-#: The JSON Schema of such an envelope, but for its data.
+#: The JSON Schema of such an envelope, without its data.
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["specversion", "id", "source", "type", "subject", "time", "dataschema", "data"],
@@ -64,12 +64,12 @@ SCHEMA: dict[str, Any] = {
         },
         "source": {"type": "string", "format": "uri-reference", "description": "The context that published it."},
         "type": {"type": "string"},
-        "subject": {"type": "string", "description": "What it happened to: kind and id."},
+        "subject": {"type": "string", "description": "Its subject: kind and id."},
         "time": {"type": "string", "format": "date-time"},
         "datacontenttype": {"const": "application/json"},
         "dataschema": {"type": "string", "format": "uri", "description": "The contract: type and version."},
-        "sequence": {"type": "string", "description": "The how-many-th event of its subject."},
-        "partitionkey": {"type": "string", "description": "What order is kept by: the id of an order."},
+        "sequence": {"type": "string", "description": "Its number among the events of its subject, 1, 2, 3 …"},
+        "partitionkey": {"type": "string", "description": "The key of ordering: the id of an order."},
         "correlationid": {"type": "string", "format": "uuid"},
         "causationid": {"type": "string", "format": "uuid"},
         "traceparent": {"type": "string"},

@@ -1,4 +1,4 @@
-"""The followers of the event log, and their positions. A subscription is owed the log up to its position."""
+"""The followers of the event log, and their positions. A subscription has deliveries for the log up to its position."""
 
 from datetime import datetime
 
@@ -19,11 +19,11 @@ def head() -> int:
 
 
 def of_subscriptions(now: datetime) -> tuple[int, list[Follower]]:
-    """Return the head, and a follower of each subscription this process knows, in the order of the wiring.
+    """Return the head, and the follower of each subscription this process knows, in the order of the wiring.
 
     A follower without a row gets one.
 
-    Transaction: requires the one that holds the lock of the log.
+    Transaction: requires the transaction that holds the lock of the log.
     """
     names = registry.subscription_names()
     found = Follower.objects.annotate(head=Subquery(_NEWEST[:1])).in_bulk(names)

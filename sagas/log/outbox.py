@@ -1,4 +1,4 @@
-"""The outbox: events are saved with the change they tell of, or not at all."""
+"""The outbox: events are saved in the transaction of the change they describe, or not at all."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -26,7 +26,7 @@ def set_waker(wake_relay: Callable[[], None]) -> Callable[[], None]:
 
     `sagas.apps` sets `sagas.messaging.waker` where Celery relays; until then, and where a process of its own relays,
     nothing is called. It is called in the thread of the commit, so it must not wait for the broker. An error is logged
-    and changes nothing: the relay looks each second anyway.
+    and changes nothing: the relay makes a turn each second anyway.
     """
     global _wake_relay
     former, _wake_relay = _wake_relay, wake_relay
@@ -54,8 +54,8 @@ def emit(*events: DomainEvent, now: datetime) -> None:
         transaction.on_commit(_wake, robust=True)
 
 
-#: Numbers on the events of each subject. Two writers of one subject take the same number, and the unique constraint
-#: refuses the second.
+#: Numbers the events of each subject. Two concurrent writers of one subject take the same number, and the unique
+#: constraint refuses the second.
 _INSERT = """
     INSERT INTO sagas_event (id, type, version, aggregate, subject, sequence, key, data, correlation_id, causation_id,
         traceparent, low_priority, occurred_at)

@@ -1,7 +1,7 @@
-"""Read models (CQRS): tables shaped for a question, which follow the event log with a stored position.
+"""Read models (CQRS): tables shaped for a query, which follow the event log with a stored position.
 
-In PostgreSQL what an event changes and the position behind it commit together: exactly once. A read model that lives
-elsewhere keeps its own position there, and takes events again that it may have seen. `rebuild` makes one anew.
+In PostgreSQL the changes by an event and the new position commit together: exactly once. A read model in another store
+keeps its own position there, and may get an event again. `rebuild` makes a read model anew.
 """
 
 from datetime import datetime
@@ -23,12 +23,12 @@ PORTION = 2000
 
 
 def follow(*, now: datetime, limit: int = PORTION) -> bool:
-    """Take each read model a portion of the log further; say whether one of them has more to take in.
+    """Apply the next portion of the log to each read model; say whether one of them has more to apply.
 
-    Any number of processes may follow: each read model is taken on by one. A read model that cannot take in an event
-    stops in front of it, keeps the error, and goes on by itself once there is code that can.
+    Any number of processes may follow: one at a time serves a read model. A read model that cannot apply an event stops
+    before it, stores the error, and continues automatically once the code can apply it.
 
-    Transaction: refuses one; opens one a read model.
+    Transaction: refuses one; opens one for each read model.
     Idempotent: by position.
 
     Raises:
@@ -39,7 +39,7 @@ def follow(*, now: datetime, limit: int = PORTION) -> bool:
     known, head, more = {model.name: model for model in registry.read_models()}, followers.head(), False
     at = dict(Follower.objects.filter(name__in=known, paused_at=None).values_list("name", "position"))
     for name, position in at.items():
-        # A store elsewhere may have lost data, so it is asked though the position is at the head.
+        # Another store may have lost data, so its position is read although the stored one is at the head.
         if position < head or known[name].store is not None:
             more = _take_on(known[name], head, limit, now) or more
     return more
@@ -54,7 +54,7 @@ def _take_on(model: ReadModel, head: int, limit: int, now: datetime) -> bool:
 
 
 def _is_where_its_store_is(model: ReadModel, follower: Follower) -> bool:
-    """Go back to the position of the store, which may have lost data; say whether the store answers."""
+    """Set the position back to that of the store, which may have lost data; say whether the store answers."""
     if model.store is None:
         return True
     try:
@@ -68,12 +68,12 @@ def _is_where_its_store_is(model: ReadModel, follower: Follower) -> bool:
 
 
 def advance(model: ReadModel, follower: Follower, end: int, limit: int, now: datetime, *, shadow: bool = False) -> bool:
-    """Take in the next portion up to `end`; say whether more of it is left that can be taken in.
+    """Apply the next portion up to `end`; say whether more is left that can be applied.
 
-    Transaction: requires the one that has locked the follower.
+    Transaction: requires the transaction that has locked the follower.
 
     Args:
-        shadow: into the copy that a rebuild makes.
+        shadow: apply to the copy that a rebuild makes.
     """
     if follower.position >= end:
         if follower.error:  # a store that was away is back
@@ -85,7 +85,7 @@ def advance(model: ReadModel, follower: Follower, end: int, limit: int, now: dat
         if upto - follower.position == 1:
             follower.save(update_fields=["error", "position"])
             return False
-        # One of these events cannot be taken in: half of them, and so on, until those before it are in.
+        # One of these events cannot be applied: try half of them, and so on, until those before it are applied.
         upto = follower.position + (upto - follower.position) // 2
     follower.position, follower.moved_at, follower.error = upto, now, ""
     follower.save(update_fields=["position", "moved_at", "error"])

@@ -1,7 +1,7 @@
 """Builds a read model anew from the log while the old copy serves.
 
-The new copy stands in a schema of its own, so that the same statements find the other tables. In the end both are
-compared and change places, in one transaction.
+The new copy is in a schema of its own, so that the same statements use its tables. In the end both copies are compared
+and swapped, in one transaction.
 """
 
 from collections.abc import Iterator
@@ -19,17 +19,17 @@ from ..models import Follower
 from . import followers
 from .read_models import PORTION, advance
 
-#: How long readers of the old copy are waited for; new readers wait behind this one meanwhile.
+#: Lock timeout of the swap while the old copy is being read; new readers wait behind the swap meanwhile.
 _MAX_SECONDS_FOR_READERS = 10
 
 
 @dataclass(kw_only=True)
 class Rebuilt:
-    """What came of a rebuild.
+    """The outcome of a rebuild.
 
     Attributes:
-        position: up to which both copies hold the log.
-        swapped: the new copy serves now; otherwise the copies were only compared.
+        position: both copies contain the log up to it.
+        swapped: the new copy serves now; if false, the copies were only compared.
         differences: by table, how many rows only the old copy had, and how many only the new one has.
     """
 
@@ -63,12 +63,12 @@ def begin(model: ReadModel, *, now: datetime) -> tuple[int, int]:
 
 
 def go_on(model: ReadModel, *, now: datetime, limit: int = PORTION) -> int | None:
-    """Take the new copy a portion further; return its position, or None once it has caught up with the old copy.
+    """Apply the next portion to the new copy; return its position, or None once it has caught up with the old copy.
 
     Transaction: opens one.
 
     Raises:
-        RebuildStoppedError: an event cannot be taken in; what was built stays.
+        RebuildStoppedError: an event cannot be applied; the new copy stays.
     """
     with transaction.atomic():
         shadow = Follower.objects.locked().get(name=model.shadow_name)
@@ -82,10 +82,10 @@ def go_on(model: ReadModel, *, now: datetime, limit: int = PORTION) -> int | Non
 
 
 def finish(model: ReadModel, *, now: datetime, swap: bool = True) -> Rebuilt:
-    """Bring both copies to the same position, compare them, and let them change places.
+    """Bring both copies to the same position, compare them, and swap them.
 
-    The old copy takes in no event meanwhile, and can be read until the moment in which the tables change. A reader
-    that takes longer than ten seconds is not waited for: all other readers would wait behind this transaction.
+    The old copy gets no event meanwhile, and can be read until the swap. The swap waits ten seconds at most for readers
+    of the old copy: all other readers wait behind this transaction.
 
     Transaction: opens one; all of it, or nothing.
 
@@ -93,8 +93,8 @@ def finish(model: ReadModel, *, now: datetime, swap: bool = True) -> Rebuilt:
         swap: otherwise the copies are only compared, and the new one is dropped.
 
     Raises:
-        RebuildStoppedError: an event cannot be taken in.
-        django.db.OperationalError: the old copy is read for longer than ten seconds; a later call goes on.
+        RebuildStoppedError: an event cannot be applied.
+        django.db.OperationalError: the old copy is read for longer than ten seconds; a later call continues.
     """
     with transaction.atomic():
         old = Follower.objects.locked().get(name=model.name)
@@ -134,14 +134,14 @@ def _forget(model: ReadModel) -> None:
 
 
 class StoreAwayError(Exception):
-    """The store of a read model outside PostgreSQL did not answer; the copy that serves goes on."""
+    """The store of a read model outside PostgreSQL did not answer; the serving copy is not changed."""
 
     def __init__(self, name: str, error: str) -> None:
         super().__init__(f"The store of {name} is away ({error}). What serves goes on; rebuild again once it is back.")
 
 
 class RebuildStoppedError(Exception):
-    """An event cannot be taken in by this code; what was built stays, and a later call goes on."""
+    """This code cannot apply an event; the new copy stays, and a later call continues."""
 
     def __init__(self, name: str, error: str) -> None:
         super().__init__(
@@ -151,10 +151,10 @@ class RebuildStoppedError(Exception):
 
 @contextmanager
 def _answering(name: str) -> Iterator[None]:
-    """Name the store when it fails inside.
+    """Turn an error of the store inside into one that names it.
 
     Raises:
-        StoreAwayError: the store raised something.
+        StoreAwayError: the store raised an exception.
     """
     try:
         yield
@@ -164,7 +164,7 @@ def _answering(name: str) -> Iterator[None]:
 
 @contextmanager
 def _in_schema(model: ReadModel) -> Iterator[None]:
-    """Have statements find the new copies of the tables, and all other tables where they are.
+    """Make statements use the new copies of the read model's tables, and all other tables as usual.
 
     Transaction: requires one; its end ends this, too.
     """
@@ -206,7 +206,7 @@ def _missing(model: ReadModel, table: type[models.Model], *, new: bool) -> int:
 
 def _swap(model: ReadModel) -> None:
     if model.store is not None:
-        # Behind the commit: done twice it does no harm, and not done, the old copy goes on.
+        # After the commit: it is idempotent, and without it the old copy continues to serve.
         transaction.on_commit(partial(_swap_store, model.name, model.store))
     with connection.cursor() as cursor:
         cursor.execute(f"SET LOCAL lock_timeout = '{_MAX_SECONDS_FOR_READERS}s'")

@@ -28,11 +28,11 @@ logger = structlog.get_logger(__name__)
 
 @dataclass(kw_only=True)
 class Relayed:
-    """What one turn did, and the messages to send now that it is committed.
+    """The outcome of one turn, and the messages to send now that it is committed.
 
     Attributes:
-        events: how many are new in the log.
-        more: there is something left for the next turn.
+        events: number of events that are new in the log.
+        more: the next turn has work.
     """
 
     events: int = 0
@@ -41,8 +41,8 @@ class Relayed:
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-#: Returns position and type of each event to be taken next. Called with how many at most, and whether those of low
-#: priority are among them.
+#: Returns position and type of each event to relay next. Called with the maximum number, and whether events of low
+#: priority are included.
 FindNew = Callable[[int, bool], list[tuple[int, str]]]
 
 
@@ -57,8 +57,8 @@ def new_events(
     Order per key is kept: an event waits for an earlier one of its key that is of the other priority.
 
     Args:
-        low_priority: whether events of low priority are among them.
-        among: the positions that are asked about; all, if None.
+        low_priority: whether events of low priority are included.
+        among: only events at these positions; all, if None.
     """
     only, positions = ("", "") if among is None else (_ONLY, array(among))
     asked: dict[str, Any] = {
@@ -101,8 +101,8 @@ _WAITING = """
             ORDER BY low_priority, position LIMIT %(limit)s)
     ) AS waiting
     """
-#: Asked of all keys at once, and only while there are both: to ask for each event what is before it would be to read
-#: all that waits as often as there are events, wherever the planner takes the index of what waits.
+#: One statement for all keys, and only while events of both priorities wait: a subquery for each event would read all
+#: new events each time, if the planner takes the partial index on them.
 _FIRST_OF_KEY = """
     SELECT key, low_priority, min(position) FROM sagas_event
     WHERE log_position IS NULL AND type = ANY(%(types)s::text[]) AND key = ANY(%(keys)s::text[])
@@ -111,21 +111,21 @@ _FIRST_OF_KEY = """
 
 
 def relay_events(*, now: datetime, limit: int, find_new: FindNew = new_events, low_priority: bool = True) -> Relayed:
-    """Take at most `limit` new events into the log; write the runs and deliveries they lead to.
+    """Take at most `limit` new events into the log; write the runs and deliveries for them.
 
     A follower that is behind (new and from the beginning, paused and resumed, unknown to the relay of older code, or
-    with a receiver that was away for long) is owed a portion of the log first. At the head, it is owed what is new.
+    with a receiver that was away for long) first gets a portion of the log. At the head, it gets the new events.
 
     Any number of relays may run: one works, the others find the lock taken and return at once. A relay that dies
     before its commit has done nothing; one that dies after it leaves rows that the sweep sends.
 
-    Events of a type this process does not know are left to one that does (rolling deploy).
+    Events of a type this process does not know are left to a process that knows it (rolling deploy).
 
     Transaction: opens one.
     Idempotent: by event; its place in the log is given in the same transaction.
 
     Args:
-        find_new: tells which events are new, once the lock is held: the outbox itself, or the write-ahead log
+        find_new: returns the new events, once the lock is held: from the outbox, or from the write-ahead log
             (`sagas.cdc`).
         low_priority: whether events of low priority are taken, and followers that are behind are served.
     """
@@ -149,7 +149,7 @@ def relay_events(*, now: datetime, limit: int, find_new: FindNew = new_events, l
 
 
 def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: datetime) -> None:
-    """Append events to the log, in the order in which they were written; live followers move on with it."""
+    """Append events to the log, in the order in which they were written; move the live followers to its new head."""
     with connection.cursor() as cursor:
         cursor.execute(
             "WITH moved AS (UPDATE sagas_follower SET position = %s WHERE name = ANY(%s::text[]))"
@@ -167,7 +167,7 @@ def _number(positions: Sequence[int], head: int, live: Sequence[Follower], now: 
 
 
 def _serve_live(live: Sequence[Follower], new: Sequence[tuple[int, str]], relayed: Relayed, now: datetime) -> None:
-    """Write the runs and deliveries that new events lead to, for the followers at the head of the log."""
+    """Write the runs and deliveries for new events, for the followers at the head of the log."""
     listening = [subscription for follower in live if (subscription := registry.subscription(follower.name))]
     heard = {event_type for subscription in listening for event_type in subscription.events}
     found = Event.objects.in_bulk([position for position, event_type in new if event_type in heard])
@@ -178,9 +178,9 @@ def _serve_live(live: Sequence[Follower], new: Sequence[tuple[int, str]], relaye
 
 
 def _has_enough(follower: Follower) -> bool:
-    """Say whether a follower has so many open deliveries that it falls behind: its receiver is away, or slow.
+    """Say whether a follower has its maximum of open deliveries: its receiver is away or slow, and it falls behind.
 
-    Without this limit its deliveries would keep the sweep from those of others.
+    Without this limit the sweep would have no time for the deliveries of other followers.
     """
     subscription = registry.subscription(follower.name)
     most = None if subscription is None else subscription.max_open_deliveries
@@ -188,7 +188,7 @@ def _has_enough(follower: Follower) -> bool:
 
 
 def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
-    """Owe a follower the next portion of the log, with low priority, unless it still has enough to do."""
+    """Write deliveries of the next portion of the log for a follower, with low priority, unless it has its maximum."""
     subscription = registry.subscription(follower.name)
     if subscription is None:
         return
@@ -206,7 +206,7 @@ def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime,
 def _serve(
     subscription: Subscription, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
 ) -> None:
-    """Write what these events lead to for one subscription: runs where it starts a saga, deliveries elsewhere."""
+    """Write runs for these events if the subscription starts a saga; otherwise write deliveries."""
     if not events:
         return
     if isinstance(subscription, Start):
@@ -218,12 +218,12 @@ def _serve(
 def _write_runs(
     subscription: Start, events: Sequence[Event], relayed: Relayed, now: datetime, *, low_priority: bool
 ) -> None:
-    """Start runs together; where that fails, one by one, so that an unreadable event parks alone."""
+    """Start runs together; if that fails, one by one, so that only the unreadable event is parked."""
     try:
         with transaction.atomic():
             started = start_runs(subscription, events, now=now)
     except (OperationalError, IntegrityError):
-        raise  # the database is in trouble, not the event: the next turn takes it on
+        raise  # the database fails, not the event: the next turn takes the event
     except Exception as error:  # one bad event must not hold up the others
         if len(events) == 1:
             logger.exception("event_parked", event_id=str(events[0].id), subscription=subscription.name)
@@ -251,7 +251,7 @@ def _write_deliveries(
     """Write deliveries in one statement; an event that was relayed before has its delivery already.
 
     Args:
-        parked: why they go straight to a person.
+        parked: why they are parked from the start.
     """
     template = Delivery(subscription=subscription.name, low_priority=low_priority, due_at=now + resend_after(0))
     if parked:

@@ -1,11 +1,11 @@
-"""Snapshots: the state of a subject at some event, so that the events before it need not be read again.
+"""Snapshots: the state of a subject at one of its events, so that the events before it need not be read again.
 
-A snapshot is a cache of its events: it may be deleted at any time, and one of another fingerprint of its fold is as
-good as none. It pays for a subject of many events whose state stays small (docs/event-sourcing.md), such as a credit
-account; an order has eight.
+A snapshot is a cache: it may be deleted at any time, and one with another fingerprint of its fold is ignored. It pays
+for a subject with many events and a small state (docs/event-sourcing.md), such as a credit account; an order has eight
+events.
 
-The events of one subject have no gaps and commit in the order of their sequence, for its writers meet in the unique
-constraint: all that comes after a snapshot has a higher sequence.
+The events of one subject have no gaps and commit in the order of their sequence, because of the unique constraint: all
+events after a snapshot have a higher sequence.
 """
 
 from dataclasses import dataclass, replace
@@ -19,12 +19,12 @@ from ..core.events import Data
 from ..core.folds import AnyState, Fold
 from ..models import Event, Snapshot
 
-#: After so many events a new snapshot is worth its writing: docs/event-sourcing.md has the figures.
+#: After this many events a new snapshot is worth its cost: docs/event-sourcing.md has the figures.
 EVERY = 100
 
 
 class Row(NamedTuple):
-    """What a fold reads of an event; a row of the model costs several times as much."""
+    """The columns of an event that a fold reads; a model instance costs several times as much."""
 
     type: str
     version: int
@@ -35,11 +35,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Reached(Generic[AnyState]):
-    """What a subject has become.
+    """The current state of a subject.
 
     Attributes:
-        sequence: of its last event; 0 if there is none.
-        read: how many events had to be read.
+        sequence: sequence of its last event; 0 if there is none.
+        read: number of events that were read.
         is_kept: it was written as a new snapshot.
     """
 
@@ -50,7 +50,7 @@ class Reached(Generic[AnyState]):
 
 
 def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[AnyState]:
-    """Return what a subject has become: its snapshot, if there is one, and the events after it.
+    """Return the current state of a subject, from its snapshot, if there is one, and the events after it.
 
     Transaction: needs none; two statements.
 
@@ -70,7 +70,7 @@ def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[A
 def current(
     fold: Fold[AnyState], *, aggregate: str, subject: str, now: datetime, every: int = EVERY
 ) -> Reached[AnyState]:
-    """As `state_of`; keeps what it returns as a snapshot if so many events had to be read.
+    """As `state_of`; stores the state as a snapshot if enough events had to be read.
 
     Transaction: needs none; the last statement may write.
     Idempotent: by fold and subject; a snapshot older than the stored one is not written.

@@ -1,1 +1,1 @@
-"""The edge to Celery: messages out (`publish`, `waker`), messages in (`tasks`), and when they come (`schedule`)."""
+"""The edge to Celery: messages out (`publish`, `waker`), messages in (`tasks`), and beat's schedule (`schedule`)."""

@@ -1,4 +1,4 @@
-"""What a message does, whatever carries it: Celery's tasks and the test kit's broker both call this."""
+"""The handling of a message, for every transport: Celery's tasks and the test kit's broker both call this."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,26 +20,26 @@ logger = structlog.get_logger(__name__)
 
 
 class Send(Protocol):
-    """Publishes messages. It is called after the commit of what the messages speak of."""
+    """Publishes messages. It is called after the commit of the rows that the messages name."""
 
     def __call__(self, wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Handling:
-    """Handles messages: calls the engine, and sends what follows.
+    """Handles messages: calls the engine, and sends the next messages.
 
-    Each method opens its own transactions, refuses one, and is harmless when called twice.
+    Each method opens its own transactions, refuses one, and is idempotent.
     """
 
     send: Send
     clock: Callable[[], datetime]
 
     def take_step(self, run_ids: Sequence[UUID], place: int, epoch: int, *, redelivered: bool) -> bool:
-        """Take runs one step on; say whether the rest of the chain has work.
+        """Execute one step of runs; say whether the rest of the chain has work.
 
         Raises:
-            StepFailed: the step of a run that was sent alone was given up; call the chain's error callback.
+            StepFailed: the step of a single run was given up; call the chain's error callback.
         """
         outcome = steps.execute(run_ids=run_ids, place=place, epoch=epoch, clock=self.clock, redelivered=redelivered)
         self.send(outcome.wake_ups)
@@ -48,7 +48,7 @@ class Handling:
         return outcome.carries_on
 
     def after_failure(self, run_ids: Sequence[UUID], epoch: int) -> None:
-        """Start the undo of runs that were given up, or note that they need a person: a chain's error callback."""
+        """Start the undo of runs that were given up, or set them as needing a person: a chain's error callback."""
         self.send(after_failure(run_ids=run_ids, epoch=epoch, now=self.clock()))
 
     def deliver(self, delivery_ids: Sequence[int]) -> None:
@@ -56,15 +56,15 @@ class Handling:
         self.send(owed=deliveries.deliver(delivery_ids=delivery_ids, clock=self.clock))
 
     def relay(self, *, limit: int, find_new: FindNew = new_events, low_priority: bool = True) -> Relayed:
-        """Take new events into the log, and send what they start."""
+        """Take new events into the log, and send the messages for them."""
         relayed = relay_events(now=self.clock(), limit=limit, find_new=find_new, low_priority=low_priority)
         self.send(relayed.wake_ups, relayed.deliveries)
         return relayed
 
     def sweep(self) -> None:
-        """Send again what is due: runs, then deliveries; then do what people asked for.
+        """Send due runs again, then due deliveries; then execute interventions.
 
-        Each part is done whatever became of those before it; the first error is raised at the end.
+        Each part runs also if an earlier one failed; the first error is raised at the end.
         """
         now, limit = self.clock(), conf.RELAY_LIMIT
         _each(
@@ -74,7 +74,7 @@ class Handling:
         )
 
     def work_on_interventions(self, batch: UUID | None = None) -> int:
-        """Do a portion of what people asked for; return how many interventions and replayed events there were."""
+        """Execute a portion of the interventions; return how many interventions and replayed events there were."""
         worked = interventions.work(now=self.clock(), batch=batch)
         self.send(worked.wake_ups, worked.deliveries)
         replayed = replays.work(now=self.clock(), batch=batch)

@@ -1,4 +1,4 @@
-"""Patience with a database that goes away while a message is in hand."""
+"""Retries for a database that goes away while a message is handled."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from django.db import InterfaceError, OperationalError, connections
 
 logger = structlog.get_logger(__name__)
 
-#: A PostgreSQL that was killed is back within seconds, on a busy machine within some more. With the last try the work
-#: stays within Celery's time limit.
+#: A killed PostgreSQL is back within seconds, on a busy machine a little later. Including the last try, the work stays
+#: within Celery's time limit.
 _OUTAGE_SECONDS = 25.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 3.2
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 def through_an_outage(work: Callable[[bool], T]) -> T:
-    """Call `work` again while the database is away, and return what it returns; it must be harmless to do it again.
+    """Call `work` again while the database is away, and return its result; `work` must be idempotent.
 
-    A worker without its database can do nothing else. Failing instead, it would use up every message of its queues
+    A worker without its database can do nothing else. If it failed instead, it would use up every message of its queues
     within seconds, and their runs would wait for the sweep.
 
     Args:
-        work: is told whether this call is a repetition.
+        work: called with whether this call is a repetition.
 
     Raises:
         OperationalError, InterfaceError: the database did not come back in time.

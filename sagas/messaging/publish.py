@@ -1,6 +1,6 @@
-"""Messages out: chains and deliveries become Celery messages.
+"""Messages out: turns chains and deliveries into Celery messages.
 
-A message is a wake-up with ids in it. Losing one, or sending it twice, changes nothing: the sweep sends what is due.
+A message is a wake-up with ids. A lost or doubled message changes nothing: the sweep sends what is due.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ logger = structlog.get_logger(__name__)
 def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -> None:
     """Publish chains and deliveries in one batch. What cannot be published is sent by the sweep.
 
-    Transaction: to be called after the commit of what the messages speak of.
+    Transaction: to be called after the commit of the rows that the messages name.
     """
     if not wake_ups and not owed:
         return
@@ -26,7 +26,7 @@ def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -
         pool: Any = current_app.producer_pool  # its stubs do not know batch() yet
         with pool.acquire(block=True, timeout=5) as producer, producer.batch(max_size=500):
             for wake_up in wake_ups:
-                # apply_async of a chain would drop the producer, so the chain is laid out here.
+                # apply_async of a chain would drop the producer, so the chain is built here.
                 steps = _chain_of(wake_up)
                 tasks, _ = steps.prepare_steps(
                     (), {}, steps.tasks, link_error=steps.options.get("link_error"), app=current_app
@@ -36,12 +36,12 @@ def send(wake_ups: Sequence[WakeUp] = (), owed: Sequence[DeliveryWakeUp] = ()) -
                 ids, priority = list(delivery.delivery_ids), _priority_of(delivery)
                 message = _message(delivery.task, delivery.queue, ids, priority=priority)
                 message.apply_async(producer=producer, retry=False)
-    except Exception as error:  # noqa: BLE001 - whatever the broker says: the rows stand, the sweep sends them
+    except Exception as error:  # noqa: BLE001 - the rows are committed, and the sweep sends them
         logger.warning("not_published", error=str(error), chains=len(wake_ups), deliveries=len(owed))
 
 
 def _chain_of(wake_up: WakeUp) -> Any:
-    """Return a message a step, each behind the other, and the error callback of all of them."""
+    """Return a message for each step, in their order, and the error callback of all of them."""
     ids, priority = [str(run_id) for run_id in wake_up.run_ids], _priority_of(wake_up)
     steps = chain(
         *(_message(task.name, task.queue, ids, task.place, wake_up.epoch, priority=priority) for task in wake_up.tasks)
@@ -56,7 +56,7 @@ def _priority_of(wake_up: WakeUp | DeliveryWakeUp) -> int:
 
 
 def _message(name: str, queue: str, *args: Any, priority: int = 0) -> Signature[Any]:
-    # Celery would write out hundreds of ids in each message, for monitors; the journal has them.
+    # Celery would add hundreds of ids to each message, for monitors; the journal has them.
     shown = f"({len(args[0])} at once)"
     options: dict[str, Any] = {"queue": queue, "argsrepr": shown, "kwargsrepr": "{}"}
     if priority:

@@ -1,7 +1,7 @@
-"""Back-pressure: under load the relay lets its next batch grow while messages stand in line.
+"""Back-pressure: under load the relay waits while messages are queued, and its next batch grows.
 
-So an event does not wait at rest, and a backlog stands in the outbox, where interactive work is taken first, instead
-of in queues, where the sweep would take its messages for lost.
+Without load an event does not wait. A backlog stays in the outbox, where interactive work is taken first, and not in
+queues, where the sweep would consider its messages lost.
 """
 
 import contextlib
@@ -13,17 +13,17 @@ from celery import current_app
 from ..core import registry
 from ..operations import queries
 
-#: For so long after a turn of the relay that had something to do, the next ones look for room first.
+#: For this long after a turn of the relay that had work, the next turns check the queues first.
 _BUSY_SECONDS = 1.0
 _LOOK_SECONDS = 0.02
 
 
 class Room:
-    """What one process knows of the room in the queues.
+    """The knowledge of one process about room in the queues.
 
     Attributes:
-        wait_seconds: most seconds a turn waits until every message is in a worker's hand. A queue without a worker
-            holds up the others by this much a turn at most.
+        wait_seconds: maximum seconds a turn waits until workers have taken every message. A queue without a worker
+            delays the others by at most this in each turn.
     """
 
     wait_seconds = 1.0
@@ -32,11 +32,11 @@ class Room:
         self.busy_until = 0.0
 
     def note_sent(self) -> None:
-        """Note that the relay had something to send."""
+        """Note that the relay had messages to send."""
         self.busy_until = time.monotonic() + _BUSY_SECONDS
 
     def wait(self) -> bool:
-        """Wait while messages stand in line; say whether there is room for low-priority work, too.
+        """Wait while messages are queued; say whether there is room for low-priority work, too.
 
         Interactive work is not held back by low-priority messages, which it overtakes.
         """
@@ -47,18 +47,18 @@ class Room:
             first, behind = _messages_wait()
             if not first and not behind:
                 return True
-            if not first and queries.somebody_waits_for_the_relay():
+            if not first and queries.interactive_events_wait():
                 return False
             time.sleep(_LOOK_SECONDS)
         return True
 
 
 def _messages_wait() -> tuple[bool, bool]:
-    """Say whether messages stand in the queues that the relay fills: with the first priority, with a lower one."""
+    """Say whether messages are in the queues that the relay fills: with the first priority, with a lower one."""
     queues = {step.queue for saga in registry.sagas() for step in saga.steps}
-    # A reaction outside may wait for its receiver for hours: that does not tell how busy the workers are.
+    # A reaction outside may wait for its receiver for hours: its queue does not show how busy the workers are.
     queues |= {subscription.queue for subscription in registry.subscriptions() if not subscription.outside}
-    with contextlib.suppress(Exception):  # whatever the broker says: then no message stands in line
+    with contextlib.suppress(Exception):  # an error of the broker counts as empty queues
         pool: Any = current_app.producer_pool
         with pool.acquire(block=True, timeout=5) as producer:
             return messages_in(producer.channel, queues)
@@ -66,8 +66,8 @@ def _messages_wait() -> tuple[bool, bool]:
 
 
 def messages_in(channel: Any, queues: set[str]) -> tuple[bool, bool]:
-    """Say whether messages stand in some of these queues: with the first priority, with a lower one."""
-    if hasattr(channel, "priority_steps"):  # Redis: a list a queue and priority, there while something is in it
+    """Say whether messages are in some of these queues: with the first priority, with a lower one."""
+    if hasattr(channel, "priority_steps"):  # Redis: a list for each queue and priority, if not empty
         steps = [f"{channel.sep}{step}" for step in channel.priority_steps if step]
         pipe = channel.client.pipeline(transaction=False)
         pipe.exists(*queues)

@@ -1,4 +1,4 @@
-"""When beat wakes the engine. Imports no model, so that `celery.py` of a project can use it."""
+"""Beat's schedule of the engine. Imports no model, so that `celery.py` of a project can use it."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -10,14 +10,14 @@ from ..conf import ENGINE_QUEUE, RELAY_QUEUE, conf
 
 
 def beat_schedule(now: Callable[[], datetime] | None = None) -> dict[str, Any]:
-    """Return the engine's entries of a project's schedule.
+    """Return the engine's entries for a project's schedule.
 
-    Relay and sweep are left out where a process of its own does them (`SAGAS_RELAY = "process"`): without a worker
-    their messages would pile up. The messages do not expire: that would be judged by the clock of the worker, which
-    may be minutes off. What has piled up does no harm (decision 0010).
+    Relay and sweep are left out if their own process does them (`SAGAS_RELAY = "process"`): without a worker their
+    messages would pile up. The messages do not expire: a worker would compare with its own clock, which may be minutes
+    off. A pile of messages does no harm (decision 0010).
 
     Args:
-        now: the clock that beat goes by; the machine's, unless told otherwise.
+        now: the clock of beat; by default the machine's.
     """
 
     def entry(name: str, seconds: float, queue: str) -> dict[str, Any]:

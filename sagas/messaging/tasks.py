@@ -1,7 +1,7 @@
-"""Messages in: what a worker does with each message.
+"""Messages in: the Celery tasks.
 
-One task name a step (`inventory.reserve_stock`), so that each context has its own queue; they all do the same thing.
-Chains carry a run from step to step, error callbacks turn it back. Both only speed up what the sweep would do.
+Each step has its own task name (`inventory.reserve_stock`), so that each context has its own queue; all tasks do the
+same. Chains move a run from step to step, error callbacks start its undo. Both only speed up what the sweep would do.
 """
 
 import contextlib
@@ -31,22 +31,23 @@ from .room import Room
 
 logger = structlog.get_logger(__name__)
 
-#: Most seconds one message of the relay, of read models, of the reconciliation works on a backlog; the next beat goes
-#: on with it.
+#: Maximum seconds for which one message of the relay, of read models or of the reconciliation works on a backlog; the
+#: next message of beat continues.
 _BACKLOG_SECONDS = 5.0
-#: Most batches one turn of the relay makes: enough for the hands of some workers until it looks again.
+#: Maximum number of batches in one turn of the relay: enough for several workers until the next turn.
 _RELAY_BATCHES = 5
-#: Most seconds one message works on a batch of interventions; well below Celery's limit, which kills.
+#: Maximum seconds for which one message works on a batch of interventions; well below Celery's limit, which kills the
+#: worker.
 _BATCH_SECONDS = 10.0
-#: How long a relay at work lets the sweep wait.
+#: Maximum seconds between two sweeps while the relay works.
 _SWEEP_SECONDS = 1.0
-#: How often the sweep, which turns each second, gives a sign of life.
+#: Seconds between two signs of life of the sweep, which makes a turn each second.
 _SIGN_SECONDS = 5.0
 
 
 @dataclass
 class _Process:
-    """What this process remembers from one message to the next."""
+    """The state of this process between messages."""
 
     room: Room
     swept_at: float = 0.0
@@ -77,7 +78,7 @@ def register_tasks(app: Celery) -> None:
 
 
 def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> None:
-    """Take runs one step on; end the chain quietly where nothing is left to carry on."""
+    """Execute one step of runs; end the chain without an error if no run moved on."""
     given_out_before = bool(self.request.delivery_info and self.request.delivery_info.get("redelivered"))
     with _failing_alone(self):
         carries_on = through_an_outage(
@@ -106,18 +107,18 @@ def _deliver(delivery_ids: list[int]) -> None:
 # bind=True: Celery runs an error callback of several parameters inside the failing process; a bound one is a message.
 @shared_task(name="sagas.undo", bind=True)
 def undo(self: Task[Any, Any], run_ids: list[str], epoch: int) -> None:  # noqa: ARG001
-    """Error callback of every chain: start the undo, or hand over what failed behind its pivot."""
+    """Error callback of every chain: start the undo, or hand a run behind its pivot to a person."""
     ids = [UUID(run_id) for run_id in run_ids]
     through_an_outage(lambda _: _handling.after_failure(ids, epoch))
 
 
 # The relay and the sweep ---------------------------------------------------------------------------------------------
-# Their messages come every second: without `store_errors_even_if_ignored=False` an outage would be stored as often.
+# Their messages come every second: without `store_errors_even_if_ignored=False` an outage would be stored every second.
 
 
 @shared_task(name="sagas.relay", store_errors_even_if_ignored=False)
 def relay() -> None:
-    """Take new events on until there are none, or the next beat takes over; sweep in between."""
+    """Relay new events until there are none, or until the next message of beat; sweep in between."""
     until = time.monotonic() + _BACKLOG_SECONDS
     _clear_pile()
     while relay_turn().more and time.monotonic() < until:
@@ -125,7 +126,7 @@ def relay() -> None:
 
 
 def relay_turn(find_new: FindNew = new_events) -> Relayed:
-    """Make one turn of the relay, send what it wakes, and sweep if that was a second ago.
+    """Make one turn of the relay, send its messages, and sweep if the last sweep was a second ago.
 
     Transaction: opens its own.
     """
@@ -139,13 +140,13 @@ def relay_turn(find_new: FindNew = new_events) -> Relayed:
 
 
 def turn_limit() -> int:
-    """Return how many events one turn of the relay takes at most."""
+    """Return the maximum number of events in one turn of the relay."""
     return min(conf.RELAY_LIMIT, _RELAY_BATCHES * conf.BATCH_SIZE)
 
 
 @shared_task(name="sagas.sweep", store_errors_even_if_ignored=False)
 def sweep() -> None:
-    """Give a sign of life; send again what is due, and do what people asked for."""
+    """Give a sign of life; send again what is due, and execute interventions."""
     _process.swept_at = time.monotonic()
     _clear_pile()
     _give_sign()
@@ -153,7 +154,7 @@ def sweep() -> None:
 
 
 def _clear_pile() -> None:
-    """In a process's first turn, drop the messages that piled up while there was no relay: one turn serves them all."""
+    """In the first turn of a process, drop messages that piled up without a relay: one turn serves them all."""
     if _process.pile_is_gone:
         return
     _process.pile_is_gone = True
@@ -167,7 +168,7 @@ def _clear_pile() -> None:
 
 @shared_task(name="sagas.intervene")
 def intervene(batch: str) -> None:
-    """Do what people asked for, portion by portion; what is left when a process dies, the sweep does."""
+    """Execute interventions, portion by portion; if the process dies, the sweep continues."""
     until = time.monotonic() + _BATCH_SECONDS
     while work_on_interventions(UUID(batch)):
         if time.monotonic() > until:
@@ -176,7 +177,7 @@ def intervene(batch: str) -> None:
 
 
 def work_on_batch(batch: UUID) -> None:
-    """Have a worker do a batch; without a broker the sweep does it."""
+    """Send the message for a batch; without a broker the sweep does the batch."""
     with contextlib.suppress(Exception):
         intervene.apply_async((str(batch),), queue=ENGINE_QUEUE, retry=False)
 
@@ -190,7 +191,7 @@ def work_on_interventions(batch: UUID | None = None) -> int:
 
 
 def _give_sign() -> None:
-    """Note that relay and sweep are served, by a worker or by a process of their own."""
+    """Note that relay and sweep are served, by a worker or by their own process."""
     if time.monotonic() - _process.signed_at > _SIGN_SECONDS:
         heartbeats.answered(RELAY_QUEUE, now=clock.now())
         _process.signed_at = time.monotonic()
@@ -213,19 +214,19 @@ def answer(queue: str) -> None:
 
 @shared_task(name="sagas.follow", store_errors_even_if_ignored=False)
 def follow() -> None:
-    """Take read models on until they are at the end of the log, or the next beat takes over."""
+    """Update read models until they are at the end of the log, or until the next message of beat."""
     until = time.monotonic() + _BACKLOG_SECONDS
     while read_models.follow(now=clock.now()) and time.monotonic() < until:
         pass
 
 
-# On the queue of the error callbacks: a turn that takes long holds up neither relay nor sweep, and it goes on, to say
-# so, when those have stopped.
+# On the queue of the error callbacks: a long turn holds up neither relay nor sweep, and it still runs, and reports it,
+# when those have stopped.
 @shared_task(name="sagas.reconcile", store_errors_even_if_ignored=False)
 def reconcile() -> None:
-    """Make turns until they have caught up with the event log, or the next beat takes over.
+    """Make turns until they have caught up with the event log, or until the next message of beat.
 
-    Messages that piled up while there was no worker ask for the turn that the first of them makes.
+    Messages that piled up while there was no worker are all served by the turn of the first one.
     """
     ago_seconds = queries.reconciled_seconds_ago(now=clock.now())
     if ago_seconds is not None and ago_seconds < conf.RECONCILE_SECONDS / 2:

@@ -1,4 +1,4 @@
-"""Wakes the relay after a commit, so that an event does not wait for the next second."""
+"""Wakes the relay after a commit, so that an event does not wait for beat's next message."""
 
 import contextlib
 import os
@@ -10,10 +10,10 @@ from ..conf import RELAY_QUEUE
 
 
 class Waker:
-    """Sends the relay's message from a thread of its own, so that a commit never waits for the broker.
+    """Sends the relay's message from its own thread, so that a commit never waits for the broker.
 
-    Commits that come while one message is on its way share the next one. A message that is lost costs nothing but
-    time: beat wakes the relay each second.
+    Commits during the sending of one message share the next one. A lost message only costs time: beat wakes the relay
+    each second.
     """
 
     def __init__(self) -> None:
@@ -22,13 +22,13 @@ class Waker:
         os.register_at_fork(after_in_child=self.reset)
 
     def reset(self) -> None:
-        """Forget the thread and what it was asked for."""
+        """Forget the thread and its requests."""
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def wake(self) -> None:
-        """Have the relay woken soon; returns at once."""
+        """Request a message to the relay; returns at once."""
         self._wanted.set()
         if self._thread is None:
             with self._lock:
@@ -40,7 +40,7 @@ class Waker:
         while True:
             self._wanted.wait()
             self._wanted.clear()
-            with contextlib.suppress(Exception):  # whatever the broker says
+            with contextlib.suppress(Exception):  # the broker may be away: beat wakes the relay
                 current_app.send_task("sagas.relay", queue=RELAY_QUEUE, retry=False)
 
 

@@ -1,32 +1,34 @@
-"""The audit trail: changes of rows, as the write-ahead log told them."""
+"""The audit trail: changes of rows, from the write-ahead log."""
 
 from django.db import models
 
 
 class AuditRecord(models.Model):
-    """One change of a row that somebody may ask about, as the write-ahead log told it; only ever added to.
+    """One change of an audited row, from the write-ahead log. Records are only added.
 
     A trigger refuses to change or delete records (migration 0001).
     """
 
-    #: Where in the write-ahead log its transaction was committed, and the how-many-th change of that it is.
+    #: Position of the commit of its transaction in the write-ahead log, and its number among the changes of the
+    #: transaction.
     lsn = models.BigIntegerField()
     number = models.PositiveIntegerField()
-    #: The lower 32 bits of its id.
+    #: The lower 32 bits of the transaction's id.
     transaction_id = models.BigIntegerField()
     committed_at = models.DateTimeField()
     table = models.CharField(max_length=100)
-    #: Its primary key, and what people call it (a number, a SKU).
+    #: Primary key of the row, and its label (a number, a SKU).
     row = models.CharField(max_length=255)
     name = models.CharField(max_length=255, blank=True)
     action = models.CharField(max_length=10)
-    #: Values as text, by column; of a changed row, only those that changed.
+    #: Values as text, by column: `{"price_minor": "1295"}`; NULL is null. Of a changed row only the columns that
+    #: changed; of a new row `before` is empty, of a deleted one `after`.
     before = models.JSONField()
     after = models.JSONField()
-    #: Types of the events its transaction emitted. None: it was made past the services that tell of what they do.
+    #: Types of the events that its transaction emitted: `["orders.order_placed"]`. Empty: no service made the change.
     events = models.JSONField()
     told = models.BooleanField()
-    #: The user who changed it in the admin, and the entry of Django's history that says so; empty for other ways.
+    #: The user who made the change in the admin, and the entry of Django's history about it; empty otherwise.
     by = models.CharField(max_length=150, blank=True, default="", db_default="")
     log_entry = models.BigIntegerField(null=True, blank=True)
 
@@ -34,7 +36,7 @@ class AuditRecord(models.Model):
         verbose_name = "change"
         verbose_name_plural = "audit trail"
         constraints = [
-            # With its moment: a database that was restored elsewhere counts its log anew.
+            # With its time: a restored database numbers its log anew.
             models.UniqueConstraint(fields=["committed_at", "lsn", "number"], name="sagas_audit_one_per_change"),
         ]
         indexes = [

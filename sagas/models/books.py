@@ -9,17 +9,18 @@ from .locking import LockableQuerySet
 
 
 class Finding(models.Model):
-    """Something that should be true of the books and is not: a row for a person, until it is true again.
+    """A breach of what should be true of the books: a row for a person, until it is true again.
 
-    A finding *stands* while `cleared_at` is empty. A dismissed one stands too, so that it is not found anew each turn.
+    A finding *stands* while `cleared_at` is empty. A dismissed one stands too, so that it does not become a new finding
+    in each turn.
     """
 
     #: Not `check`: every model has a method of that name.
     check_name = models.CharField("check", max_length=100)
-    #: What is out of balance, as its check names it: the key of a run, the name of an event type.
+    #: The key that is out of balance, chosen by the check: the key of a run, the name of an event type.
     key = models.CharField(max_length=254)
     status = models.CharField(max_length=10, choices=choices(FindingStatus), default=FindingStatus.OPEN)
-    #: One sentence for people.
+    #: A sentence for people.
     message = models.TextField()
     #: An object: the figures of both sides and ids, by names that the check chooses (`{"sku": "MUG", "reserved": 3,
     #: "held": 2}`; `_minor` for money, `_at` for moments as ISO texts). It joins `Breach.facts`, which say what breach
@@ -62,14 +63,14 @@ class Reconciliation(models.Model):
     """The positions of the reconciliation: one row."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
-    #: Goes up with each turn. A turn that began from an older number writes nothing.
+    #: Increases with each turn. A turn that began with an older number writes nothing.
     turn = models.PositiveBigIntegerField(default=0)
     turned_at = models.DateTimeField()
-    #: `Event.position` up to which keys were looked at as they came, and once more after they had rested.
+    #: `Event.position` up to which keys were checked as they came, and up to which they had the second check.
     looked_at = models.PositiveBigIntegerField(default=0)
     looked_again_at = models.PositiveBigIntegerField(default=0)
-    #: By name of the walk, the mark it goes on from (`{"all orders": "01a2133d-…"}`): what `Walk.step` returned; an
-    #: empty text begins anew.
+    #: By name of the walk, the mark from which it continues (`{"all orders": "01a2133d-…"}`), as `Walk.step` returned
+    #: it; with an empty text the walk begins anew.
     walks = models.JSONField(default=dict)
 
     class Meta:

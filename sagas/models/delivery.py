@@ -16,14 +16,14 @@ class Delivery(models.Model):
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
     subscription = models.CharField(max_length=100)
     key = models.CharField(max_length=100)
-    #: As its event, or owed to a follower that catches up: interactive work goes first.
+    #: True if its event has low priority, or if its follower catches up: interactive work goes first.
     low_priority = models.BooleanField(default=False, db_default=False)
     status = models.CharField(max_length=10, choices=choices(DeliveryStatus), default=DeliveryStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
     lost_tries = models.PositiveSmallIntegerField(
         default=0, help_text="Tries begun again after the last left no trace."
     )
-    #: When the sweep sends it again, if it is not done by then; of one under way, when its lease ends.
+    #: When the sweep sends it again, if it is not done by then; for one under way, the end of its lease.
     due_at = models.DateTimeField(null=True, blank=True)
     #: When the next try is due, after a failed one.
     retry_at = models.DateTimeField(null=True, blank=True)
@@ -51,7 +51,7 @@ class Delivery(models.Model):
                 name="sagas_delivery_due",
                 condition=models.Q(status__in=[DeliveryStatus.PENDING, DeliveryStatus.RUNNING]),
             ),
-            # The deliveries of a subscription and key that are not done, in order.
+            # The open deliveries of a subscription and key, in order.
             models.Index(
                 fields=["subscription", "key", "event"],
                 name="sagas_delivery_line",
@@ -60,7 +60,7 @@ class Delivery(models.Model):
             models.Index(fields=["id"], name="sagas_delivery_parked", condition=models.Q(status=DeliveryStatus.PARKED)),
         ]
 
-    #: What people did to it, oldest first; loaded by `queries.load_interventions`.
+    #: Interventions on it, oldest first; loaded by `queries.load_interventions`.
     interventions: list[Any]
     objects: ClassVar[models.Manager["Delivery"]] = LockableQuerySet["Delivery"].as_manager()
 

@@ -6,10 +6,10 @@ from django.db import models
 
 
 class Heartbeat(models.Model):
-    """When a worker last served a queue."""
+    """The last time a worker served a queue."""
 
     queue = models.CharField(primary_key=True, max_length=100)
-    #: When the question was sent that is not answered yet.
+    #: When the open question was sent; empty if none is open.
     asked_at = models.DateTimeField(null=True, blank=True)
     alive_at = models.DateTimeField()
 

@@ -1,4 +1,4 @@
-"""What people asked for, and what came of it."""
+"""Interventions: requests of people, and their outcomes."""
 
 from typing import ClassVar
 
@@ -10,10 +10,10 @@ from .locking import LockableQuerySet
 
 
 class Intervention(models.Model):
-    """What a person asked for, with the reason, and what came of it.
+    """A person's request to change a subject, with its reason and its outcome.
 
-    Those that were asked for together share a batch. They are written first and done afterwards, so that another
-    process does what is left when one dies.
+    Requests that were made together share a batch. They are written first and executed afterwards, so that another
+    process executes the rest when one dies.
     """
 
     batch = models.UUIDField(default=new_id)
@@ -21,27 +21,27 @@ class Intervention(models.Model):
     #: kind of subject needs no column, and the audit outlives its subject.
     kind = models.CharField(max_length=20)
     subject_id = models.CharField(max_length=100)
-    #: The key the subject belongs to (that of a run or a delivery); empty if it belongs to none.
+    #: Key of the subject (of a run or a delivery); empty for a subject without a key.
     key = models.CharField(max_length=100, blank=True, default="")
     action = models.CharField(max_length=10, choices=choices(Action))
     reason = models.TextField()
     #: Name of the user, or of the account that typed the command.
     by = models.CharField(max_length=150)
-    #: Where the subject stood when the person looked at it (optimistic lock): if it stands elsewhere now, nothing is
-    #: done.
+    #: Version of the subject when the person looked at it (optimistic lock): if it has another version now, the request
+    #: is refused.
     version_token = models.CharField(max_length=40)
     #: Name of the step or the subscription it was applied to; empty until it was done or refused.
     applied_to = models.CharField(max_length=100, blank=True, default="")
-    #: The result a skipped step hands on to later steps: a JSON object, or null.
+    #: The result of a skipped step, for later steps: a JSON object such as `{"payment_id": "01a2…"}`, or null.
     result = models.JSONField(null=True, blank=True)
-    #: Of a replay, otherwise null:
-    #: `since`, `until`: the range, moments in ISO 8601; what occurred at `until` is outside.
-    #: `position`: of the last event in the log that is done with; `end`: of the last one in the range.
-    #: `progressed`: how many events of the range that is; `total`: how many there are.
-    #: `owed`: for how many of them a delivery was written or made pending again.
+    #: The terms and the progress of a replay; null for other actions:
+    #: `since`, `until`: the range, moments in ISO 8601; `until` is not part of it.
+    #: `position`: position in the log of the last replayed event; `end`: position of the last event of the range.
+    #: `progressed`: number of events of the range up to `position`; `total`: number of events of the range.
+    #: `owed`: number of events for which a delivery was written or made pending again.
     replay = models.JSONField(null=True, blank=True)
     status = models.CharField(max_length=10, choices=choices(InterventionStatus), default=InterventionStatus.PENDING)
-    #: Why it was refused, or what a replay came to.
+    #: Why it was refused, or the outcome of a replay.
     outcome = models.TextField(blank=True, default="")
     asked_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)

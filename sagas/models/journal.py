@@ -1,4 +1,4 @@
-"""The journal: what each run is to do, what it has done, and what came of it."""
+"""The journal: the plan of each run, its progress, and its results."""
 
 from typing import Any, ClassVar
 
@@ -17,14 +17,15 @@ class Run(models.Model):
     definition_hash = models.CharField(max_length=16)
     key = models.CharField(max_length=100)
     status = models.CharField(max_length=20, choices=choices(RunStatus), default=RunStatus.RUNNING)
-    #: The status with which a stopped run (paused, or needing attention) goes on, and since when it is stopped.
+    #: The status with which a stopped run (paused, or needing attention) continues, and the time since which it is
+    #: stopped.
     resumes_as = models.CharField(max_length=20, blank=True, default="", db_default="", choices=choices(RunStatus))
     stopped_at = models.DateTimeField(null=True, blank=True)
-    #: Goes up whenever the run changes direction; a message of an older epoch does nothing.
+    #: Increases whenever the run changes direction; a message of an older epoch does nothing.
     epoch = models.PositiveIntegerField(default=1)
-    #: The step that is next, or under way.
+    #: Place of the step that is next, or under way.
     place = models.PositiveSmallIntegerField(default=0)
-    #: Where the plan it began with goes forward only; empty if it has no such step.
+    #: Place of the pivot in the plan it began with; empty if it has none.
     pivot_place = models.PositiveSmallIntegerField(null=True, blank=True)
     #: `data` of the event that started the run, as it was written (an object with the fields of the saga's input), and
     #: the version it was written in.
@@ -33,22 +34,22 @@ class Run(models.Model):
     #: By name of the row (a step or an undo), what it returned: `{"capture-payment": {"payment_id": "01a2…"}}`. A row
     #: that returned nothing, was left out or has not finished has no entry. Later steps read it as `call.results`.
     results = models.JSONField(default=dict)
-    #: Why the run turned back, as `core.saga.Failure`: `{"step": its name, "kind": a FailureKind, "error": class of the
+    #: Why the run is undone, as `core.saga.Failure`: `{"step": its name, "kind": a FailureKind, "error": class of the
     #: exception, "message": its text}`. An empty `step` means the run as a whole, such as its deadline. None: nothing
     #: has failed.
     failure = models.JSONField(null=True, blank=True)
-    #: Why a person is needed, in the same form.
+    #: Why a person is needed, in the same form as `failure`.
     attention = models.JSONField(null=True, blank=True)
-    #: When the sweep sends it again, if nothing has moved by then; empty once nothing is left to do.
+    #: When the sweep sends it again, if it has made no progress by then; empty once nothing is left to do.
     due_at = models.DateTimeField(null=True, blank=True)
-    #: How often the sweep has sent it again since it last got on.
+    #: How often the sweep has sent it again since its last progress.
     resends = models.PositiveSmallIntegerField(default=0)
-    #: When the run is turned back if it stands before its pivot; empty if it has none, or no longer.
+    #: When the run is undone if it has not passed its pivot; empty without a deadline.
     deadline_at = models.DateTimeField(null=True, blank=True)
     event_id = models.UUIDField(help_text="The event that started it.")
     correlation_id = models.UUIDField()
     traceparent = models.CharField(max_length=55, blank=True, default="")
-    #: As its event: interactive work goes first.
+    #: Priority of its event: interactive work goes first.
     low_priority = models.BooleanField(default=False, db_default=False)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -56,7 +57,7 @@ class Run(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                # Not by status, though it says the same: the planner would take this index for one of live runs.
+                # Not by status, although that selects the same rows: the planner would use this index for live runs.
                 fields=["saga", "key"],
                 condition=models.Q(finished_at=None),
                 name="sagas_one_open_run_per_saga_and_key",
@@ -93,7 +94,7 @@ class Run(models.Model):
             models.Index(fields=["key"], name="sagas_run_of_key"),
         ]
 
-    #: What people did to it, oldest first; loaded by `queries.load_interventions`.
+    #: Interventions on it, oldest first; loaded by `queries.load_interventions`.
     interventions: list[Any]
     objects: ClassVar[models.Manager["Run"]] = LockableQuerySet["Run"].as_manager()
 
@@ -102,7 +103,7 @@ class Run(models.Model):
 
     @property
     def direction(self) -> RunStatus:
-        """Forward or back: its status, or of a stopped run the status with which it goes on."""
+        """Forward or back: its status; for a stopped run, the status with which it continues."""
         if self.status not in STOPPED_RUNS:
             return RunStatus(self.status)
         return RunStatus(self.resumes_as)
@@ -118,7 +119,7 @@ class StepRun(models.Model):
     #: The unique constraint on run and place is its index, too.
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps", db_index=False)
     place = models.PositiveSmallIntegerField()
-    #: Where the run goes from here; empty at the end.
+    #: Place of the next step; empty at the end.
     next_place = models.PositiveSmallIntegerField(null=True, blank=True)
     #: Name of the row: the step's, or its undo's.
     name = models.CharField(max_length=100)
@@ -127,13 +128,13 @@ class StepRun(models.Model):
     action = models.CharField(max_length=4, choices=Action.choices, default=Action.RUN)
     status = models.CharField(max_length=10, choices=choices(StepStatus), default=StepStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
-    #: Tries begun again after the last one left no trace: its worker died, or its message was lost.
+    #: Number of tries that began after the previous one left no trace: its worker died, or its message was lost.
     lost_tries = models.PositiveSmallIntegerField(default=0)
     idempotency_key = models.CharField(max_length=150)
     #: Note [Lease token]: a worker that calls outside holds a token. Only the holder of the current token may write
-    #: what came of the call, so a worker that was frozen and wakes up changes nothing.
+    #: the outcome of the call, so a worker that was frozen and wakes up changes nothing.
     lease_token = models.UUIDField(null=True, blank=True)
-    #: The step is not taken before: a call is under way until then, or the next try is not due.
+    #: No worker takes the step before: a call is under way until then, or the next try is not due.
     held_until = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)

@@ -1,4 +1,4 @@
-"""Row locks, always taken in the order of the primary key, so that two workers cannot wait for each other."""
+"""Row locks, always taken in the order of the primary key, so that no deadlock can happen."""
 
 from typing import TypeVar
 
@@ -8,12 +8,12 @@ _Model = TypeVar("_Model", bound=models.Model)
 
 
 class LockableQuerySet(models.QuerySet[_Model]):
-    """Rows that several workers may want at once."""
+    """Rows that several workers may lock at once."""
 
     def claimed(self) -> "LockableQuerySet[_Model]":
-        """Lock what nobody else holds, always in the order of the primary key."""
+        """Lock the rows that no other transaction has locked (SKIP LOCKED), always in the order of the primary key."""
         return self.order_by("pk").select_for_update(no_key=True, skip_locked=True, of=("self",))
 
     def locked(self) -> "LockableQuerySet[_Model]":
-        """Lock, waiting for whoever holds it, always in the order of the primary key."""
+        """Lock all rows, waiting for locks of other transactions, always in the order of the primary key."""
         return self.order_by("pk").select_for_update(no_key=True, of=("self",))

@@ -1,4 +1,4 @@
-"""The event log: events, the followers that read it, and snapshots of what the events of a subject add up to."""
+"""The event log: events, the followers that read it, and snapshots of the state of a subject."""
 
 from typing import ClassVar
 
@@ -10,28 +10,28 @@ from .locking import LockableQuerySet
 
 
 class Event(models.Model):
-    """The outbox and the event log in one; written only inside a transaction, and changed by the relay only."""
+    """The outbox and the event log in one table; written only inside a transaction, and changed only by the relay."""
 
     #: Order of writing; events commit out of this order.
     position = models.BigAutoField(primary_key=True)
     #: Its number in the log, 1, 2, 3 …, given by the relay; empty until then. Followers read in this order: it is the
-    #: order of writing for the events of one key, and no event that commits late is passed over.
+    #: order of writing for the events of one key, and no event that commits late is missed.
     log_position = models.BigIntegerField(null=True, blank=True, editable=False)
     id = models.UUIDField(unique=True, default=new_id, editable=False)
     type = models.CharField(max_length=100)
     version = models.PositiveSmallIntegerField(default=1)
-    #: What it happened to: its kind, its id, and the number of the event among those of that thing, 1, 2, 3 …
+    #: The subject: its kind, its id, and the number of the event among the events of the subject, 1, 2, 3 …
     aggregate = models.CharField(max_length=50)
     subject = models.CharField(max_length=100)
     sequence = models.PositiveIntegerField()
-    #: Order is kept among events of the same key; it is the subject unless the event says otherwise.
+    #: Events of the same key stay in order; by default the key is the subject.
     key = models.CharField(max_length=100)
-    #: The payload: an object with the fields of the event's class, in `version`.
+    #: The payload: an object with the fields of the event's class, in the shape of `version`.
     data = models.JSONField()
     correlation_id = models.UUIDField()
     causation_id = models.UUIDField(null=True, blank=True)
     traceparent = models.CharField(max_length=55, blank=True, default="")
-    #: What it leads to yields to interactive work: an import, say.
+    #: Interactive work goes before the work of this event, such as that of an import.
     low_priority = models.BooleanField(default=False, db_default=False)
     occurred_at = models.DateTimeField()
     relayed_at = models.DateTimeField(null=True, blank=True)
@@ -47,7 +47,7 @@ class Event(models.Model):
                 fields=["low_priority", "position"], name="sagas_event_to_number", condition=models.Q(log_position=None)
             ),
             models.Index(fields=["key", "position"], name="sagas_event_of_key"),
-            # Finds a range of time; a few pages, whatever the log holds.
+            # BRIN index for ranges of time: a few pages, however long the log is.
             BrinIndex(fields=["occurred_at"], name="sagas_event_time", autosummarize=True),
         ]
 
@@ -60,16 +60,16 @@ class Event(models.Model):
 class Follower(models.Model):
     """A subscription or a read model, and its position in the event log."""
 
-    #: Of a subscription, or of a read model.
+    #: Name of the subscription or of the read model.
     name = models.CharField(primary_key=True, max_length=100)
-    #: Position in the log up to which every event is owed to it, or is in it.
+    #: Position in the log up to which every event has a delivery for the subscription, or is applied by the read model.
     position = models.BigIntegerField()
     began_at = models.DateTimeField()
-    #: When a read model last took something in.
+    #: When a read model last applied events.
     moved_at = models.DateTimeField(null=True, blank=True)
-    #: Why a read model stopped in front of the next event.
+    #: Error of a read model at the next event; empty if it did not stop.
     error = models.TextField(blank=True, default="", db_default="")
-    #: While it is set, the position stands still and no delivery is made.
+    #: Since when it is paused; while set, the position does not change and no delivery is made.
     paused_at = models.DateTimeField(null=True, blank=True)
 
     objects: ClassVar[models.Manager["Follower"]] = LockableQuerySet["Follower"].as_manager()

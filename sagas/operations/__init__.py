@@ -1,1 +1,1 @@
-"""What people may do with runs, deliveries and followers, and what waits for them."""
+"""Actions of people on runs, deliveries and followers, and the work that waits for a person."""

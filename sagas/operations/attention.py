@@ -1,6 +1,6 @@
-"""What about a key waits for a person, and since when: the same answer for its page, for lists, filters and figures.
+"""What waits for a person about a key, and since when: one answer for its page, for lists, filters and figures.
 
-`of` looks at everything about some keys. `keys` returns the keys to look at, from indexes that hold only what is open.
+`of` checks everything about some keys. `keys` returns the keys to check, from partial indexes on open rows.
 """
 
 from collections import defaultdict
@@ -29,22 +29,22 @@ from . import heartbeats
 from .heartbeats import SILENT_AFTER
 
 _OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
-#: Of each kind; a list of orders counts as far (`backoffice`).
+#: Maximum number of keys of each kind; a list of orders counts as far (`backoffice`).
 MAX_KEYS = 10_000
-#: Work that may be late is looked at in full, so far.
+#: Maximum number of rows of due work that are read.
 _MAX_LATE = 1000
 
 
 class Why(StrEnum):
     """Why a key waits for a person."""
 
-    STOPPED = "stopped"  #: its run can go neither on nor back
+    STOPPED = "stopped"  #: its run can go neither forward nor back
     PAUSED = "paused"  #: a person paused its run
-    HELD_BACK = "held_back"  #: a person paused a subscription that owes it something
-    NOT_TAKEN = "not_taken"  #: something is due, and no worker serves its queue
-    SWITCHED_OFF = "switched_off"  #: something is owed by a subscription that this code does not make
+    HELD_BACK = "held_back"  #: a person paused a subscription that has open deliveries of it
+    NOT_TAKEN = "not_taken"  #: work is due, and no worker serves its queue
+    SWITCHED_OFF = "switched_off"  #: a delivery is open for a subscription that is switched off
     PARKED = "parked"  #: a delivery gave up
-    FINDING = "finding"  #: its books do not balance
+    FINDING = "finding"  #: the reconciliation has a finding about it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,12 +52,12 @@ class Attention:
     """One thing that waits for a person.
 
     Attributes:
-        since: when it came to stand still; of work that no worker takes, since when it is due.
-        name: of the step, the subscription or the check it is about; empty for work of the engine itself.
-        message: what went wrong, or the reason that was given for the pause.
-        by: who paused it.
-        queue: whose worker is expected.
-        alive_at: when that queue last gave a sign of life; None if it never did.
+        since: since when it waits; for work that no worker takes, since when it is due.
+        name: name of the step, the subscription or the check; empty for work of the engine itself.
+        message: the error, or the reason of the pause.
+        by: name of the person who paused it.
+        queue: the queue whose worker is missing.
+        alive_at: last sign of life of that queue; None if there was none.
         ref: primary key of the run, delivery, subscription or finding.
     """
 
@@ -104,12 +104,12 @@ def keys(*, now: datetime) -> set[str]:
 
 
 def stuck_keys(*, now: datetime) -> set[str]:
-    """As `keys`, without those that only a finding is about."""
+    """As `keys`, without keys that have only a finding."""
     return blocked_keys() | set(late(now=now))
 
 
 def blocked_keys() -> set[str]:
-    """As `stuck_keys`, without work that a worker may still take: nothing more happens to these by itself."""
+    """As `stuck_keys`, without work that a worker may still take: these keys make no progress without a person."""
     open_ = [
         Run.objects.filter(status__in=STOPPED_RUNS).order_by("started_at"),
         Delivery.objects.filter(status=DeliveryStatus.PARKED).order_by("pk"),
@@ -139,7 +139,7 @@ def late(*, now: datetime) -> dict[str, list[Attention]]:
 
 
 def _held_back() -> list[Any]:
-    """Return what paused subscriptions owe: a statement each for what they are owed already, and what is to come."""
+    """Return what paused subscriptions hold back: one statement for open deliveries, one for events of the log."""
     paused = list(Follower.objects.filter(paused_at__isnull=False))
     names = [row.name for row in paused]
     owed = Delivery.objects.filter(subscription__in=names, status__in=_OPEN)
@@ -156,14 +156,14 @@ def _held_back() -> list[Any]:
 
 @dataclass(kw_only=True)
 class _Asked:
-    """What people did to runs and subscriptions: the newest pause, and when they last did anything."""
+    """Interventions on runs and subscriptions: the newest pause, and the time of the last intervention."""
 
     pauses: dict[str, Intervention] = field(default_factory=dict)
     last_at: dict[str, datetime] = field(default_factory=dict)
 
 
 class _Found:
-    """Collects."""
+    """Collects what waits, by key."""
 
     def __init__(self, now: datetime, *, last_signs: Mapping[str, datetime]) -> None:
         self.now, self.last_signs = now, last_signs
@@ -173,7 +173,7 @@ class _Found:
         self.by_key[key].append(Attention(why=why, since=since, **more))
 
     def add_late(self, key: str, since: datetime | None, queue: str, *, name: str = "", ref: str = "") -> None:
-        """Add work that is due, if it is long since and its queue is silent."""
+        """Add work that is overdue and whose queue is silent."""
         alive_at = self.last_signs.get(queue)
         if since is not None and since <= self.now - SILENT_AFTER and _is_silent(alive_at, self.now):
             self.add(key, Why.NOT_TAKEN, since, name=name, queue=queue, alive_at=alive_at, ref=ref)
@@ -230,7 +230,7 @@ def _look_at_runs(found: _Found, runs: Sequence[Run], asked: _Asked) -> None:
 
 
 def _due_since(run: Run, here: StepRun | None, rows: Sequence[StepRun], asked_at: datetime | None) -> datetime:
-    """Return when a live run's next stroke is or was due; a call under way is looked after when its lease runs out."""
+    """Return when the next work of a live run is or was due; for a call under way, the end of its lease."""
     if here is not None and here.held_until is not None:
         return here.held_until
     moments = [run.started_at, asked_at, *(row.finished_at for row in rows)]
@@ -238,7 +238,7 @@ def _due_since(run: Run, here: StepRun | None, rows: Sequence[StepRun], asked_at
 
 
 def _queue_of(run: Run, here: StepRun | None) -> str:
-    """Return the queue whose worker is expected to take a live run on."""
+    """Return the queue whose worker has to continue a live run."""
     turns = run.attention is not None or (run.failure is not None and run.status == RunStatus.RUNNING)
     if turns or here is None or run.saga not in registry.names():
         return ENGINE_QUEUE
@@ -247,7 +247,7 @@ def _queue_of(run: Run, here: StepRun | None) -> str:
 
 
 def _look_at_events(found: _Found, events: Iterable[Event], paused: Mapping[str, Follower], asked: _Asked) -> None:
-    """Look at events that are not in the log, or that a paused subscription has yet to be owed."""
+    """Add events that are not in the log, and those that wait for a paused subscription."""
     held: set[tuple[str, str]] = set()
     for event in sorted(events, key=lambda event: event.position):
         if event.log_position is None:
@@ -274,7 +274,7 @@ def _look_at_events(found: _Found, events: Iterable[Event], paused: Mapping[str,
 
 
 def _look_at_deliveries(found: _Found, rows: Iterable[Delivery], paused: Collection[str]) -> None:
-    """Look at the first open delivery of each line, in the order of its events; what stands behind it waits for it."""
+    """Add the head of each line of deliveries, in the order of events; the deliveries behind it wait for it."""
     settled_at: dict[tuple[str, str], datetime] = {}
     seen: set[tuple[str, str]] = set()
     for row in rows:

@@ -1,4 +1,4 @@
-"""Parked deliveries as subjects: reactions that ran out of tries are tried again, or left out."""
+"""Parked deliveries as subjects: reactions that have no tries left are retried or skipped."""
 
 # ruff: noqa: ARG002 - not every operation needs all it is given
 
@@ -14,11 +14,11 @@ from ..core.statuses import Action, DeliveryStatus, RunStatus
 from ..engine.deliveries import send_again, skip_deliveries
 from ..models import Attempt, Delivery, Intervention
 from . import queries
-from .subject import STOPPED, Filter, Messages, Operation, Subject, Summary, doubt
+from .subject import STOPPED, Filter, Messages, Operation, Subject, Summary, unanswered_warning
 
 
 class DeliverySubject(Subject[Delivery]):
-    """An event owed to a subscription."""
+    """A delivery: an event owed to a subscription."""
 
     kind = "delivery"
     plural = "Parked deliveries"
@@ -77,7 +77,7 @@ class DeliverySubject(Subject[Delivery]):
 
     @classmethod
     def meant(cls, meant: Filter) -> QuerySet[Delivery]:
-        """Return the parked deliveries that are meant; the others go on by themselves."""
+        """Return the parked deliveries that match; other deliveries continue without a person."""
         is_of_runs = meant.step or meant.status not in ("", STOPPED, RunStatus.NEEDS_ATTENTION, DeliveryStatus.PARKED)
         if meant.kind not in ("", cls.kind) or is_of_runs:
             return Delivery.objects.none()
@@ -110,7 +110,7 @@ class DeliverySubject(Subject[Delivery]):
 
 
 class _OfParked(Operation[DeliverySubject]):
-    """What is done to a parked delivery; the new status also refuses a second intervention of the same portion."""
+    """An operation on a parked delivery; the new status also refuses a second intervention of the same portion."""
 
     of_step = True
     becomes: DeliveryStatus
@@ -136,7 +136,7 @@ class Skip(_OfParked):
     becomes = DeliveryStatus.SKIPPED
 
     def warning(self, unanswered: int) -> str:
-        return doubt(unanswered)
+        return unanswered_warning(unanswered)
 
 
 DeliverySubject.operations = (Retry(), Skip())

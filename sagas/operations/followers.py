@@ -1,4 +1,4 @@
-"""Followers of the log as subjects: paused and resumed, and subscriptions moved to the end of the log or replayed."""
+"""Followers of the log as subjects: pause, resume; of subscriptions also a move to the head of the log, and replay."""
 
 # ruff: noqa: ARG002, ARG003 - not every operation needs all it is given
 
@@ -44,7 +44,7 @@ class FollowerSubject(Subject[Follower]):
 
     @property
     def may_be_moved(self) -> bool:
-        """Whether its position may be changed: what starts runs, and a read model, may miss or repeat no event."""
+        """Whether its position may be changed: what starts runs, and a read model, must not miss or repeat an event."""
         is_read_model = registry.read_model(self.row.name.partition(":")[0]) is not None
         return not isinstance(self.subscription, Start) and not is_read_model
 
@@ -63,7 +63,7 @@ class FollowerSubject(Subject[Follower]):
     @classmethod
     def lock(cls, asked: Sequence[Intervention]) -> list[Self]:
         if any(row.action == Action.SKIP for row in asked):
-            # Before the rows, in the order of the relay, which moves them.
+            # Before the rows, as the relay does, which writes their positions.
             locks.take(locks.Lock.LOG)
         return [cls(row) for row in Follower.objects.claimed().filter(pk__in=[row.subject_id for row in asked])]
 

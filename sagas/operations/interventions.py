@@ -1,7 +1,7 @@
-"""What people do, safely: each intervention is written down with its reason first, and done afterwards.
+"""Interventions: each is first written with its reason, and executed afterwards.
 
-It is done only if its subject still stands where the person saw it. Many at once are rows of one batch, done in
-portions by any process that comes first. A replay is such a row too; `replays` does it.
+It is executed only if its subject still has the version that the person saw (optimistic lock). Several form one batch,
+and any process executes the next portion. A replay is an intervention too; `replays` executes it.
 """
 
 import json
@@ -24,13 +24,13 @@ from ..models import Intervention
 from . import subjects
 from .subject import Messages, NotNow, Subject
 
-#: Interventions of one transaction; bounds how long their rows are locked.
+#: Maximum number of interventions in one transaction; bounds how long their rows are locked.
 PORTION = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worked:
-    """What came of a portion, and the messages to send now that it is committed."""
+    """The outcome of a portion, and the messages to send now that it is committed."""
 
     done: int = 0
     refused: int = 0
@@ -40,7 +40,7 @@ class Worked:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a batch is."""
+    """The progress of a batch."""
 
     total: int
     done: int
@@ -66,16 +66,16 @@ def ask(
     replay: Mapping[str, Any] | None = None,
     batch: UUID | None = None,
 ) -> UUID:
-    """Write down what a person wants; `work` does it. Return the batch that tells how far it is.
+    """Write interventions down; `work` executes them. Return the id of their batch, for `progress`.
 
     Transaction: opens one.
-    Idempotent: by `batch`; a form that is sent twice asks once.
+    Idempotent: by `batch`; a form that is sent twice makes one batch.
 
     Args:
         rows: of the kinds in `subjects.KINDS`.
-        version_tokens: where the person saw the one subject stand, or each by its kind and primary key; as it stands
-            now if not given.
-        result: what a skipped step hands on, a JSON object.
+        version_tokens: the version that the person saw, of the one subject, or of each by its kind and primary key; the
+            current version if not given.
+        result: the result of a skipped step, a JSON object.
         replay: the terms of a replay, as `Intervention.replay` describes them.
 
     Raises:
@@ -118,7 +118,7 @@ def _token(subject: Subject[Any], tokens: str | Mapping[tuple[str, str], str]) -
 
 
 def _was_asked(batch: UUID) -> bool:
-    """Say whether a batch is written down; a second request for it waits here for the first one's transaction."""
+    """Say whether a batch exists; a second request for it waits here for the first one's transaction."""
     locks.take(f"batch {batch}")
     return Intervention.objects.filter(batch=batch).exists()
 
@@ -135,10 +135,10 @@ def _checked(result: Any) -> Any:
 
 
 def result_from(text: str) -> dict[str, Any] | None:
-    """Return the result a person typed as JSON; None if nothing was typed.
+    """Return the result that a person typed as JSON; None if nothing was typed.
 
     Raises:
-        NotNow: it is no JSON object.
+        NotNow: it is not a JSON object.
     """
     if not text.strip():
         return None
@@ -151,7 +151,7 @@ def result_from(text: str) -> dict[str, Any] | None:
 
 
 def progress(batch: UUID) -> Progress:
-    """Return how far a batch is."""
+    """Return the progress of a batch."""
     counts = Intervention.objects.filter(batch=batch).aggregate(
         total=Count("id"), done=Count("id", filter=Q(status="done")), refused=Count("id", filter=Q(status="refused"))
     )
@@ -162,9 +162,10 @@ def progress(batch: UUID) -> Progress:
 
 
 def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> Worked:
-    """Do the oldest pending interventions, of one batch or of all, in as many statements as for one.
+    """Execute the oldest pending interventions, of one batch or of all, in as many statements as for one.
 
-    Any number of processes may work: each takes others. A subject that a worker has locked is left for the next turn.
+    Any number of processes may work: each takes different rows. A subject that a worker has locked waits for the next
+        turn.
 
     Transaction: opens one.
     Idempotent: by intervention.
@@ -189,7 +190,7 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
 
 
 def _work_on(kind: type[Subject[Any]], asked: Sequence[Intervention], now: datetime) -> Messages:
-    """Do what was asked for of one kind; what is locked elsewhere stays pending."""
+    """Execute the interventions on one kind; those on locked subjects stay pending."""
     if not asked:
         return Messages()
     locked = {str(subject.row.pk): subject for subject in kind.lock(asked)}
@@ -214,7 +215,7 @@ def _do(subject: Subject[Any], asked: Intervention, now: datetime) -> None:
     """Change a subject in memory.
 
     Raises:
-        NotNow: it moved on, or the action does not apply; nothing was changed.
+        NotNow: the subject has another version, or the action does not apply; nothing was changed.
     """
     if subject.version_token != asked.version_token:
         raise NotNow(f"It moved on meanwhile: it {subject.standing} now. Nothing was changed.")
@@ -225,7 +226,7 @@ def _do(subject: Subject[Any], asked: Intervention, now: datetime) -> None:
 
 
 def _refuse_what_is_gone(kind: type[Subject[Any]], rows: Sequence[Intervention], now: datetime) -> None:
-    """Refuse the interventions whose subject was deleted; pending, they would be looked at for ever."""
+    """Refuse the interventions whose subject was deleted; otherwise they would stay pending for ever."""
     if not rows:
         return
     there = {str(pk) for pk in kind.rows(row.subject_id for row in rows).values_list("pk", flat=True)}

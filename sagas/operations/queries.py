@@ -1,4 +1,4 @@
-"""Questions about the journal, for whoever shows it to people."""
+"""Queries of the journal, for pages and commands."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -45,6 +45,7 @@ __all__ = [
     "events_of",
     "findings",
     "followers",
+    "interactive_events_wait",
     "journal",
     "lag_seconds",
     "latest_events",
@@ -56,7 +57,6 @@ __all__ = [
     "reconciled_seconds_ago",
     "runs",
     "skips",
-    "somebody_waits_for_the_relay",
     "unanswered",
     "waiting_for_the_relay",
 ]
@@ -64,17 +64,17 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Lag:
-    """How far a follower of the log is behind its end.
+    """The lag of a follower behind the head of the log.
 
     Attributes:
-        events: of the log that have yet to be owed to it.
-        waiting: deliveries owed and not made.
-        parked: deliveries that wait for a person.
-        seconds: age of the oldest event that is not done, parked ones aside; 0 if there is none.
-        paused_at: since when it stands still.
-        is_known: this code has it; otherwise it is not taken on.
-        is_switched_off: this code has it and is set not to make it; what comes it is not owed.
-        error: why a read model stopped in front of the next event.
+        events: number of events of the log behind its position.
+        waiting: number of open deliveries.
+        parked: number of deliveries that wait for a person.
+        seconds: age of the oldest event that is not done, without parked ones; 0 if there is none.
+        paused_at: since when it is paused.
+        is_known: this code has it; other followers do not move.
+        is_switched_off: it is switched off in this code; it gets no new deliveries.
+        error: error of a read model at the next event.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Lag:
         return "catching up" if self.events else "following"
 
     @property
-    def told(self) -> str:
+    def figures(self) -> str:
         """The figures, for people."""
         parts = [f"{self.events:,} events to come"] if self.events and not self.is_switched_off else []
         parts += [f"{self.waiting:,} deliveries wait"] if self.waiting else []
@@ -111,14 +111,14 @@ class Lag:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """All that is written down under one key: `steps`, `deliveries`, their `tries` and `interventions` are loaded."""
+    """All rows of one key: `steps`, `deliveries`, their `tries` and `interventions` are loaded."""
 
     runs: tuple[Run, ...]
     events: tuple[Event, ...]
 
 
 def journal(key: str) -> Journal:
-    """Return what happened under a key, oldest first; seven queries, however much it is."""
+    """Return all rows of a key, oldest first; always seven queries."""
     tries = Prefetch("tries", Attempt.objects.order_by("number", "pk"))
     steps = Prefetch("steps", StepRun.objects.order_by("place").prefetch_related(tries))
     deliveries = Prefetch("deliveries", Delivery.objects.order_by("pk").prefetch_related(tries))
@@ -129,7 +129,7 @@ def journal(key: str) -> Journal:
 
 
 def load_interventions(runs: Sequence[Run], deliveries: Sequence[Delivery] = ()) -> None:
-    """Put on each run and delivery what people did to it, as `interventions`; one statement."""
+    """Set on each run and delivery its interventions, as `interventions`; one statement."""
     rows: dict[tuple[str, str], Run | Delivery] = {("run", str(run.pk)): run for run in runs}
     rows |= {("delivery", str(delivery.pk)): delivery for delivery in deliveries}
     found: dict[tuple[str, str], list[Intervention]] = defaultdict(list)
@@ -140,15 +140,15 @@ def load_interventions(runs: Sequence[Run], deliveries: Sequence[Delivery] = ())
 
 
 def skips(run: Run) -> list[Intervention]:
-    """Return who took which steps of a run as done; its interventions are loaded."""
+    """Return the interventions that skipped steps of a run; the run's interventions are loaded."""
     done = (asked for asked in run.interventions if asked.status == InterventionStatus.DONE)
     return [asked for asked in done if asked.action == Action.SKIP]
 
 
 def unanswered(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> dict[Any, int]:
-    """Return how many tries of these steps and deliveries had no answer, by primary key of the run or the delivery.
+    """Return the number of tries of these steps and deliveries without an answer, by primary key of run or delivery.
 
-    One whose worker is gone has none either.
+    A try whose worker is gone has no answer either.
     """
     tries = Attempt.objects.filter(Q(step__in=rows) | Q(delivery__in=owed), kind=FailureKind.UNKNOWN)
     of: Any = tries.values_list("step__run", "delivery")
@@ -158,7 +158,7 @@ def unanswered(rows: Sequence[StepRun], owed: Sequence[Delivery]) -> dict[Any, i
 
 
 def pauses(refs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    """Return who paused these subjects, by kind and primary key, and why."""
+    """Return person and reason of the latest pause of these subjects, by kind and primary key."""
     asked = Intervention.objects.filter(
         subject_id__in=[pk for _, pk in refs], action=Action.PAUSE, status=InterventionStatus.DONE
     )
@@ -171,9 +171,9 @@ def events_of(key: str) -> list[Event]:
 
 
 def lag_seconds(*, now: datetime) -> float:
-    """Return how long the oldest event has been waiting for the relay; 0 when none is."""
-    # In the order of the index of what waits, `>=` and not `=`: otherwise the planner, whose statistics may be those of
-    # a burst that is over, walks through all there ever was, by position, to find one that waits.
+    """Return how long the oldest event has been waiting for the relay; 0 if none is waiting."""
+    # In the order of the partial index on new events, with `>=` and not `=`: otherwise the planner, whose statistics
+    # may be from a past burst, walks through all events by position to find a new one.
     waiting = (
         Event.objects.filter(log_position=None)
         .order_by("low_priority", "position")
@@ -186,7 +186,7 @@ def lag_seconds(*, now: datetime) -> float:
 
 
 def followers(*, now: datetime) -> list[Lag]:
-    """Return how far each follower of the log is, by name; five queries."""
+    """Return the lag of each follower of the log, by name; five queries."""
     end = log.head()
     to_come = Event.objects.filter(log_position__gt=OuterRef("position")).order_by("log_position")
     rows = Follower.objects.annotate(oldest=Subquery(to_come.values("occurred_at")[:1])).order_by("name")
@@ -216,8 +216,8 @@ def _lag(row: Any, owed: Mapping[str, Any], events: Mapping[int, Event], end: in
     )
 
 
-def somebody_waits_for_the_relay() -> bool:
-    """Say whether the relay has yet to take an event that is not of the bulk; one look into an index."""
+def interactive_events_wait() -> bool:
+    """Say whether an event that is not of low priority waits for the relay; one index lookup."""
     waiting = (
         Event.objects.filter(log_position=None)
         .order_by("low_priority", "position")
@@ -232,13 +232,13 @@ def parked() -> int:
 
 
 def movement(keys: Collection[str]) -> tuple[int, ...]:
-    """Return figures that change whenever a run of these keys starts, gets on, or turns back."""
+    """Return figures that change whenever a run of these keys starts, moves on, or changes direction."""
     runs = Run.objects.filter(key__in=keys).aggregate(runs=Count("id"), places=Sum("place"), epochs=Sum("epoch"))
     return tuple(figure or 0 for figure in runs.values())
 
 
 def runs(keys: Collection[str]) -> dict[str, list[Run]]:
-    """Return the runs of those keys that have any, oldest first, without what they hold; one statement."""
+    """Return the runs of these keys, oldest first, without input and results; one statement."""
     found: dict[str, list[Run]] = defaultdict(list)
     for run in Run.objects.filter(key__in=keys).only("id", "saga", "key", "status").order_by("id"):
         found[run.key].append(run)
@@ -246,10 +246,10 @@ def runs(keys: Collection[str]) -> dict[str, list[Run]]:
 
 
 def choreographed(subscriptions: Collection[str], keys: Collection[str]) -> dict[str, bool]:
-    """Return those keys that some of these subscriptions have reacted to or will, and whether that is still to come.
+    """Return the keys with reactions of some of these subscriptions, and whether a reaction is still to come.
 
-    To come is what is owed, parked or not, and what is in the log behind one of them that is paused or late. Two
-    statements.
+    Still to come: open deliveries, parked or not, and events of the log behind a subscription that is paused or late.
+    Two statements.
     """
     open_ = Q(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.PARKED))
     owed = Delivery.objects.filter(event__key__in=keys, subscription__in=subscriptions)
@@ -264,19 +264,19 @@ def choreographed(subscriptions: Collection[str], keys: Collection[str]) -> dict
 
 
 def latest_events(keys: Collection[str], event: type[E]) -> dict[str, E]:
-    """Return the newest event of a type that each of these keys has, as today's code reads it; one statement."""
+    """Return the newest event of a type of each of these keys, as the current code reads it; one statement."""
     newest = Event.objects.filter(key__in=keys, type=event.type).order_by("key", "-position").distinct("key")
     found = newest.values_list("key", "data", "version")
     return {key: event.read(data, version=version) for key, data, version in found}
 
 
 def waiting_for_the_relay(keys: Collection[str]) -> set[str]:
-    """Return those keys of which the relay has yet to take an event; one statement."""
+    """Return the keys with an event that waits for the relay; one statement."""
     return set(Event.objects.filter(key__in=keys, log_position=None).values_list("key", flat=True))
 
 
 def owed(subscription: str, keys: Collection[str]) -> set[str]:
-    """Return those keys of which something is owed to a subscription, parked or not; one statement."""
+    """Return the keys with an open delivery of a subscription, parked or not; one statement."""
     waiting = Delivery.objects.filter(subscription=subscription, key__in=keys).exclude(
         status__in=(DeliveryStatus.DONE, DeliveryStatus.FAILED)
     )
@@ -284,7 +284,7 @@ def owed(subscription: str, keys: Collection[str]) -> set[str]:
 
 
 def findings() -> QuerySet[Finding]:
-    """Return the findings that wait for a person, oldest first; an index holds only those."""
+    """Return the findings that wait for a person, oldest first; a partial index holds only those."""
     return Finding.objects.filter(status=FindingStatus.OPEN).order_by("pk")
 
 
@@ -294,6 +294,6 @@ def open_findings() -> int:
 
 
 def reconciled_seconds_ago(*, now: datetime) -> float | None:
-    """Return how long ago the reconciliation made its last turn; None if it never did."""
+    """Return how long ago the reconciliation made its last turn; None if it has made none."""
     turned_at = Reconciliation.objects.values_list("turned_at", flat=True).first()
     return None if turned_at is None else max(0.0, (now - turned_at).total_seconds())

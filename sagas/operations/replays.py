@@ -1,10 +1,10 @@
 """Replays: every event of a range of time is owed to one subscription once more, portion by portion.
 
-Where it stands is written in the intervention that asked for it, so that whoever comes first goes on.
+The intervention stores the position of its replay, so that any process can continue it.
 
-Note [Whole lines]: a portion takes the next events of the log, and all others of their keys in the range with them. So
-an event that comes meanwhile stands behind all that is replayed of its key, and order per key is kept; and as a
-delivery made since the replay was asked for is not made again, no portion repeats what an earlier one did.
+Note [Whole lines]: a portion takes the next events of the log, together with all other events of their keys in the
+range. So a new event comes after all replayed events of its key, and order per key is kept. A delivery that was made
+after the replay was requested is not made again, so no portion repeats the work of an earlier one.
 """
 
 from dataclasses import dataclass, field
@@ -28,16 +28,16 @@ from . import interventions, subjects
 from .interventions import Progress
 from .subject import NotNow
 
-#: Events of the log a portion goes on by; bounds its transaction.
+#: Events of the log in a portion; bounds its transaction.
 PORTION = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """What a portion did, and the messages to send now that it is committed.
+    """The outcome of a portion, and the messages to send now that it is committed.
 
     Attributes:
-        events: how many of the log it went on by.
+        events: number of events of the log by which it moved on.
     """
 
     events: int = 0
@@ -45,10 +45,10 @@ class Replayed:
 
 
 def moment_from(text: str, name: str) -> datetime:
-    """Return a moment a person typed.
+    """Return the moment that a person typed.
 
     Raises:
-        NotNow: it is none, or has no time zone.
+        NotNow: the text is no moment, or has no time zone.
     """
     try:
         moment = datetime.fromisoformat(text.strip())
@@ -69,16 +69,16 @@ def ask(
     now: datetime,
     batch: UUID | None = None,
 ) -> UUID:
-    """Write down that all of a range is owed to a follower once more; `work` does it. Return the batch.
+    """Write down the replay of a range to a follower; `work` executes it. Return the id of its batch.
 
-    The range holds what occurred from `since` on and before `until`, of the types the subscription reacts to, as far
-    as the follower has come in the log: what is further on it gets anyway.
+    The range contains the events that occurred from `since` on and before `until`, of the types the subscription reacts
+    to, up to the follower's position in the log: later events it gets anyway.
 
     Transaction: opens one.
     Idempotent: by `batch`.
 
     Raises:
-        NotNow: the range makes no sense or is empty, there is no reason, or a replay to this follower is under way.
+        NotNow: the range is invalid or empty, there is no reason, or a replay to this follower is under way.
     """
     subscription = registry.subscription(follower.name)
     if subscription is None or Action.REPLAY not in subjects.possible(follower, now=now):
@@ -104,7 +104,8 @@ def _refuse_bad_range(since: datetime, until: datetime, now: datetime) -> None:
 
 def _terms(follower: Follower, subscription: Subscription, since: datetime, until: datetime) -> dict[str, Any]:
     """Return the terms of a replay, as `Intervention.replay` describes them."""
-    # Counted in the same statement: for its bounds alone the planner may walk all the log before the range.
+    # Counted in the same statement: in a statement for the bounds only, the planner may walk all the log before the
+    # range.
     found = (
         _within(subscription, since, until)
         .filter(log_position__lte=follower.position)
@@ -128,12 +129,12 @@ def _within(subscription: Subscription, since: datetime, until: datetime) -> Que
 
 
 def work(*, now: datetime, batch: UUID | None = None) -> Replayed:
-    """Owe the next portion of the oldest replay whose subscription has not enough to do, of one batch or of all.
+    """Make the next portion of the oldest replay, of one batch or of all, whose subscription can take deliveries.
 
-    Any number of processes may work: a replay is moved on by one of them at a time.
+    Any number of processes may work: one at a time moves a replay on.
 
     Transaction: opens one.
-    Idempotent: by the place that is written down with what was owed.
+    Idempotent: by the position, which is stored in the transaction of the deliveries.
     """
     with transaction.atomic():
         pending = Intervention.objects.claimed().filter(status=InterventionStatus.PENDING, action=Action.REPLAY)
@@ -157,13 +158,13 @@ def _portion(asked: Intervention, subscription: Subscription, now: datetime) -> 
         terms["position"], terms["progressed"] = portion[-1][0], terms["progressed"] + len(portion)
     if len(portion) < PORTION:
         asked.status, asked.done_at, asked.applied_to = InterventionStatus.DONE, now, subscription.name
-        asked.outcome = _told(terms)
+        asked.outcome = _outcome(terms)
     asked.save(update_fields=["replay", "status", "done_at", "applied_to", "outcome"])
     return Replayed(events=len(portion), deliveries=delivery_wake_ups_of(heads_of([subscription.name], keys)))
 
 
 def _owe_again(subscription: Subscription, lines: QuerySet[Event], asked_at: datetime, now: datetime) -> int:
-    """Make deliveries that are done pending again, and write those that are missing; return how many that are."""
+    """Make deliveries that are done pending again, and write those that are missing; return how many there were."""
     events = list(lines.values_list("position", "key"))
     due_at = now + resend_after(0)
     again = Delivery.objects.filter(
@@ -193,19 +194,19 @@ def _owe_again(subscription: Subscription, lines: QuerySet[Event], asked_at: dat
 
 
 def terms_of(asked: Intervention) -> dict[str, Any]:
-    """Return the range of a replay, and how far it is."""
+    """Return the range and the progress of a replay, as text."""
     terms: dict[str, Any] = asked.replay or {}
     return terms
 
 
-def _told(terms: dict[str, Any]) -> str:
+def _outcome(terms: dict[str, Any]) -> str:
     owed, total = terms["owed"], terms["total"]
     left = f"; {total - owed:,} were not done yet, or left out by hand" if total > owed else ""
     return f"{owed:,} of {total:,} events are owed once more{left}."
 
 
 def progress(asked: Intervention) -> Progress:
-    """Return how far a replay is, in events of its range."""
+    """Return the progress of a replay, in events of its range."""
     over = asked.status != InterventionStatus.PENDING
     terms = terms_of(asked)
     return Progress(total=terms["total"], done=terms["total"] if over else terms["progressed"], refused=0)

@@ -1,4 +1,4 @@
-"""What people may do to a run: retry or skip its step, undo or cancel it, pause and resume it."""
+"""Operations on a run: retry or skip its step, undo or cancel it, pause and resume it."""
 
 # ruff: noqa: ARG002 - not every operation needs all it is given
 
@@ -11,14 +11,14 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
 from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
-from .subject import Operation, doubt
+from .subject import Operation, unanswered_warning
 
 if TYPE_CHECKING:
     from .runs import RunSubject
 
 
 class _OfRun(Operation["RunSubject"]):
-    """What is done to a run that is not over, at the step it stands at."""
+    """An operation on an open run, at its current step."""
 
     def is_possible(self, subject: "RunSubject", *, now: datetime) -> bool:
         run, step = subject.row, subject.step
@@ -45,7 +45,7 @@ class Retry(_OfRun):
         return run.status == RunStatus.NEEDS_ATTENTION or _waits_for_its_try(run, step, now)
 
     def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
-        # A call without an answer stays so: the next try asks first.
+        # A call without an answer keeps that status: the next try probes first.
         step.status = StepStatus.PENDING if step.status == StepStatus.FAILED else step.status
         step.attempts, step.lost_tries, step.held_until, step.finished_at = 0, 0, None, None
         subject.wake(now)
@@ -59,7 +59,7 @@ class Skip(_OfRun):
     wants_result = True
 
     def warning(self, unanswered: int) -> str:
-        return doubt(unanswered)
+        return unanswered_warning(unanswered)
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         if _is_about_to_turn_back(run):
@@ -80,7 +80,7 @@ class Skip(_OfRun):
 
 
 class _TurnBack(_OfRun):
-    #: What the undo tells the steps that follow it.
+    #: The failure that the steps after the undo get.
     failure_kind: ClassVar[FailureKind]
     error: ClassVar[str]
 
@@ -91,7 +91,7 @@ class _TurnBack(_OfRun):
         subject.wake(now)
         failure = Failure(step="", kind=self.failure_kind, error=self.error, message=asked.reason)
         set_failure(subject.row, failure)
-        subject.turns_back = True
+        subject.starts_undo = True
 
 
 class Undo(_TurnBack):

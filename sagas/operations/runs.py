@@ -1,4 +1,4 @@
-"""Runs as subjects: what people may do to a run that stopped, waits for its next try, or is under way."""
+"""Runs as subjects: actions on a run that stopped, waits for its next try, or is under way."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -37,13 +37,13 @@ _RUN_FIELDS = (
 
 
 class RunSubject(Subject[Run]):
-    """A run, and the step it stands at.
+    """A run, and its current step.
 
     Attributes:
         step: None once the run is over.
         failed: the last failed try of the step.
-        turns_back: `save` starts its undo.
-        is_undone: an undo was taken as done; `save` notes that at the step it undoes.
+        starts_undo: if true, `save` starts its undo.
+        is_undone: an undo was skipped; `save` marks the step it undoes as undone.
     """
 
     kind = "run"
@@ -60,7 +60,7 @@ class RunSubject(Subject[Run]):
     ) -> None:
         super().__init__(row)
         self.step, self.failed, self.unanswered = step, failed, unanswered
-        self.turns_back = self.is_undone = False
+        self.starts_undo = self.is_undone = False
 
     # One ----------------------------------------------------------------------------------------------------------
 
@@ -116,7 +116,7 @@ class RunSubject(Subject[Run]):
         )
 
     def wake(self, now: datetime) -> None:
-        """Have a stopped run go on; the time it was stopped does not count towards its deadline."""
+        """Continue a stopped run; the time it was stopped does not count towards its deadline."""
         run = self.row
         if run.status in STOPPED_RUNS:
             run.status = run.direction
@@ -129,7 +129,7 @@ class RunSubject(Subject[Run]):
 
     @classmethod
     def find(cls, text: str) -> Run | None:
-        """Return the run of a key, of what people call a key, or of an id; of several the open, then the newest."""
+        """Return the run of a key, of the label of a key, or of an id; of several the open one, else the newest."""
         key = registry.key_of(text) or text
         runs = list(Run.objects.filter(key=key).order_by("-id")[:50])
         found = next((run for run in runs if run.status in OPEN_RUNS), None) or next(iter(runs), None)
@@ -149,7 +149,7 @@ class RunSubject(Subject[Run]):
 
     @classmethod
     def meant(cls, meant: Filter) -> QuerySet[Run]:
-        """Return the open runs that are meant: nothing can be done about a run that is over."""
+        """Return the open runs that match: a run that has ended cannot be changed."""
         if meant.kind not in ("", cls.kind):
             return Run.objects.none()
         found = Run.objects.filter(status__in=STOPPED_RUNS if meant.status == STOPPED else OPEN_RUNS)
@@ -187,8 +187,8 @@ class RunSubject(Subject[Run]):
                 StepRun.objects.filter(run=each.row, step=each.step.step, action=StepRun.Action.RUN).update(
                     status=StepStatus.UNDONE
                 )
-        # A run whose saga this process does not know keeps its failure: a process that knows it turns it back.
-        turning = [each.row for each in changed if each.turns_back]
-        chains = undo_runs(turning, now=now) if turning else []
-        chains += wake_ups_of([each.row for each in changed if not each.turns_back])
+        # A run whose saga this process does not know keeps its failure: a process that knows the saga starts its undo.
+        to_undo = [each.row for each in changed if each.starts_undo]
+        chains = undo_runs(to_undo, now=now) if to_undo else []
+        chains += wake_ups_of([each.row for each in changed if not each.starts_undo])
         return Messages(wake_ups=chains)

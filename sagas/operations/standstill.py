@@ -1,4 +1,4 @@
-"""What holds up more than one key until a person does something: queues without a worker, paused subscriptions."""
+"""Causes that hold up more than one key until a person acts: queues without a worker, paused subscriptions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,8 +13,8 @@ class Unserved:
     """A queue that no worker serves.
 
     Attributes:
-        alive_at: its last sign of life; None if it never gave one.
-        waiting: keys with work for it that is due, as far as they were counted.
+        alive_at: its last sign of life; None if there was none.
+        waiting: number of keys with due work for it, as far as they were counted.
     """
 
     queue: str
@@ -23,7 +23,7 @@ class Unserved:
 
 
 def unserved(*, now: datetime) -> list[Unserved]:
-    """Return the queues that no worker serves: those that were served once, and those that work waits for."""
+    """Return the queues that no worker serves: those that were served before, and those with waiting work."""
     silent: dict[str, datetime | None] = {**heartbeats.silent(now=now)}
     waiting: dict[str, int] = {}
     for listed in attention.late(now=now).values():

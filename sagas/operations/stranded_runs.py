@@ -1,4 +1,4 @@
-"""What a deploy would leave standing: runs under way that today's definitions cannot carry on."""
+"""Runs that a deploy would strand: open runs that the current definitions cannot continue."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ..models import Run, StepRun
 
 @dataclass(frozen=True, kw_only=True)
 class FaultInFlight:
-    """A run that this code could not continue, and why."""
+    """A run that this code cannot continue, and the reason."""
 
     run_id: UUID
     saga: str
@@ -27,9 +27,9 @@ class FaultInFlight:
 
 
 def faults_in_flight() -> Iterator[FaultInFlight]:
-    """Yield what stands between running runs and this code, one sentence each; rows are read as a stream.
+    """Yield the faults that keep this code from continuing open runs, one sentence each; rows are read as a stream.
 
-    A run keeps the plan it began with. So only what it has still before it counts, and what its undo would need.
+    A run keeps the plan it began with. So only its remaining steps are checked, and the steps its undo would need.
     """
     runs = Run.objects.filter(status__in=OPEN_RUNS).order_by("id").prefetch_related("steps")
     for run in runs.iterator(chunk_size=1000):

@@ -1,7 +1,7 @@
-"""The protocol of a subject: a thing that people retry, skip, pause or replay. A kind of subject is one class.
+"""The protocol of a subject: an object that people retry, skip, pause or replay. Each kind of subject is one class.
 
-`subjects.KINDS` lists the kinds. Interventions, the work queue, the admin's pages and the command know of a kind only
-what is declared here.
+`subjects.KINDS` lists the kinds. Interventions, the work queue, the admin's pages and the command use only what is
+declared here.
 """
 
 from abc import ABC, abstractmethod
@@ -24,24 +24,24 @@ Row = TypeVar("Row", bound=Model)
 S = TypeVar("S", bound="Subject[Any]")
 
 
-#: As `Filter.status`: all that waits for a person; of runs, those that are paused as well.
+#: Value of `Filter.status`: all subjects that wait for a person, and paused runs.
 STOPPED = "stopped"
 
 
 class NotNow(Rejected):
-    """The action does not apply, or its subject moved on since the person looked: nothing was changed."""
+    """The action does not apply, or its subject has changed since the person looked: nothing was changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Filter:
-    """Which subjects are meant; an empty field narrows nothing.
+    """A filter of subjects; an empty field is no condition.
 
     Attributes:
         kind: name of a kind.
         process: name of a saga or a subscription.
         step: name of the step a run stands at.
         error: name of the last exception.
-        status: of runs; `STOPPED` means all that waits for a person, of every kind.
+        status: status of runs; `STOPPED` means all that waits for a person, of every kind.
     """
 
     kind: str = ""
@@ -53,28 +53,28 @@ class Filter:
 
     @classmethod
     def of(cls, query: Mapping[str, Any]) -> "Filter":
-        """Read it from a query string and leave out other parameters."""
+        """Read a filter from a query string; other parameters are ignored."""
         return cls(**{name: str(query.get(name) or "").replace("\x00", "") for name in cls.__dataclass_fields__})
 
     def narrowed(self) -> dict[str, str]:
-        """Return the fields that narrow, for a query string."""
+        """Return the fields that are not empty, for a query string."""
         return {name: value for name, value in asdict(self).items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a person wants to know of a subject before the decision.
+    """The data of a subject that a person needs for a decision.
 
     Attributes:
         pk: primary key of its row.
         process: its saga or subscription.
-        step: where it stands; empty if it has no steps.
-        since: when it stopped; of a subject that goes on, when it started.
-        named: the label of its key, if the project gave one.
-        version_token: where it stands; an intervention is refused if that has changed (optimistic lock).
-        actions: what may be done now.
-        unanswered: tries of its step that had no answer: each may have taken effect.
-        paused: who paused it and why; empty unless it is paused.
+        step: its current step; empty if it has no steps.
+        since: when it stopped; for a subject that is not stopped, when it started.
+        named: the label of its key, if there is one.
+        version_token: its version; an intervention is refused if that has changed (optimistic lock).
+        actions: the actions that apply now.
+        unanswered: number of tries of its step without an answer: each may have taken effect.
+        paused: the person who paused it and the reason; empty unless it is paused.
     """
 
     kind: str
@@ -96,7 +96,7 @@ class Summary:
 
     @property
     def pick(self) -> str:
-        """How a form names it: with the version it was seen in."""
+        """The text by which a form names it, with its version."""
         return f"{self.kind}:{self.pk}@{self.version_token}"
 
     @property
@@ -110,14 +110,14 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Messages:
-    """What to send once the transaction is committed."""
+    """The messages to send once the transaction is committed."""
 
     wake_ups: list[WakeUp] = field(default_factory=list)
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
 
 
-def doubt(unanswered: int) -> str:
-    """Return the warning before a step is skipped of which tries had no answer; empty if all were answered."""
+def unanswered_warning(unanswered: int) -> str:
+    """Return the warning before a step with unanswered tries is skipped; empty if all tries were answered."""
     if not unanswered:
         return ""
     tries = "1 try" if unanswered == 1 else f"{unanswered} tries"
@@ -128,14 +128,14 @@ def doubt(unanswered: int) -> str:
 
 
 class Operation(ABC, Generic[S]):
-    """What one action does to subjects of one kind.
+    """An action on subjects of one kind.
 
     Attributes:
-        description: what will happen, for the person who confirms it.
-        done: what is said of the subject afterwards: "order 7 is being undone".
-        of_step: it is about the step or the subscription, and names it; otherwise about the whole.
-        wants_result: its form asks for the result of the step.
-        wants_range: its form asks for a range of time.
+        description: the effect, for the person who confirms it.
+        done: end of the sentence about the subject afterwards: "order 7 is being undone".
+        of_step: it applies to the step or the subscription, and names it; otherwise to the whole subject.
+        wants_result: its form has a field for the result of the step.
+        wants_range: its form has fields for a range of time.
     """
 
     action: ClassVar[Action]
@@ -151,21 +151,21 @@ class Operation(ABC, Generic[S]):
 
     @abstractmethod
     def is_possible(self, subject: S, *, now: datetime) -> bool:
-        """Say whether it applies to the subject as it stands."""
+        """Say whether it applies to the subject now."""
 
     @abstractmethod
     def apply(self, subject: S, asked: Intervention, *, now: datetime) -> None:
         """Change the locked subject in memory; its kind's `save` writes it."""
 
     def warning(self, unanswered: int) -> str:  # noqa: ARG002 - most actions need none
-        """Return what a person should know first, for subjects with so many tries without an answer."""
+        """Return the warning for subjects with this number of tries without an answer."""
         return ""
 
     def names(self, shown: Summary, step: str = "") -> str:
-        """Return what it is about, inside a sentence: “second-step” of order 7; order 7.
+        """Return its object, for use in a sentence: “second-step” of order 7; order 7.
 
         Args:
-            step: the step it was applied to; the one the subject stands at now if empty.
+            step: the step it was applied to; if empty, the subject's current step.
         """
         part, whole = step or shown.step or shown.process, shown.named.in_text if shown.named else ""
         if self.of_step:
@@ -174,17 +174,17 @@ class Operation(ABC, Generic[S]):
 
 
 class Subject(ABC, Generic[Row]):
-    """One thing people act on, around its row.
+    """An object that people act on: a wrapper of its row.
 
     Attributes:
         kind: name of the kind, as in `Intervention.kind`, picks and filters.
         plural: its heading.
         model: the table of its rows. The permission to change a row is the permission to act on it.
-        operations: what people may do to it.
-        read: the columns that `key` and `version_token` need, so that many rows are read for less.
-        tag: what the work queue says of one that waits; empty if the kind is never in the queue.
-        option: how the command names one; empty for the positional argument.
-        listing: which command shows some.
+        operations: the operations on it, by action.
+        read: the columns that `key` and `version_token` need, so that only these are read of many rows.
+        tag: label of a waiting subject in the work queue; empty if the kind is never in the queue.
+        option: the command's option for a subject; empty for the positional argument.
+        listing: the command that lists subjects.
     """
 
     kind: ClassVar[str]
@@ -208,7 +208,7 @@ class Subject(ABC, Generic[Row]):
     @property
     @abstractmethod
     def version_token(self) -> str:
-        """Where it stands: changes with everything that makes an earlier decision stale."""
+        """Its version: changes with everything that makes an earlier decision stale."""
 
     @property
     def key(self) -> str:
@@ -217,7 +217,7 @@ class Subject(ABC, Generic[Row]):
 
     @property
     def applied_to(self) -> str:
-        """Name of the step or the subscription an intervention is applied to."""
+        """Name of the step or the subscription to which an intervention is applied."""
         return ""
 
     @property
@@ -229,15 +229,15 @@ class Subject(ABC, Generic[Row]):
     def summary(self, named: KeyLabel | None, *, now: datetime) -> Summary: ...
 
     def possible(self, *, now: datetime) -> list[Action]:
-        """Return what may be done now."""
+        """Return the actions that apply now."""
         return [each.action for each in self.operations if each.is_possible(self, now=now)]
 
     def result_example(self) -> Any:
-        """Return what the step it stands at handed on elsewhere, for a person who skips it; None if that is unknown."""
+        """Return an example of its current step's result, for a person who skips the step; None if there is none."""
         return None
 
     def refusal(self, action: Action) -> str:
-        """Say why an action does not apply."""
+        """Return why an action does not apply."""
         return f"{action} does not apply: the {self.kind} {self.standing}."
 
     # The kind -----------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ class Subject(ABC, Generic[Row]):
 
     @classmethod
     def find(cls, text: str) -> Row | None:
-        """Return the row that a person means at the terminal."""
+        """Return the row that is named at the terminal."""
         return cls.rows([text]).first() if cls.is_pk(text) else None
 
     @classmethod
@@ -278,22 +278,22 @@ class Subject(ABC, Generic[Row]):
 
     @classmethod
     def load(cls, rows: Sequence[Row]) -> list[Self]:
-        """Return subjects with all that `possible` and `summary` need: as many statements for many as for one."""
+        """Return subjects with all data that `possible` and `summary` need: as many statements for many as for one."""
         return [cls(row) for row in rows]
 
     @classmethod
     def meant(cls, meant: Filter) -> QuerySet[Any]:  # noqa: ARG003 - a kind without a tag is never in the queue
-        """Return the rows a filter means."""
+        """Return the rows that match a filter."""
         return cls.model._default_manager.none()  # noqa: SLF001
 
     @classmethod
     def reasons(cls) -> tuple[Any, Any, Any]:
-        """Return expressions over `meant`: process, step and error, by which the queue groups."""
+        """Return expressions on the rows of `meant`: process, step and error, by which the queue groups."""
         raise NotImplementedError
 
     @classmethod
     def since(cls) -> Any:
-        """Return an expression over `meant`: when a row stopped, by which the queue is sorted."""
+        """Return an expression on the rows of `meant`: when a row stopped, by which the queue is sorted."""
         raise NotImplementedError
 
     @classmethod
@@ -307,4 +307,4 @@ class Subject(ABC, Generic[Row]):
     @classmethod
     @abstractmethod
     def save(cls, changed: Sequence[Self], *, now: datetime) -> Messages:
-        """Save what operations changed; return the messages to send once that is committed."""
+        """Save the changes of operations; return the messages to send once they are committed."""

@@ -1,4 +1,4 @@
-"""The kinds of subjects there are, by name. A further kind is a class, put into `KINDS` as the project gets ready."""
+"""The kinds of subjects, by name. A further kind is a class, put into `KINDS` in an app's `ready`."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ from .followers import FollowerSubject
 from .runs import RunSubject
 from .subject import Operation, Subject, Summary
 
-#: In the order in which their rows are locked, and shown.
+#: In the order in which their rows are locked and shown.
 KINDS: dict[str, type[Subject[Any]]] = {kind.kind: kind for kind in (RunSubject, DeliverySubject, FollowerSubject)}
 
 
 def with_action(action: str) -> list[tuple[type[Subject[Any]], Operation[Any]]]:
-    """Return the kinds to which an action can be done, each with what it does."""
+    """Return the kinds that have an action, each with its operation."""
     found = ((kind, kind.operation(action)) for kind in KINDS.values())
     return [(kind, operation) for kind, operation in found if operation is not None]
 
@@ -35,12 +35,12 @@ def kind_of(row: Model) -> type[Subject[Any]]:
 
 
 def of(row: Model) -> Subject[Any]:
-    """Return the subject around a row, without what only `load` reads."""
+    """Return the subject of a row, without the data that only `load` reads."""
     return kind_of(row)(row)
 
 
 def load(rows: Sequence[Model]) -> list[Subject[Any]]:
-    """Return the subjects around rows, in their order, with all that is shown of them; some statements a kind."""
+    """Return the subjects of rows, in their order, with all data that is shown; some statements for each kind."""
     by_kind: dict[type[Subject[Any]], list[Model]] = defaultdict(list)
     for row in rows:
         by_kind[kind_of(row)].append(row)
@@ -49,7 +49,7 @@ def load(rows: Sequence[Model]) -> list[Subject[Any]]:
 
 
 def fetch(refs: Sequence[tuple[str, str]]) -> list[Model]:
-    """Return the rows of these kinds and primary keys in this order, as far as they exist; a query a kind."""
+    """Return the rows of these kinds and primary keys in this order, as far as they exist; a query for each kind."""
     wanted: dict[str, list[str]] = defaultdict(list)
     for kind, pk in refs:
         wanted[kind].append(pk)
@@ -58,7 +58,7 @@ def fetch(refs: Sequence[tuple[str, str]]) -> list[Model]:
 
 
 def summaries(rows: Sequence[Model], *, now: datetime) -> list[Summary]:
-    """Return what is known of each: as many statements for many as for one, and what the labels of their keys need."""
+    """Return the summaries of rows: as many statements for many as for one, besides those for labels."""
     loaded = load(rows)
     named = registry.named({each.key for each in loaded if each.key})
     pauses = queries.pauses([(each.kind, str(each.row.pk)) for each in loaded if each.status == "paused"])
@@ -69,13 +69,13 @@ def summaries(rows: Sequence[Model], *, now: datetime) -> list[Summary]:
 
 
 def possible(row: Model, *, now: datetime) -> list[Action]:
-    """Return what may be done to one now."""
+    """Return the actions that apply to a row now."""
     (subject,) = load([row])
     return subject.possible(now=now)
 
 
 def describe(action: Action, kinds: Iterable[str]) -> list[tuple[type[Subject[Any]], str]]:
-    """Return what will happen to the subjects of each of these kinds, with what the project knows of it."""
+    """Return the description of an action for each of these kinds, with the project's note about it."""
     note = registry.note_on(action)
     return [
         (kind, f"{operation.description} {note}".strip())

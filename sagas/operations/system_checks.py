@@ -1,4 +1,4 @@
-"""Django system checks: mistakes in definitions and settings fail at start-up, each with what to do about it."""
+"""Django system checks: faults of definitions and settings fail at start-up, each with a hint."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,20 +17,20 @@ from ..engine.limits import lease_of
 
 
 def register_checks() -> None:
-    """Have Django run the checks with its own."""
+    """Register the checks with Django."""
     register(check_settings, "sagas")
     register(check_admin, "sagas")
     register(check_definitions, "sagas")
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:
-    """Report every `SAGAS_*` setting that the engine cannot work with, or does not know."""
+    """Report every `SAGAS_*` setting that is invalid or unknown."""
     hint = "The settings of the engine, with their defaults, stand in sagas/conf.py."
     return [Error(fault, hint=hint, id="sagas.E007") for fault in conf.faults()]
 
 
 def check_admin(**_: Any) -> list[CheckMessage]:
-    """Report an admin without unfold, which the engine's pages are made with."""
+    """Report an admin without unfold, which the engine's pages need."""
     if not apps.is_installed("django.contrib.admin") or apps.is_installed("unfold"):
         return []
     hint = 'Install django-unfold, and put "unfold" in front of "django.contrib.admin" in INSTALLED_APPS.'
@@ -38,9 +38,9 @@ def check_admin(**_: Any) -> list[CheckMessage]:
 
 
 def check_definitions(**_: Any) -> list[CheckMessage]:
-    """Report every fault of every registered saga and subscription, and of the limits they live by.
+    """Report every fault of every registered saga and subscription, and of their limits.
 
-    Limits are compared once each setting by itself is right: `check_settings` tells of those that are not.
+    Limits are compared only if each setting is valid: `check_settings` reports those that are not.
     """
     if any(conf.faults()):
         return []
@@ -73,7 +73,7 @@ def _steps() -> Iterator[tuple[str, Step]]:
             yield f"step {step.name!r} of saga {saga.name}", step
 
 
-def _work() -> Iterator[tuple[str, Step | Subscription]]:
+def _steps_and_reactions() -> Iterator[tuple[str, Step | Subscription]]:
     yield from _steps()
     for subscription in registry.subscriptions():
         if not isinstance(subscription, Start):
@@ -81,7 +81,7 @@ def _work() -> Iterator[tuple[str, Step | Subscription]]:
 
 
 def _shared_names() -> Iterator[str]:
-    """Two sagas may share a step's task: it does what its row says. A step and a reaction may not."""
+    """Yield task names of both a step and a reaction. Two sagas may share a step's task, which reads its row."""
     steps = {step.task for _, step in _steps()} | {step.undo_task for _, step in _steps() if step.undo is not None}
     reactions = Counter(subscription.task for subscription in registry.subscriptions())
     for name, count in sorted(reactions.items()):
@@ -92,17 +92,17 @@ def _shared_names() -> Iterator[str]:
 def _unknown_queues() -> Iterator[str]:
     known = {queue.name for queue in getattr(settings, "CELERY_TASK_QUEUES", None) or ()}
     if not known:
-        return  # workers are told their queues: `celery worker -Q`
+        return  # workers get their queues by `celery worker -Q`
     for queue in (ENGINE_QUEUE, RELAY_QUEUE):
         if queue not in known:
             yield f"the engine: CELERY_TASK_QUEUES has no queue {queue!r}"
-    for what, work in _work():
+    for what, work in _steps_and_reactions():
         if work.queue not in known:
             yield f"{what}: CELERY_TASK_QUEUES has no queue {work.queue!r}"
 
 
 def _senseless_policies() -> Iterator[str]:
-    policies = [(what, "retry", work.retry) for what, work in _work()]
+    policies = [(what, "retry", work.retry) for what, work in _steps_and_reactions()]
     policies += [(what, "undo_retry", step.undo_retry) for what, step in _steps() if step.undo is not None]
     for what, name, policy in policies:
         if policy.attempts < 1:
@@ -111,7 +111,7 @@ def _senseless_policies() -> Iterator[str]:
             yield f"{what}: the pauses of {name} go from {policy.base_seconds:g} to {policy.cap_seconds:g} s"
         if policy.try_seconds is not None and not 0 < policy.try_seconds < _hard_limit():
             yield f"{what}: a try of {policy.try_seconds:g} s ({name}) does not end before Celery's {_hard_limit():g} s"
-    for what, work in _work():
+    for what, work in _steps_and_reactions():
         if not lease_of(work).total_seconds() > 0:
             yield f"{what}: its lease is over before it began"
     for subscription in registry.subscriptions():
@@ -120,7 +120,7 @@ def _senseless_policies() -> Iterator[str]:
 
 
 def _limits() -> Iterator[str]:
-    """Each limit leaves time for the one inside it: try < Celery's < the broker's."""
+    """Yield limits that leave no time for the one inside: try < Celery's < the broker's."""
     if _hard_limit() <= conf.TRY_SECONDS:
         yield (
             f"SAGAS_TRY_SECONDS ({conf.TRY_SECONDS:g}) is not shorter than CELERY_TASK_TIME_LIMIT"
@@ -129,9 +129,9 @@ def _limits() -> Iterator[str]:
 
 
 def _strangers() -> Iterator[str]:
-    """Only its own context can follow what becomes of an event without a contract.
+    """Yield reactions to domain events of other contexts: such an event has no contract.
 
-    A context goes by the name of its queue; the context of a saga is that of all its steps.
+    A context has the name of its queue; a saga belongs to the contexts of all its steps.
     """
     for subscription in registry.subscriptions():
         queues = {subscription.queue}

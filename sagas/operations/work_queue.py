@@ -1,6 +1,6 @@
-"""What needs a person: rows of every kind that waits, narrowed down, in one list, a page at a time.
+"""The work queue: rows of every kind that need a person, filtered, in one list, a page at a time.
 
-Findings of the reconciliation stand beside the list: they have no action of their own.
+Findings of the reconciliation are shown beside the list: they have other actions.
 """
 
 from collections.abc import Collection, Iterator
@@ -14,13 +14,13 @@ from django.db.models.functions import Cast
 from . import subjects
 from .subject import STOPPED, Filter, Subject
 
-#: All that needs a person.
+#: All subjects that need a person.
 WAITING = Filter(status=STOPPED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """How many wait for the same reason."""
+    """The number of subjects that wait for the same reason."""
 
     kind: str
     process: str
@@ -30,22 +30,22 @@ class Group:
 
 
 def kinds() -> list[type[Subject[Any]]]:
-    """Return the kinds of which some may wait for a person."""
+    """Return the kinds that can be in the queue."""
     return [kind for kind in subjects.KINDS.values() if kind.tag]
 
 
-def _of(names: Collection[str] | None) -> list[type[Subject[Any]]]:
+def _chosen(names: Collection[str] | None) -> list[type[Subject[Any]]]:
     return [kind for kind in kinds() if names is None or kind.kind in names]
 
 
 def groups(meant: Filter, names: Collection[str] | None = None) -> list[Group]:
-    """Return how many are meant, by what they wait for; a query a kind.
+    """Return the numbers of matching subjects, by reason; a query for each kind.
 
     Args:
-        names: kinds to look at; all of them if not given.
+        names: kinds to count; all if not given.
     """
     found = []
-    for kind in _of(names):
+    for kind in _chosen(names):
         process, step, error = kind.reasons()
         rows = kind.meant(meant).order_by().annotate(of_process=process, at_step=step, with_error=error)
         counted = rows.values_list("of_process", "at_step", "with_error").annotate(count=Count("pk"))
@@ -57,8 +57,8 @@ def groups(meant: Filter, names: Collection[str] | None = None) -> list[Group]:
 
 
 def page(meant: Filter, *, offset: int = 0, limit: int = 50, names: Collection[str] | None = None) -> list[Model]:
-    """Return some of those that are meant, the longest waiting first; a query, and one a kind."""
-    lines = [_line(kind, meant) for kind in _of(names)]
+    """Return a page of matching subjects, the longest waiting first; one query, and one for each kind."""
+    lines = [_line(kind, meant) for kind in _chosen(names)]
     if not lines:
         return []
     rows = lines[0].union(*lines[1:], all=True).order_by("since", "ref")[offset : offset + limit]
@@ -73,10 +73,10 @@ def _line(kind: type[Subject[Any]], meant: Filter) -> QuerySet[Any, Any]:
 
 
 def every(meant: Filter, names: Collection[str] | None = None) -> Iterator[Model]:
-    """Return all that are meant, in the order in which they are locked, as they are read."""
-    return chain.from_iterable(kind.meant(meant).only(*kind.read).order_by("pk").iterator() for kind in _of(names))
+    """Yield all matching rows, in the order in which they are locked, as they are read."""
+    return chain.from_iterable(kind.meant(meant).only(*kind.read).order_by("pk").iterator() for kind in _chosen(names))
 
 
 def of_key(key: str) -> list[Model]:
-    """Return the open runs and whatever is parked of a key; a query a kind."""
+    """Return the open runs and the parked deliveries of a key; a query for each kind."""
     return [row for kind in kinds() for row in kind.meant(Filter(key=key)).order_by("pk")]

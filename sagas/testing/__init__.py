@@ -1,7 +1,7 @@
-"""For tests of sagas: relay, workers, broker and sweep in one process, at a time of the test's choosing.
+"""For tests of sagas: relay, workers, broker and sweep in one process, with a clock that the test sets.
 
-`drive` does all that is due. `Broker` gives messages out one by one, in any order, twice or never. `crash_matrix`
-stops a saga at every boundary there is and looks whether everything comes right. See docs/testing.md.
+`drive` does all work that is due. `Broker` delivers messages one by one, in any order, twice or never. `crash_matrix`
+stops a saga at every boundary and checks the outcome. See docs/testing.md.
 """
 
 from .broker import (
@@ -17,7 +17,7 @@ from .broker import (
 )
 from .clock import Clock, MovableClock
 from .crash_matrix import Case, CrashMatrixFailed, Summary, Variant, crash_cases, crash_matrix
-from .paths import Path
+from .paths import Path, paths
 from .scenario import Ending, Scenario
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "crash_cases",
     "crash_matrix",
     "drive",
+    "paths",
     "run_chain",
     "run_delivery",
 ]

@@ -1,50 +1,43 @@
-"""Where a process may die: on either side of every commit, every publication and every call of an action.
+"""Points at which a process may die: before and after every commit, every publication and every call of an action.
 
-Boundaries are listed nowhere: they are met while a saga runs, so one commit more brings two boundaries more.
+Boundaries are not listed: they are recorded while a saga runs, so a further commit adds two boundaries.
 """
 
-import functools
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NoReturn, TypeVar
-from uuid import UUID
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
 
-from django.db import connection, connections, transaction
+from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..core import registry
-from ..core.errors import OutcomeUnknown, Rejected, Retryable
-from ..core.saga import Call, Result, Saga, SetFunction, Step, StepFunction
-from ..core.subscription import ReactionToMany, Received, Start, Subscription, starts
 from .broker import Body, Broker, Killed, Message
 from .clock import Clock
 from .paths import Fault, Path
 
 When = Literal["before", "after"]
 What = Literal["commit", "publish", "call"]
-T = TypeVar("T")
 
 _KINDS = ("run", "undo", "probe", "react")
-#: A statement that is a commit of its own, where it stands in no transaction.
+#: A statement that is its own commit if it is outside of a transaction.
 _WRITES = re.compile(r"\s*(INSERT|UPDATE|DELETE|MERGE|TRUNCATE|CALL|COPY|WITH)\b", re.IGNORECASE)
-#: What Django still says while it leaves the transaction of a process that was killed.
+#: Statements that Django still sends while it leaves the transaction of a killed process.
 _UNWINDS = re.compile(r"\s*(ROLLBACK|RELEASE)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Boundary:
-    """A point on one side of something that happens.
+    """A point before or after a commit, a publication or a call.
 
     Attributes:
-        number: counts what is of one kind within one case, from 1.
-        where: what is under way, and how far it is.
-        has_message: a worker has a message in hand.
-        leased: it is a call outside, under a lease.
-        same_as_last: since the boundary before it nothing happened that outlives the process: no commit, no
-            publication, no code of an action. A crash here and a crash there are one.
+        number: number of the boundary among those of its kind in one case, from 1.
+        where: the current work, and its progress.
+        has_message: a worker is handling a message.
+        leased: it is in a call outside, under a lease.
+        same_as_last: since the previous boundary nothing happened that outlives the process: no commit, no publication,
+            no code of an action. A crash at either has the same effect.
     """
 
     when: When
@@ -65,10 +58,10 @@ class Acted:
 
     Attributes:
         kind: `run`, `undo`, `probe` or `react`.
-        name: the step's or the subscription's.
-        of: the key of the run, or of the event.
+        name: name of the step or of the subscription.
+        of: key of the run, or of the event.
         stands: it took effect, and the transaction it belongs to is committed.
-        failed: it raised and said that it had no effect.
+        failed: it raised an exception that says it had no effect.
         returned: it did not raise.
     """
 
@@ -88,12 +81,12 @@ class Acted:
 
 @dataclass(kw_only=True)
 class Watch:
-    """Sees the boundaries and the calls of one case.
+    """Records the boundaries and the calls of one case.
 
     Attributes:
-        victim: the key of the run that things go wrong for; the others are its neighbours.
+        victim: key of the run with the fault; the others are its neighbours.
         on_boundary: called at each boundary until it has `fired`; kills with `kill()`.
-        dead: the process was killed; what it still tries does not happen.
+        dead: the process was killed; what it still tries has no effect.
     """
 
     path: Path = field(default_factory=Path)
@@ -107,16 +100,16 @@ class Watch:
     phase: str = ""
     has_message: bool = False
     counts: Counter[str] = field(default_factory=Counter)
-    #: Code of others may run before the next boundary: an action, a callback of a commit, another handler.
+    #: Other code may run before the next boundary: an action, a callback of a commit, another handler.
     in_between: bool = True
 
     def reach(
         self, when: When, what: What, *, where: str = "", leased: bool = False, more_follows: bool = False
     ) -> None:
-        """Meet a boundary.
+        """Record a boundary.
 
         Args:
-            more_follows: code of others runs right after it.
+            more_follows: other code runs right after it.
 
         Raises:
             Killed: the process dies here, or is dead already.
@@ -147,7 +140,7 @@ class Watch:
 
     @contextmanager
     def handling(self, label: str, *, phase: str, has_message: bool) -> Iterator[None]:
-        """Say what is under way inside."""
+        """Set the description of the current work, inside."""
         before = self.label, self.phase, self.has_message
         self.label, self.phase, self.has_message = label, phase, has_message
         self.in_between = True
@@ -157,7 +150,7 @@ class Watch:
             self.label, self.phase, self.has_message = before
 
     def fault_of(self, acted: Acted) -> Fault | None:
-        """Return what is to go wrong with this call, on this path."""
+        """Return the fault of this call on this path."""
         if acted.of != self.victim:
             return None
         wrong = next(
@@ -177,7 +170,7 @@ class WatchedBroker(Broker):
         super().__init__(clock)
         self.watch = watch
         self.published = 0
-        #: What happens to the message that is being published.
+        #: The fate of the message that is being published.
         self.fate: Callable[[Message], None] | None = None
 
     def publish(self, body: Body) -> Message:
@@ -199,9 +192,9 @@ class WatchedBroker(Broker):
 
 @contextmanager
 def commits_watched(watch: Callable[[], Watch]) -> Iterator[None]:
-    """Make every outermost commit of this thread's connections a boundary inside.
+    """Inside, make every outermost commit of this thread's connections a boundary.
 
-    Killed before it: rolled back. Killed after it: committed, and nothing that waited for the commit is called.
+    Killed before it: rolled back. Killed after it: committed, and no `on_commit` callback is called.
     """
     with ExitStack() as stack:
         for database in connections.all():
@@ -223,7 +216,7 @@ def _commits_of(database: BaseDatabaseWrapper, watch: Callable[[], Watch]) -> It
         for waiting in database.run_on_commit:
             if isinstance(waiting[1], Acted):
                 waiting[1]()
-        # The engine's own callback wakes the relay, which looks anyway.
+        # The engine's own callback only wakes the relay, which runs anyway.
         others = any(not waiting[1].__module__.startswith("sagas.") for waiting in database.run_on_commit)
         try:
             watch().reach("after", "commit", more_follows=others)
@@ -249,169 +242,3 @@ def _commits_of(database: BaseDatabaseWrapper, watch: Callable[[], Watch]) -> It
             yield
     finally:
         del database.commit
-
-
-# Actions ---------------------------------------------------------------------------------------------------------
-
-
-def watched(saga: Saga[Any], watch: Callable[[], Watch]) -> list[Subscription]:
-    """Return what the registry knows, and `saga`, with every action calling at its boundaries."""
-    known = registry.subscriptions()
-    if saga.name not in registry.names():
-        known.append(starts(saga))
-    return [_watched_subscription(subscription, watch) for subscription in known]
-
-
-def _watched_subscription(subscription: Subscription, watch: Callable[[], Watch]) -> Subscription:
-    if isinstance(subscription, Start):
-        return replace(subscription, saga=_watched_saga(subscription.saga, watch))
-
-    return replace(
-        subscription,
-        react=_watched_reaction(subscription, watch),
-        react_many=_watched_reaction_to_many(subscription, watch),
-    )
-
-
-def _reaction(subscription: Subscription, received: Received[Any]) -> Acted:
-    return Acted(
-        kind="react",
-        name=subscription.name,
-        of=received.event.key,
-        key=received.idempotency_key,
-        outside=subscription.outside,
-    )
-
-
-def _watched_reaction(subscription: Subscription, watch: Callable[[], Watch]) -> Callable[[Received[Any]], None] | None:
-    react = subscription.react
-    if react is None:
-        return None
-
-    @functools.wraps(react)
-    def watched_react(received: Received[Any]) -> None:
-        _act(watch(), _reaction(subscription, received), lambda: react(received))
-
-    return watched_react
-
-
-def _watched_reaction_to_many(subscription: Subscription, watch: Callable[[], Watch]) -> ReactionToMany | None:
-    many = subscription.react_many
-    if many is None:
-        return None
-
-    def react_to_many(received: Sequence[Received[Any]]) -> Mapping[UUID, object]:
-        acted = {each.event_id: (_reaction(subscription, each), each) for each in received}
-        return _act_many(watch(), acted, lambda some: many(some) if some else {})
-
-    return react_to_many
-
-
-def _watched_saga(saga: Saga[Any], watch: Callable[[], Watch]) -> Saga[Any]:
-    def with_actions(step: Step) -> Step:
-        return replace(
-            step,
-            run=None if step.run is None else _watched_action(step, "run", step.run, watch),
-            run_many=_watched_many(step, watch),
-            undo=None if step.undo is None else _watched_action(step, "undo", step.undo, watch),
-            probe=None if step.probe is None else _watched_action(step, "probe", step.probe, watch),
-        )
-
-    return replace(
-        saga,
-        steps=tuple(with_actions(step) for step in saga.steps),
-        after_undo=tuple(with_actions(step) for step in saga.after_undo),
-    )
-
-
-def _watched_action(step: Step, kind: str, action: StepFunction, watch: Callable[[], Watch]) -> StepFunction:
-    @functools.wraps(action)
-    def act(call: Call[Any]) -> Result:
-        acted = Acted(kind=kind, name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside)
-        result: Result = _act(watch(), acted, lambda: action(call))
-        return result
-
-    return act
-
-
-def _watched_many(step: Step, watch: Callable[[], Watch]) -> SetFunction | None:
-    many = step.run_many
-    if many is None:
-        return None
-
-    def act(calls: Sequence[Call[Any]]) -> Mapping[UUID, Result | Exception]:
-        acted = {
-            call.id: (
-                Acted(kind="run", name=step.name, of=call.key, key=call.idempotency_key, outside=step.outside),
-                call,
-            )
-            for call in calls
-        }
-        return _act_many(watch(), acted, lambda some: many(some) if some else {})
-
-    return act
-
-
-def _act_many(
-    watch: Watch, acted: Mapping[UUID, tuple[Acted, T]], action: Callable[[Sequence[T]], Mapping[UUID, Any]]
-) -> Mapping[UUID, Any]:
-    """As `_act`, for work that is written for many calls: a fault of the victim is its outcome.
-
-    Of a batch, a lost answer is no outcome at all: the call is missing.
-    """
-    leased = any(one.outside for one, _ in acted.values())
-    watch.acted += [one for one, _ in acted.values()]
-    watch.phase = next(one.kind for one, _ in acted.values())
-    watch.reach("before", "call", leased=leased)
-    faults = {name: watch.fault_of(one) for name, (one, _) in acted.items()}
-    refused = {name: error for name, fault in faults.items() if (error := _refusal(fault)) is not None}
-    outcomes = {**refused, **action([work for name, (_, work) in acted.items() if name not in refused])}
-    for name, (one, _) in acted.items():
-        failed = isinstance(outcomes.get(name), Exception)
-        one.failed = isinstance(outcomes.get(name), Rejected | Retryable) or (name not in outcomes and not one.outside)
-        one.returned = name in outcomes and not failed
-        if one.returned and one.outside:
-            one.stands = True
-        elif one.returned:
-            transaction.on_commit(one)
-    watch.reach("after", "call", leased=leased)
-    watch.phase = "settle"
-    lost = {name for name, fault in faults.items() if fault is Fault.LOSES_ANSWER}
-    if len(acted) == 1 and lost:
-        return dict.fromkeys(lost, OutcomeUnknown("The test lost the answer."))
-    return {name: outcome for name, outcome in outcomes.items() if name not in lost}
-
-
-def _act(watch: Watch, acted: Acted, action: Callable[[], Any]) -> Any:
-    watch.acted.append(acted)
-    watch.phase = acted.kind
-    watch.reach("before", "call", leased=acted.outside)
-    fault = watch.fault_of(acted)
-    try:
-        refusal = _refusal(fault)
-        if refusal is not None:
-            raise refusal
-        result = action()
-    except (Rejected, Retryable):
-        acted.failed = True
-        watch.reach("after", "call", leased=acted.outside)
-        watch.phase = "settle"
-        raise
-    acted.returned = True
-    if acted.outside:
-        acted.stands = acted.kind != "probe" or result is not None
-    else:
-        transaction.on_commit(acted)
-    watch.reach("after", "call", leased=acted.outside)
-    watch.phase = "settle"
-    if fault is Fault.LOSES_ANSWER:
-        raise OutcomeUnknown("The test lost the answer.")
-    return result
-
-
-def _refusal(fault: Fault | None) -> Rejected | Retryable | None:
-    if fault is Fault.REJECTED:
-        return Rejected("The test says no.")
-    if fault is Fault.FAILS_ONCE:
-        return Retryable("The test says not now.")
-    return None

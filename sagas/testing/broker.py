@@ -1,6 +1,6 @@
-"""A broker and its workers in one process: what Celery does with messages, one message at a time.
+"""A broker and its workers in one process: handles messages as Celery does, one at a time.
 
-Nothing is sent anywhere. A test decides which message is given out next, and whether one is lost, doubled or late.
+No message leaves the process. A test decides which message is delivered next, and whether one is lost, doubled or late.
 """
 
 from collections.abc import Iterable
@@ -21,12 +21,12 @@ from .clock import Clock
 
 
 class Killed(BaseException):
-    """The process that did the work is gone. Raised by a test inside a handler; nothing else may catch it."""
+    """The process that did the work has died. Raised by a test inside a handler; no other code may catch it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainMessage:
-    """One step of a chain; it carries the rest of the chain, and whom to call when it fails."""
+    """One step of a chain, with the rest of the chain and the error callback."""
 
     wake_up: WakeUp
     index: int = 0
@@ -55,7 +55,7 @@ class ErrorMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryMessage:
-    """Deliveries to make."""
+    """The message for some deliveries."""
 
     wake_up: DeliveryWakeUp
 
@@ -69,10 +69,10 @@ Body = ChainMessage | ErrorMessage | DeliveryMessage
 
 @dataclass(eq=False)
 class Message:
-    """What lies on a queue; two of them are the same only if they are one.
+    """A message on a queue; messages are compared by identity.
 
     Attributes:
-        redelivered: it was given out before, to a process that died.
+        redelivered: it was delivered before, to a process that died.
         in_hand: a worker has it and has not acknowledged it.
     """
 
@@ -85,10 +85,10 @@ class Message:
 
 
 class Broker:
-    """Holds messages until somebody takes them, and works them off as Celery's workers would.
+    """Holds messages until a test delivers them, and handles them as Celery's workers do.
 
     Attributes:
-        messages: what is not acknowledged, oldest first; a test may remove, reorder or repeat.
+        messages: unacknowledged messages, oldest first; a test may remove, reorder or repeat them.
     """
 
     def __init__(self, clock: Clock = timezone.now) -> None:
@@ -99,10 +99,10 @@ class Broker:
     def _now(self) -> datetime:
         return self.clock()
 
-    # Messages out: the one way is `publish`.
+    # Messages out: always by `publish`.
 
     def publish(self, body: Body) -> Message:
-        """Put a message behind all others."""
+        """Append a message."""
         message = Message(body)
         self.messages.append(message)
         return message
@@ -118,18 +118,18 @@ class Broker:
 
     @property
     def waiting(self) -> list[Message]:
-        """What no worker has in hand, oldest first."""
+        """The messages that no worker has, oldest first."""
         return [message for message in self.messages if not message.in_hand]
 
     def deliver(self, message: Message) -> None:
-        """Give a message to a worker; it is acknowledged, so gone, once the worker is through with it.
+        """Deliver a message to a worker; it is acknowledged and removed when the worker has handled it.
 
         Raises:
             Killed: the worker died of it; the message is waiting again, marked as redelivered. `drop` it to lose it.
         """
         message.in_hand = True
         try:
-            self._work(message)
+            self._handle(message)
         except Killed:
             message.in_hand, message.redelivered = False, True
             raise
@@ -140,15 +140,15 @@ class Broker:
         self.messages.remove(message)
 
     def double(self, message: Message) -> Message:
-        """Repeat a message, as a broker that restores what was acknowledged too late."""
+        """Repeat a message, as a broker does that restores messages which were acknowledged too late."""
         return self.publish(message.body)
 
     def work_off(self) -> None:
-        """Give out what waits, oldest first, until nothing does."""
+        """Deliver waiting messages, oldest first, until there are none."""
         while waiting := self.waiting:
             self.deliver(waiting[0])
 
-    def _work(self, message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         match message.body:
             case ChainMessage() as body:
                 self._take_step(body, redelivered=message.redelivered)
@@ -168,25 +168,25 @@ class Broker:
         if carries_on and body.following is not None:
             self.publish(body.following)
 
-    # What beat wakes each second.
+    # The work that beat starts each second.
 
     def relay(self) -> int:
-        """Take new events on, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
+        """Relay new events, at most `SAGAS_RELAY_LIMIT`; return how many there were."""
         return self.relay_turn().events
 
     def relay_turn(self) -> Relayed:
-        """As `relay`; return all there is to say of it."""
+        """As `relay`; return the whole outcome."""
         return self.handling.relay(limit=conf.RELAY_LIMIT)
 
     def sweep(self) -> None:
-        """Send again what is due or was forgotten: runs, then deliveries; do what people asked for, replays too."""
+        """Send again what is due: runs, then deliveries; execute interventions and replays."""
         self.handling.sweep()
 
 
 def drive(*, now: Clock = timezone.now) -> None:
-    """Do all that is due: relay, chains, error callbacks, deliveries, sweep; return when nothing is.
+    """Do all work that is due: relay, chains, error callbacks, deliveries, sweep; return when there is none.
 
-    What is due later stays: move the clock and drive again.
+    Work that is due later stays: move the clock and drive again.
     """
     broker = Broker(now)
     while True:
@@ -195,12 +195,12 @@ def drive(*, now: Clock = timezone.now) -> None:
         if not more and not broker.messages and not Event.objects.filter(log_position=None).exists():
             return
         while broker.messages:
-            # Chains first: a test reads what steps did before what others made of it.
+            # Chains first: tests expect the effects of steps before those of reactions.
             broker.deliver(min(broker.messages, key=lambda message: isinstance(message.body, DeliveryMessage)))
 
 
 def run_chain(wake_up: WakeUp, *, now: Clock = timezone.now) -> list[WakeUp]:
-    """Do what a Celery chain and its error callback do; return the chains that are sent meanwhile."""
+    """Run a chain and its error callback as Celery does; return the chains that are sent meanwhile."""
     broker = Broker(now)
     broker.send([wake_up])
     while own := [message for message in broker.messages if message.body.wake_up is wake_up]:
@@ -209,5 +209,5 @@ def run_chain(wake_up: WakeUp, *, now: Clock = timezone.now) -> list[WakeUp]:
 
 
 def run_delivery(wake_up: DeliveryWakeUp, *, now: Clock = timezone.now) -> list[DeliveryWakeUp]:
-    """Do what a delivery's Celery task does; return what stood in line behind it."""
+    """Run the task of a delivery; return the messages for the deliveries behind it."""
     return deliveries.deliver(delivery_ids=wake_up.delivery_ids, clock=now)

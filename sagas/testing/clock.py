@@ -1,4 +1,4 @@
-"""Time, as a test wants it."""
+"""Clocks that a test controls."""
 
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Clock(Protocol):
-    """What tells the time."""
+    """A clock."""
 
     def __call__(self) -> datetime: ...
 

@@ -1,4 +1,4 @@
-"""What must hold of every run when it has ended, whatever happened on the way: the engine's own promises."""
+"""The engine's promises: what must hold for every run when it has ended, whatever faults it had."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from .paths import Path
 
 
 def journal_of(key: str) -> list[Any]:
-    """Return every row the engine keeps about `key`, as values that can be compared."""
+    """Return every row of the engine for `key`, as values that can be compared."""
     return [
         list(Run.objects.filter(key=key).order_by("id").values()),
         list(StepRun.objects.filter(run__key=key).order_by("run", "place").values()),
@@ -24,7 +24,7 @@ def journal_of(key: str) -> list[Any]:
 
 
 def check(saga: Saga[Any], run: Run, *, path: Path, acted: Sequence[Acted]) -> None:
-    """Judge a run that nothing is left to do for.
+    """Check a run without remaining work.
 
     Raises:
         AssertionError: one of the promises was broken.
@@ -53,7 +53,7 @@ def _must(condition: bool, message: str) -> None:  # noqa: FBT001 - it is what i
 
 def _has_ended(saga: Saga[Any], run: Run, rows: Sequence[StepRun], path: Path) -> None:
     allowed = {path.ends}
-    # A crash costs a try, and a definition may allow no more: then giving up is right, and says so in the journal.
+    # A crash costs a try, and a definition may allow only one: then giving up is right, and the journal has the reason.
     for why, status in ((run.failure, RunStatus.UNDONE), (run.attention, RunStatus.NEEDS_ATTENTION)):
         if why is not None and (why["error"] == "DeadlinePassed" or _is_used_up(saga, rows, why["step"])):
             allowed.add(status)
@@ -107,7 +107,7 @@ def _asked_before_it_was_called_again(name: str, acted: Sequence[Acted]) -> None
     in_doubt = False
     for act in acted:
         if act.name == name and act.kind == "run":
-            _must(not in_doubt, f"{name} was called again before anybody asked whether the first call took effect")
+            _must(not in_doubt, f"{name} was called again before its probe was called")
             in_doubt = not act.failed
         elif act.name == name and act.kind == "probe" and act.returned:
             in_doubt = act.stands

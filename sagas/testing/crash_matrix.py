@@ -1,4 +1,4 @@
-"""Runs a saga once for everything that can go wrong at every point where it can, and looks whether all comes right."""
+"""Runs a saga once for each fault at each boundary, and checks the outcome."""
 
 import time
 from collections import Counter
@@ -9,7 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Max, Min
+from django.db import connection
+from django.db.models import Max
 
 from ..core import registry
 from ..core.cause import Cause, caused_by
@@ -17,27 +18,28 @@ from ..core.events import known_types
 from ..core.saga import Saga
 from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
 from ..log import outbox
-from ..models import Delivery, Event, Run
-from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
+from ..models import Event, Run
+from .boundaries import Boundary, Watch, WatchedBroker, commits_watched
 from .broker import ErrorMessage, Killed, Message
 from .clock import MovableClock
 from .consistency import check, journal_of
 from .paths import Path, paths
+from .watched_actions import watched
 
-#: Judges what a case left behind; gets the key of its run.
+#: Checks the outcome of a case; called with the key of its run.
 Invariant = Callable[[str], None]
-#: Does what starts the saga, at the given time: places an order, emits the event. Called again if it left nothing.
+#: Starts the saga at the given time: places an order, emits the event. Called again if nothing was committed.
 Start = Callable[[datetime], object]
 
-#: Messages, relays and sweeps until a case counts as never ending; a run with a few retries takes dozens.
+#: Maximum number of messages, relays and sweeps in a case; a run with a few retries needs dozens.
 _MAX_TURNS = 400
 
 
 class Variant(StrEnum):
-    """What goes wrong at a boundary."""
+    """The fault at a boundary."""
 
     NOTHING = "nothing"
-    CRASH = "crash"  #: of what no message asked for: the start, the relay, the sweep
+    CRASH = "crash"  #: of work without a message: the start, the relay, the sweep
     CRASH_AND_BACK = "crash, the message comes back"
     CRASH_AND_LOST = "crash, the message is lost"
     DOUBLED = "the message is doubled"
@@ -48,12 +50,12 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One run of the saga: on this path, this goes wrong there."""
+    """One run of the saga: a fault at a boundary of a path."""
 
     path: Path
     variant: Variant = Variant.NOTHING
     boundary: Boundary | None = None
-    #: Which boundary of its path it is, from 0.
+    #: Index of the boundary in its path, from 0.
     index: int = -1
 
     def __str__(self) -> str:
@@ -62,7 +64,7 @@ class Case:
 
 
 class CrashMatrixFailed(AssertionError):  # noqa: N818 - an outcome, not a bug of the kit
-    """One case of the matrix went wrong; run it alone with `only=`."""
+    """One case of the matrix failed; run only this one with `only=`."""
 
     def __init__(self, case: Case, run: Run | None, error: BaseException) -> None:
         self.case = case
@@ -77,20 +79,20 @@ class CrashMatrixFailed(AssertionError):  # noqa: N818 - an outcome, not a bug o
 
 @dataclass(kw_only=True)
 class Summary:
-    """What a matrix consisted of; `str()` of it is a table."""
+    """The contents of a matrix; `str()` of it is a table."""
 
     cases: list[Case] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
     def boundaries(self) -> dict[str, int]:
-        """How many boundaries each path had a case at."""
+        """The number of boundaries with a case, by path."""
         met = {(str(case.path), case.index) for case in self.cases if case.boundary is not None}
         return dict(Counter(path for path, _ in met))
 
     @property
     def variants(self) -> dict[str, Counter[Variant]]:
-        """How many cases each path had of each variant."""
+        """The number of cases, by path and variant."""
         counts: dict[str, Counter[Variant]] = {}
         for case in self.cases:
             counts.setdefault(str(case.path), Counter())[case.variant] += 1
@@ -113,11 +115,12 @@ def crash_matrix(
     *,
     start: Start,
     runs: int = 1,
+    path: str = "",
     only: str = "",
 ) -> Summary:
-    """Run `saga` once for each case there is, and check each for the engine's promises and the caller's invariants.
+    """Run `saga` once for each case, and check the engine's promises and the caller's invariants.
 
-    Every case has a run of its own, so `start` is to make a new key each time. Nothing is cleared in between.
+    Every case has its own run, so `start` must make a new key each time. Nothing is cleared in between.
 
     Transaction: refuses one; in a test, ask for `transactional_db`.
 
@@ -126,27 +129,28 @@ def crash_matrix(
         start: does what starts the saga, at the time it is given.
         runs: how many go together; with more than one they share batches (`SAGAS_BATCH_SIZE`), the path is that of the
             first, and its neighbours are not to notice.
+        path: run the cases of this path, one of `paths(saga)`: each can be a test of its own, and they go side by side.
         only: run the cases whose name holds this text; a failure names its case.
 
     Raises:
         CrashMatrixFailed: the first case that went wrong.
-        ValueError: nothing is called as `only` says.
+        ValueError: nothing is called as `path` or `only` says.
     """
     began = time.perf_counter()
     checks = (invariants,) if callable(invariants) else tuple(invariants)
     summary = Summary()
     with _matrix(saga, start, checks, runs) as matrix:
-        for case in matrix.cases(only):
+        for case in matrix.cases(path, only):
             matrix.run(case)
             summary.cases.append(case)
     if not summary.cases:
-        raise ValueError(f"no case is called {only!r}")
+        raise ValueError(f"no case is called {only or path!r}")
     summary.seconds = time.perf_counter() - began
     return summary
 
 
 def crash_cases(saga: Saga[Any], *, start: Start) -> list[Case]:
-    """Return every case `crash_matrix` would run. Each path is run once, without harm, to find its boundaries."""
+    """Return every case `crash_matrix` would run. Each path is run once, without a crash, to find its boundaries."""
     with _matrix(saga, start, (), 1) as matrix:
         return list(matrix.cases())
 
@@ -160,7 +164,7 @@ def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs
             registry.current().rewired(watched(saga, lambda: matrix.watch)).active(),
             commits_watched(lambda: matrix.watch),
         ):
-            if _next_due() is not None or _is_to_relay():
+            if any(_left_to_do()):
                 raise ValueError("the database holds unfinished work that would get into the way")
             yield matrix
     finally:
@@ -168,29 +172,31 @@ def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs
 
 
 class _Matrix:
-    """One saga, and the case that is under way."""
+    """One saga, and its current case."""
 
     def __init__(self, saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs: int) -> None:
         self.saga, self.start, self.invariants, self.runs = saga, start, invariants, runs
         self.watch = Watch()
 
-    def cases(self, only: str = "") -> Iterator[Case]:
+    def cases(self, wanted: str = "", only: str = "") -> Iterator[Case]:
         """Yield each case, path by path; a path is run first without harm, to find its boundaries."""
         skipped: set[str] = set()
         good = self.run(Case(path=Path()))
         rows = Run.objects.get(saga=self.saga.name, key=good).steps
         skipped.update(rows.filter(status=StepStatus.SKIPPED).values_list("step", flat=True))
         for path in paths(self.saga, skipped=skipped):
+            if wanted not in ("", path.name):
+                continue
             harmless = Case(path=path)
             self.run(harmless)
             found = [harmless, *_cases_of(path, self.watch.seen)]
             yield from [case for case in found if only in str(case)]
 
     def run(self, case: Case) -> str:
-        """Run one case and judge it; return its key.
+        """Run one case and check it; return its key.
 
         Raises:
-            CrashMatrixFailed: it went wrong.
+            CrashMatrixFailed: it failed.
         """
         trial = _Trial(self, case)
         try:
@@ -220,7 +226,7 @@ def _variants_at(boundary: Boundary) -> Iterator[Variant]:
 
 
 class _Trial:
-    """One case under way."""
+    """The current case."""
 
     def __init__(self, matrix: _Matrix, case: Case) -> None:
         self.saga, self.start, self.runs, self.case = matrix.saga, matrix.start, matrix.runs, case
@@ -230,13 +236,13 @@ class _Trial:
         self.held: list[Message] = []
         self.keys: list[str] = []
         self.came_instead: Boundary | None = None
-        #: What the journal said, and how many messages were out, when a worker came back that had lost its lease.
+        #: The journal and the number of messages at the time when a worker without its lease came back.
         self.stood: tuple[Any, int] | None = None
 
     def run(self) -> None:
-        self._begin()
+        self._start()
         self._go_on()
-        # What was held back arrives when all is over.
+        # The delayed message arrives after the end.
         self.broker.messages += self.held
         self._go_on()
         if self.case.boundary is not None and not self.watch.fired:
@@ -248,16 +254,16 @@ class _Trial:
 
     @property
     def key(self) -> str:
-        """Of the run that things go wrong for."""
+        """Key of the run with the fault."""
         return self.keys[0] if self.keys else ""
 
-    # What is done, one thing after the other.
+    # The parts of a case, in order.
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         last = Event.objects.aggregate(last=Max("position"))["last"] or 0
         started = Event.objects.filter(position__gt=last, type=self.saga.input.type)
         for number in range(self.runs):
-            for _ in range(2):  # whoever got no answer asks again if nothing stands
+            for _ in range(2):  # a caller without an answer tries again if nothing was committed
                 if started.count() == number:
                     self._do("start", lambda: self.start(self.clock()))
         self.keys = list(started.order_by("position").values_list("key", flat=True))
@@ -266,13 +272,15 @@ class _Trial:
         self.watch.victim = self.key
 
     def _go_on(self) -> None:
-        """Work until nothing is left, moving the clock to what is due next."""
+        """Work until nothing is left, and move the clock to the next due time."""
         for _ in range(_MAX_TURNS):
             if waiting := self.broker.waiting:
                 self._give_out(waiting[0])
-            elif _is_to_relay():
+                continue
+            is_to_relay, due = _left_to_do()
+            if is_to_relay:
                 self._do("relay", self.broker.relay)
-            elif (due := _next_due()) is not None:
+            elif due is not None:
                 self.clock.time = max(self.clock.time, due)
                 self._do("sweep", self.broker.sweep)
             else:
@@ -296,13 +304,13 @@ class _Trial:
             if message is not None and self.case.variant is Variant.CRASH_AND_LOST:
                 self.broker.drop(message)
 
-    # What goes wrong.
+    # The faults.
 
     def _at(self, boundary: Boundary) -> None:
         if len(self.watch.seen) - 1 != self.case.index:
             return
         if str(boundary) != str(self.case.boundary):
-            # Not raised here: the engine would take it for a failure of the step.
+            # Not raised here: the engine would treat it as a failure of the step.
             self.came_instead = boundary
             return
         self.watch.fired = True
@@ -323,7 +331,7 @@ class _Trial:
         self.held.append(message)
 
     def _be_overtaken(self) -> None:
-        """Let others find the lease run out and finish the work, before this worker goes on."""
+        """Let the lease expire and other workers finish the work, before this worker continues."""
         with caused_by(Cause()):
             self._go_on()
         self.stood = self._standing()
@@ -332,15 +340,21 @@ class _Trial:
         return [journal_of(key) for key in self.keys], self.broker.published
 
 
-def _is_to_relay() -> bool:
-    return Event.objects.filter(log_position=None, type__in=known_types()).exists()
+#: Asked after each thing that was done: one statement, and none that Django has to compile.
+_LEFT_TO_DO = """
+    SELECT
+        EXISTS (SELECT FROM sagas_event WHERE log_position IS NULL AND type = ANY(%s)),
+        LEAST(
+            (SELECT min(due_at) FROM sagas_run WHERE status = ANY(%s)),
+            (SELECT min(due_at) FROM sagas_delivery WHERE status = ANY(%s))
+        )
+"""
 
 
-def _next_due() -> datetime | None:
-    due = [
-        Run.objects.filter(status__in=LIVE_RUNS).aggregate(due=Min("due_at"))["due"],
-        Delivery.objects.filter(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING)).aggregate(
-            due=Min("due_at")
-        )["due"],
-    ]
-    return min((moment for moment in due if moment is not None), default=None)
+def _left_to_do() -> tuple[bool, datetime | None]:
+    """Say whether there are events to relay, and when the next run or delivery is due."""
+    live = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_TO_DO, [list(known_types()), [*map(str, LIVE_RUNS)], [*map(str, live)]])
+        answer: tuple[bool, datetime | None] = cursor.fetchone()
+    return answer

@@ -1,4 +1,4 @@
-"""The ways a saga can go, read off its definition: all goes well, or one thing goes wrong.
+"""The paths of a saga, computed from its definition: without a fault, or with one fault.
 
 Pure: no Django, no Celery.
 """
@@ -13,7 +13,7 @@ from ..core.statuses import RunStatus
 
 
 class Fault(StrEnum):
-    """What goes wrong with an action."""
+    """A fault of an action."""
 
     REJECTED = "is rejected"  #: each time
     FAILS_ONCE = "fails once"  #: `Retryable`, before its effect
@@ -22,11 +22,11 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """One way through a saga.
+    """One path through a saga.
 
     Attributes:
-        faults: what goes wrong, by step and kind of action (`run` or `undo`).
-        ends: the status the run ends in, whatever crashes on the way.
+        faults: the faults, by step and kind of action (`run` or `undo`).
+        ends: the final status of the run, whatever crashes.
     """
 
     name: str = "all succeeds"
@@ -38,12 +38,12 @@ class Path:
 
 
 def paths(saga: Saga[Any], *, skipped: Collection[str] = ()) -> Iterator[Path]:
-    """Yield each path of `saga`, the good one first.
+    """Yield each path of `saga`, the one without faults first.
 
-    Where a failure only means another try, all of them share a path: it meets the boundaries of each.
+    Failures that only lead to another try share one path, which has the boundaries of all.
 
     Args:
-        skipped: names of the steps that the input leaves out.
+        skipped: names of the steps that the input skips.
     """
     steps = [step for step in saga.steps if step.name not in skipped]
     pivot = next((place for place, step in enumerate(steps) if isinstance(step, Pivot)), len(steps) - 1)

@@ -1,7 +1,7 @@
-"""Given an event, when steps answer so, expect this: a whole saga, walked without database and broker.
+"""Given an event, when steps return these answers, expect this ending: a whole saga, without database and broker.
 
-The plan, the order of the undo, what a failure means and when it is tried again are the engine's own code; only the
-steps are played. So a scenario shows what a definition means, in milliseconds.
+The plan, the order of the undo, the handling of failures and the retries are the engine's own code; only the steps are
+simulated. So a scenario tests a definition in milliseconds.
 """
 
 from collections import defaultdict
@@ -19,11 +19,11 @@ from ..engine.rules import DEADLINE_PASSED, begin_undo, set_failure, stands_befo
 from ..engine.step_claim import StepClaim
 from ..models import Event, StepRun
 
-#: What a played step answers: a result to hand on, None, an exception to raise, or a function of its call.
+#: The answer of a simulated step: a result, None, an exception to raise, or a function of its call.
 Answer = Mapping[str, Any] | BaseException | Callable[[Call[Any]], Result] | None
 
 _BEGIN = datetime(2030, 1, 1, tzinfo=UTC)
-#: No saga takes that many tries; one that does goes round in circles.
+#: Maximum number of tries: a saga with more does not end.
 _MAX_TRIES = 10_000
 
 
@@ -32,12 +32,12 @@ class Ending:
     """How a scenario ended.
 
     Attributes:
-        status: of the run: `completed`, `undone`, `needs_attention`.
-        did: what was called, in order; a probe is `capture-payment?`.
-        results: what steps handed on, by their name.
-        failure: why it turned back.
+        status: status of the run: `completed`, `undone`, `needs_attention`.
+        did: names of the calls, in order; a probe is `capture-payment?`.
+        results: the results of steps, by name.
+        failure: why it was undone.
         attention: why it needs a person.
-        took: from the event to the end, by the clock of the scenario.
+        took: time from the event to the end, by the clock of the scenario.
     """
 
     status: str
@@ -50,7 +50,7 @@ class Ending:
 
 @dataclass
 class Scenario:
-    """One way through a saga.
+    """One path through a saga.
 
     Example:
         Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
@@ -64,18 +64,17 @@ class Scenario:
     _durations: dict[str, timedelta] = field(default_factory=dict)
 
     def given(self, event: DomainEvent) -> Self:
-        """Begin with this event."""
+        """Set the event that starts it."""
         self._event = event
         return self
 
     def when(self, name: str, *answers: Answer) -> Self:
-        """Have a step, an undo (`release-stock`) or a probe (`capture-payment?`) answer so, in turn.
+        """Set the answers of a step, an undo (`release-stock`) or a probe (`capture-payment?`), in order.
 
-        Behind its last answer, and where nothing is said, a step succeeds with nothing to hand on, and a probe finds
-        nothing.
+        After its last answer, or without answers, a step succeeds without a result, and a probe finds no effect.
 
         Raises:
-            LookupError: the saga has nothing of that name.
+            LookupError: the saga has no step, undo or probe of that name.
         """
         known = self._names()
         if name not in known:
@@ -84,7 +83,7 @@ class Scenario:
         return self
 
     def takes(self, name: str, **time: float) -> Self:
-        """Have each try of a step take that long, as `timedelta(**time)`."""
+        """Set the time that each try of a step takes, as `timedelta(**time)`."""
         self._durations[name] = timedelta(**time)
         return self
 
@@ -98,13 +97,13 @@ class Scenario:
         attention: str | None = None,
         took_at_most: timedelta | None = None,
     ) -> Ending:
-        """Walk it and compare; return how it ended, for further questions.
+        """Run the scenario and compare; return its ending, for further assertions.
 
         Args:
-            failure: name of the error it turned back for; likewise `attention`.
+            failure: name of the error for which it was undone; likewise `attention`.
 
         Raises:
-            AssertionError: it ended otherwise.
+            AssertionError: it ended in another way.
         """
         ending = self.walk()
         said = {"status": (status, ending.status)}
@@ -124,7 +123,7 @@ class Scenario:
         return ending
 
     def walk(self) -> Ending:
-        """Walk to the end and return it; pauses between tries pass at once."""
+        """Run the scenario to its end and return the ending; pauses between tries take no time."""
         if self._event is None:
             raise LookupError("a scenario begins with an event: .given(event)")
         return _Walk(self.saga, self._event, self._answers, self._durations).to_the_end()
@@ -137,7 +136,7 @@ class Scenario:
 
 
 class _Walk:
-    """A run under way: its rows in memory, its steps played."""
+    """A run in memory, with simulated steps."""
 
     def __init__(
         self,
@@ -174,7 +173,7 @@ class _Walk:
         )
 
     def _one_on(self) -> bool:
-        """Do what the engine would do next; False when nothing is left to do."""
+        """Do the engine's next step; False when nothing is left to do."""
         run = self.run
         if run.status not in LIVE_RUNS:
             return False

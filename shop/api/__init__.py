@@ -1,1 +1,1 @@
-"""The HTTP API, described by itself at /api/docs."""
+"""The HTTP API; its documentation is at /api/docs."""

@@ -1,4 +1,4 @@
-"""Is the shop well? Answered within two seconds, whatever is down."""
+"""The health check: it answers within two seconds, whatever is down."""
 
 import threading
 import time
@@ -21,24 +21,24 @@ logger = structlog.get_logger(__name__)
 
 #: A server that takes longer counts as down.
 ANSWER_SECONDS = 1.5
-#: An event that waits longer tells that no relay is at work, or that it cannot keep up; a relay turns each second.
+#: An event that waits longer shows that no relay runs, or that it cannot keep up; a relay makes a turn each second.
 LAG_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What was found; the figures are unknown while the database is down."""
+    """The result of the check; the figures are unknown while the database is down."""
 
     database: bool
     #: It takes messages.
     broker: bool
     outbox_lag_seconds: float | None
-    #: Keys of which a run or a delivery waits for a person, or for a worker.
+    #: Number of keys with a run or a delivery that waits for a person, or for a worker.
     needing_attention: int | None
     open_findings: int | None
     #: Queues that no worker serves, each with its seconds of silence.
     silent_queues: dict[str, float] | None
-    #: None also on a new shop, of which nobody has looked at the books yet.
+    #: None also in a new shop, before the first turn of the reconciliation.
     reconciled_seconds_ago: float | None
 
     @property
@@ -70,7 +70,7 @@ def health() -> Health:
 
 @dataclass(frozen=True, kw_only=True)
 class _Figures:
-    """What the database says; unknown while it is down."""
+    """The figures from the database; unknown while it is down."""
 
     lag_seconds: float | None = None
     needing_attention: int | None = None
@@ -80,7 +80,7 @@ class _Figures:
 
 
 class _Probe:
-    """Asks a server from a thread of its own; while one waits for an answer, no second one is started."""
+    """Asks a server from its own thread; while one waits for an answer, no second one is started."""
 
     def __init__(self, name: str, question: Callable[[], Any]) -> None:
         self.name, self.question = name, question
@@ -97,7 +97,7 @@ class _Probe:
     def _work(self, asked: "Future[Any]") -> None:
         try:
             asked.set_result(self.question())
-        except Exception as error:  # noqa: BLE001 - whatever it is, the server is not well
+        except Exception as error:  # noqa: BLE001 - any error means that the server is not well
             logger.warning("not_well", server=self.name, error=str(error).strip())
             asked.set_result(None)
 

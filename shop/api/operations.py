@@ -1,4 +1,4 @@
-"""The HTTP API; its OpenAPI page is /api/docs. What it refuses, it refuses as a problem document: `problems.py`."""
+"""The HTTP API; its OpenAPI page is /api/docs. Refusals are problem documents: `problems.py`."""
 
 import secrets
 from typing import Annotated, Any
@@ -62,7 +62,7 @@ class ApiToken(HttpBearer):
 
     def authenticate(self, request: HttpRequest, token: str) -> bool:  # noqa: ARG002
         if not settings.API_TOKEN:
-            logger.warning("api_closed", hint="set the environment variable API_TOKEN to let anybody in")
+            logger.warning("api_closed", hint="set the environment variable API_TOKEN; without it the API refuses all")
             return False
         return secrets.compare_digest(token.encode(), settings.API_TOKEN.encode())
 
@@ -95,7 +95,7 @@ def _address(order: Order) -> str:
 
 
 def _problems(**statuses: str) -> dict[str, Any]:
-    """Return what OpenAPI is told about refusals: `s404="There is no such order."`."""
+    """Return OpenAPI's description of refusals: `s404="There is no such order."`."""
     shape = {
         "type": "object",
         "properties": {
@@ -219,7 +219,7 @@ Limit = Annotated[int, Query(ge=1, le=100)]
     openapi_extra=_problems(s401="The token is missing or wrong.", s422="The limit is not 1 to 100."),
 )
 def list_orders_of_customer(request: HttpRequest, email: str, limit: Limit = 20) -> Any:  # noqa: ARG001
-    """Return the newest orders of a customer, as a read model keeps them: about a second behind."""
+    """Return the newest orders of a customer from a read model: about a second behind."""
     return order_list.of_customer(email, limit=limit)
 
 
@@ -232,7 +232,7 @@ def list_orders_of_customer(request: HttpRequest, email: str, limit: Limit = 20)
     openapi_extra=_problems(s401="The token is missing or wrong.", s422="The limit is not 1 to 100."),
 )
 def get_feed_of_customer(request: HttpRequest, email: str, limit: Limit = 20) -> Any:  # noqa: ARG001
-    """Return the newest entries first. What was ordered is there at once; what became of it, about a second later."""
+    """Return the newest entries first. A new order is there at once; its later events follow about a second later."""
     return feed.of_customer(email, limit=limit)
 
 
@@ -251,7 +251,7 @@ def list_products(
 ) -> list[dict[str, Any]]:
     """Return products in the order of their SKUs. A change shows at once, or half a minute later.
 
-    An order is placed at the prices of its own moment.
+    An order is placed at the current prices.
     """
     return catalogue_pages.page(after=after, limit=limit)
 

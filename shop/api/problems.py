@@ -1,4 +1,4 @@
-"""Errors of the API as problem documents (RFC 9457), whoever found them: our code, django-ninja or Django itself."""
+"""Errors of the API as problem documents (RFC 9457): those of our code, of django-ninja and of Django."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -16,9 +16,9 @@ from ninja.parser import Parser
 logger = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-#: A body with a thousand wrong lines is explained well enough by its first mistakes.
+#: Maximum number of errors in an answer: the first ones explain a body with a thousand wrong lines.
 _MAX_ERRORS = 50
-#: What pydantic puts in front of the messages of our own checks.
+#: Prefix that pydantic adds to the messages of our own checks.
 _PREFIX = "Value error, "
 
 _DETAILS = {
@@ -36,7 +36,7 @@ class Refused(Exception):  # noqa: N818 - a refusal, no bug
     """A request that is not served.
 
     Attributes:
-        errors: what is wrong with which field, such as `("lines.0.sku", "There is no product 'X'.")`.
+        errors: field and message of each error, such as `("lines.0.sku", "There is no product 'X'.")`.
         more: extension members of the problem document.
     """
 
@@ -57,7 +57,7 @@ def problem(status: int, detail: str = "", errors: Iterable[tuple[str, str]] = (
 
 def _document(status: int, detail: str = "", errors: Iterable[tuple[str, str]] = (), **more: Any) -> bytes:
     document = {
-        "type": "about:blank",  # RFC 9457, 4.2.1: the status says it all, `errors` has the rest
+        "type": "about:blank",  # RFC 9457, 4.2.1: the status has the whole meaning, `errors` has the details
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": detail or _DETAILS.get(status, HTTPStatus(status).description),
@@ -67,7 +67,7 @@ def _document(status: int, detail: str = "", errors: Iterable[tuple[str, str]] =
 
 
 class StrictJson(Parser):
-    """Reads a JSON body; takes nothing that two readers could understand differently."""
+    """Reads a JSON body; refuses what two readers could understand differently."""
 
     def parse_body(self, request: HttpRequest) -> Any:
         if request.content_type != "application/json":
@@ -126,19 +126,19 @@ def _invalid(error: ValidationError) -> HttpResponse:
 
 
 def _field(place: tuple[str | int, ...]) -> str:
-    """Return `lines.0.sku` for the place of a mistake: without where it was read from and the parameter's name."""
+    """Return `lines.0.sku` for the place of an error, without its source and the parameter's name."""
     source, *rest = place
     names = rest[1:] if source == "body" else rest
     return ".".join(_printable(str(name)) for name in names) or "body"
 
 
 def _printable(name: str) -> str:
-    """Return a field's name as we may repeat it: a sender can call a field anything."""
+    """Return a field's name that is safe to repeat: a sender can call a field anything."""
     return name.encode("unicode_escape").decode()[:100]
 
 
 def _http_error(error: HttpError) -> HttpResponse:
-    # django-ninja wraps whatever a parser raises.
+    # django-ninja wraps every exception of a parser.
     if isinstance(error.__cause__, Refused):
         return _refused(error.__cause__)
     return problem(error.status_code, error.message)
@@ -155,7 +155,7 @@ def _failed(error: Exception) -> HttpResponse:
 
 
 class ApiMiddleware:
-    """Keeps the API apart from the pages: no session gets in, no error page gets out."""
+    """Separates the API from the pages: it uses no session and returns no error page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""What the API takes and gives; the OpenAPI page shows it."""
+"""The schemas of the API's requests and answers; the OpenAPI page shows them."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ Text = Annotated[str, AfterValidator(_one_line)]
 
 
 class _Asked(BaseModel):
-    """Takes the exact types and no unknown field: a mistyped name must not be ignored."""
+    """Accepts only the exact types and no unknown field: a mistyped name must not be ignored."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -73,8 +73,8 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r
 # What goes out ---------------------------------------------------------------------------------------------------
 
 
-class _Told(BaseModel):
-    """Read from the attributes of what is told about."""
+class _Out(BaseModel):
+    """An answer, read from the attributes of an object."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -110,7 +110,7 @@ class OrderOut(BaseModel):
     links: LinksOut
 
 
-class LineOut(_Told):
+class LineOut(_Out):
     sku: str
     name: str
     quantity: int
@@ -127,7 +127,7 @@ class RunOut(BaseModel):
     next_try_at: datetime | None
 
 
-class EntryOut(_Told):
+class EntryOut(_Out):
     """One thing that happened; further kinds may come, and further values of `data`.
 
     A failed try (`attempt`) has the kind of its failure as `status`: `rejected`, `retryable`, `unexpected`, or
@@ -152,7 +152,7 @@ class OrderStoryOut(OrderOut):
     timeline: list[EntryOut]
 
 
-class CustomerOrderOut(_Told):
+class CustomerOrderOut(_Out):
     """An order as its customer's page shows it; up to some seconds old."""
 
     order_id: UUID
@@ -169,7 +169,7 @@ class CustomerOrderOut(_Told):
     told_at: datetime | None
 
 
-class FeedEntryOut(_Told):
+class FeedEntryOut(_Out):
     """One thing that happened to an order of a customer; further words may come."""
 
     order_id: UUID

@@ -1,4 +1,4 @@
-"""What of an order's story a client of the API gets: what happened and when, and no word that is meant for staff."""
+"""The part of an order's story for clients of the API: what happened and when, without texts for staff."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -9,7 +9,7 @@ from shop.story.standing import Standing
 from shop.story.timeline import story
 from shop.story.words import CLIENTS, words
 
-#: Of each kind; of others, all.
+#: The keys of `data` that clients get, by kind of entry; of other kinds, all.
 _DATA = {
     "run": ("id", "saga"),
     "step": ("name", "attempts", "result"),
@@ -21,7 +21,7 @@ _DATA = {
 
 
 def story_of(order_id: UUID) -> tuple[Standing, list[Entry]]:
-    """Return where an order stands, and its timeline, as clients read them.
+    """Return the standing of an order, and its timeline, for clients.
 
     Raises:
         LookupError: there is no such order.

@@ -1,1 +1,1 @@
-"""How moments are written: to the second, and the same way everywhere."""
+"""The format of moments: to the second, and the same everywhere."""

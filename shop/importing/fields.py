@@ -1,4 +1,4 @@
-"""What each field of an invoice line may hold, and the reason where it does not."""
+"""The fields of an invoice line: each is parsed, or refused with a reason."""
 
 import re
 from contextlib import suppress
@@ -13,7 +13,7 @@ from orders.services import MAX_QUANTITY
 _SKU = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,39}")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _PRICE = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
-#: Where commas do not separate, spreadsheets write the decimal sign of their country. Three digits behind it may be
+#: If the separator is not a comma, spreadsheets write the decimal sign of their country. Three digits behind it may be
 #: thousands, so they are refused.
 _PRICE_WITH_EITHER_SIGN = re.compile(r"-?[0-9]{1,15}([.,][0-9]{1,2})?")
 _NUMBERED_CUSTOMER = re.compile(r"([0-9]{1,18})(?:\.0)?")  # some exports write it as 17850.0
@@ -24,7 +24,7 @@ _DATES = ("%m-%d-%Y %H:%M", "%m/%d/%Y %H:%M", "%d.%m.%Y %H:%M")
 
 
 class BadLine(Exception):  # noqa: N818 - a refusal, no bug
-    """The line cannot be imported; `kind` is the reason without particulars."""
+    """The line cannot be imported; `kind` is the reason without details."""
 
     def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
@@ -42,7 +42,7 @@ def invoice(text: str) -> str:
 
 
 def check_date(text: str) -> None:
-    # Only looked at: an order is placed when it is imported, and its deadlines count from then.
+    # Only checked: an order is placed when it is imported, and its deadlines count from then.
     for form in _DATES:
         with suppress(ValueError):
             datetime.strptime(text, form)  # noqa: DTZ007 - the file does not say in which zone
@@ -81,7 +81,7 @@ def price(text: str, *, separator: str) -> int:
     """Return minor units.
 
     Args:
-        separator: of the file's columns; where it is not the comma, a price may have a decimal comma.
+        separator: separator of the file's columns; if it is not a comma, a price may have a decimal comma.
     """
     if separator == ",":
         if "," in text:
@@ -97,7 +97,7 @@ def price(text: str, *, separator: str) -> int:
             "price not positive", f"UnitPrice {text} is not positive; free lines and discounts are not imported"
         )
     try:
-        # Not rounded: the invoice's total would be another one.
+        # Not rounded: that would change the invoice's total.
         return minor_units(amount, settings.CURRENCY)
     except NotAnAmount as wrong:
         raise BadLine("price", f"UnitPrice {text}: {wrong}") from None

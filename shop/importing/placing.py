@@ -1,4 +1,4 @@
-"""Invoices become orders, several in one transaction; one that is refused does not hold the others back."""
+"""Places invoices as orders, several in one transaction; a refused invoice does not hold up the others."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -19,10 +19,10 @@ from orders.selectors import Order
 
 from .reading import Invoice, Reject
 
-#: In front of an invoice's number: the key under which it is placed once, however often it is imported.
+#: Prefix of an invoice's number in its idempotency key: an invoice is placed once, however often it is imported.
 KEY_PREFIX = "import:"
-#: A batch is committed when it has so many invoices, or so many lines: short locks, and little is done again after a
-#: kill. Measured: a tenth of the rate is lost at half the size, a tenth won at twice.
+#: A batch is committed when it has this many invoices, or this many lines: locks are short, and little is repeated
+#: after a kill. Measured: half the size is a tenth slower, twice the size a tenth faster.
 _MAX_INVOICES, _MAX_LINES = 40, 1000
 
 #: Quantities by SKU and price in minor units.
@@ -39,7 +39,7 @@ class Imported:
 
 
 def batches(found: Iterable[Invoice | Reject]) -> Iterator[tuple[list[Invoice], list[Reject]]]:
-    """Yield what was found in pieces that are worth a transaction."""
+    """Yield invoices and rejects in batches of the size of a transaction."""
     invoices: list[Invoice] = []
     rejects: list[Reject] = []
     for item in found:
@@ -57,11 +57,11 @@ def batches(found: Iterable[Invoice | Reject]) -> Iterator[tuple[list[Invoice], 
 def place(invoices: Sequence[Invoice], *, payment_method: str, now: datetime) -> list[Imported | Reject]:
     """Place invoices as orders, with the products and the stock they need.
 
-    An invoice brings the goods it asks for: they are received in the transaction that places it, so neither a kill
-    nor a second import can double them, and the stock that was there before stays as it was.
+    The goods of an invoice are received in the transaction that places it, so neither a kill nor a second import can
+    double them, and the earlier stock does not change.
 
-    An invoice that was imported before is compared with its orders by SKU: what they have is left as it is, what they
-    lack becomes one more order. An invoice that contradicts its orders is refused.
+    An invoice that was imported before is compared with its orders by SKU: lines they have are skipped, lines they lack
+    become one more order. An invoice that contradicts its orders is refused.
 
     Transaction: opens one; when an invoice is refused, one for each.
     Idempotent: by the invoice's number and SKU.
@@ -69,11 +69,11 @@ def place(invoices: Sequence[Invoice], *, payment_method: str, now: datetime) ->
     done: list[Imported | Reject] = []
     missing: list[Invoice] = []
     requests: list[orders.OrderRequest] = []
-    # Read in no transaction: if another import places lines of these invoices meanwhile, the keys are used.
+    # Read outside of a transaction: if another import places lines of these invoices meanwhile, their keys are used.
     earlier = _earlier_orders([invoice.number for invoice in invoices])
     for invoice in sorted(
         invoices, key=lambda invoice: invoice.number
-    ):  # in one order: imports cannot block each other
+    ):  # always in one order: two imports cannot deadlock
         standing = earlier[invoice.number]
         if contradiction := _contradiction(invoice, standing, payment_method):
             done += _rejects(invoice, "imported before", f"imported before {contradiction}")
@@ -117,7 +117,7 @@ def _key(invoice: str, number: int) -> str:
 
 
 def _earlier_orders(invoices: Collection[str]) -> dict[str, list[Order]]:
-    """Return the orders of each invoice; the first ones are asked for together, then the second ones, and so on."""
+    """Return the orders of each invoice; one query for all first orders, one for all second orders, and so on."""
     found: dict[str, list[Order]] = {invoice: [] for invoice in invoices}
     while invoices:
         keys = {_key(invoice, len(found[invoice]) + 1): invoice for invoice in invoices}
@@ -129,7 +129,7 @@ def _earlier_orders(invoices: Collection[str]) -> dict[str, list[Order]]:
 
 
 def _contradiction(invoice: Invoice, standing: Sequence[Order], payment_method: str) -> str:
-    """Return why the invoice cannot be the one that was imported before; nothing if it can."""
+    """Return why the invoice contradicts the invoice that was imported before; None if it does not."""
     if not standing:
         return ""
     first, asked, held = standing[0], _goods(invoice), _goods_of(standing)
@@ -140,7 +140,7 @@ def _contradiction(invoice: Invoice, standing: Sequence[Order], payment_method: 
     if changed := [sku for sku in asked.keys() & held.keys() if asked[sku] != held[sku]]:
         return f"with another quantity or price of {min(changed)}"
     left_out, new = held.keys() - asked.keys() - invoice.refused, asked.keys() - held.keys()
-    # A placed line whose SKU was changed; the lines that were refused may come alone, and a repeat brings nothing new.
+    # A placed line whose SKU was changed. A file with only the refused lines is fine, and so is a repeat.
     if left_out and new and held.keys() & asked.keys():
         return f"with {min(left_out)}; import it whole, or only the lines that were refused"
     return ""
@@ -175,7 +175,7 @@ def _added_up(lines: Iterable[tuple[str, int, int]]) -> _Goods:
 
 
 def _products(invoices: Iterable[Invoice]) -> list[tuple[str, str, int]]:
-    """Return SKU, name and price as first seen, in an order in which two imports cannot block each other."""
+    """Return SKU, name and price as first seen, in a fixed order, so that two imports cannot deadlock."""
     seen: dict[str, tuple[str, str, int]] = {}
     for invoice in invoices:
         for line in invoice.lines:
@@ -216,7 +216,7 @@ def _email(invoice: Invoice) -> str:
 
 
 def _spelled(text: str) -> str:
-    """Spell any text in letters, digits, `-`, `_`, `~` and `=`, different texts differently: an address needs that."""
+    """Encode any text in letters, digits, `-`, `_`, `~` and `=`, for an address; different texts stay different."""
     return quote(text, safe="").replace(".", "%2E").replace("%", "=")
 
 

@@ -1,8 +1,8 @@
-"""A file of invoice lines as invoices: streaming, and with a reason for each line that is refused.
+"""Reads a file of invoice lines as invoices: streaming, with a reason for each refused line.
 
-The lines of an invoice have to stand together. One that comes later is refused: its invoice has been placed by then,
-and an order that was placed does not change. All lines of one SKU on an invoice are refused if one of them is: so an
-invoice's SKU is placed once and whole, and a corrected line can be told from one that was placed before.
+The lines of an invoice must be consecutive. A later line is refused: its invoice has been placed by then, and a placed
+    order does not change. If one line of a SKU is refused, all lines of that SKU on the invoice are: so each SKU of an
+    invoice is placed once and complete, and a corrected line differs from a placed one.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ class Reject:
     """A line that is not imported.
 
     Attributes:
-        kind: the reason without particulars, to count by.
-        values: the line as it stands in the file.
+        kind: the reason without details, for counting.
+        values: the fields of the line, as in the file.
     """
 
     line: int
@@ -64,7 +64,7 @@ class Invoice:
 
 
 class InvoiceFile:
-    """A file under the reader.
+    """An open file.
 
     Attributes:
         lines: how many lines were read so far, the header left out; a field with line breaks counts as one line.
@@ -90,7 +90,7 @@ class InvoiceFile:
         self.csv.__exit__()
 
     def __iter__(self) -> Iterator[Invoice | Reject]:
-        """Yield what stands in the file, an invoice as soon as its last line was read."""
+        """Yield invoices and rejects, an invoice as soon as its last line was read."""
         together: list[Line] = []
         for record in self._records():
             try:
@@ -139,7 +139,7 @@ class InvoiceFile:
         return dict(zip(self.csv.columns, record.values, strict=True))
 
     def _check_place(self, line: Line, together: list[Line]) -> None:
-        """See that a line belongs to the invoice it says."""
+        """Check that a line belongs to its invoice."""
         if line.invoice in self._finished:
             raise BadLine(
                 "invoice torn apart", f"invoice {line.invoice} ended further up; its lines must stand together"
@@ -152,7 +152,7 @@ class InvoiceFile:
             )
 
     def _remember_refused(self, record: Record) -> None:
-        with suppress(BadLine):  # it does not say to which SKU of which invoice it belongs
+        with suppress(BadLine):  # its invoice or its SKU cannot be read
             named = self._named(record)
             invoice, sku = fields.invoice(named["InvoiceNo"].strip()), fields.sku(named["StockCode"].strip())
             if invoice not in self._finished:

@@ -1,4 +1,4 @@
-"""A CSV file as records: encoding and separator are found, and a line that is not CSV is refused alone."""
+"""Reads a CSV file as records: detects encoding and separator, and refuses single lines that are not CSV."""
 
 import csv
 import io
@@ -12,9 +12,9 @@ from typing import Self
 from .fields import BadLine
 
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar"}
-#: The first line of files that spreadsheets write to be opened by a double click.
+#: The first line of files that spreadsheets write, which names the separator.
 _SEPARATOR_LINE = re.compile(r'"?sep=(\t|[^\w\s"])"?\s*', re.IGNORECASE)
-#: The csv module's own limit of a field; what is longer is no invoice line.
+#: The csv module's own limit of a field; a longer line is no invoice line.
 _MAX_LINE_CHARACTERS = csv.field_size_limit()
 #: Stands for bytes that could not be decoded.
 _UNREADABLE = "\ufffd"
@@ -28,11 +28,11 @@ class UnreadableFile(Exception):  # noqa: N818 - a refusal, no bug
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """A line of the file, or several if a quoted field has line breaks.
+    """A line of the file, or several lines if a quoted field has line breaks.
 
     Attributes:
-        line: where it begins, counted as an editor does.
-        bad: why it cannot be read; `values` are then the pieces between the separators, quotes included.
+        line: number of its first line, as an editor counts.
+        bad: why it cannot be read; `values` are then the texts between the separators, with quotes.
     """
 
     line: int
@@ -124,7 +124,7 @@ class CsvFile:
         return Record(line=line, values=values)
 
     def _values(self, first: str) -> list[str] | None:
-        """Return the fields of the record that begins with this line; nothing, and no line more, if it is no CSV."""
+        """Return the fields of the record that begins with this line; None, after this line only, if it is not CSV."""
         taken = [first]
         try:
             values = next(csv.reader(self._lines_of_one(taken), delimiter=self.separator, strict=True))
@@ -137,10 +137,10 @@ class CsvFile:
         return None
 
     def _lines_of_one(self, taken: list[str]) -> Iterator[str]:
-        """Give the reader the lines of one record; it asks for a second one only inside quotes.
+        """Yield the lines of one record to the csv reader, which reads a second one only inside quotes.
 
-        A line with all the columns is a record of its own: the quote before it was never closed. The reader is given
-        no more and says so.
+        A line with all columns is a new record: the quote before it was never closed. The reader gets no further line
+        and raises an error.
         """
         yield taken[0]
         while text := self._next():
@@ -151,7 +151,7 @@ class CsvFile:
             yield text
 
     def _next(self) -> str:
-        """Return the next line with its end, cut where it is too long; nothing at the end of the file."""
+        """Return the next line with its end, cut if it is too long; empty at the end of the file."""
         if self._again:
             text = self._again.popleft()
         else:
@@ -167,9 +167,9 @@ class CsvFile:
 
 
 def _encoding(path: Path) -> str:
-    """Return UTF-8 if any letter beyond ASCII is that, or there is none; Windows-1252 otherwise.
+    """Return UTF-8 if some non-ASCII letter is valid UTF-8, or if there is none; otherwise Windows-1252.
 
-    Of a file in both, the lines that are not UTF-8 are refused: what they mean cannot be known.
+    In a file with both, lines that are not UTF-8 are refused: their letters are not known.
     """
     with path.open("rb") as file:
         if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):

@@ -1,4 +1,4 @@
-"""The file of refused lines: each with its line number, the reason, and as it stood in the original."""
+"""The file of refused lines: each with its line number, the reason, and its original fields."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -9,12 +9,12 @@ from typing import TextIO
 from .reading import InvoiceFile, Reject
 from .records import UnreadableFile
 
-#: In front of the original columns; left out when such a file is imported itself.
+#: Columns before the original ones; ignored when such a file is imported.
 REJECT_COLUMNS = ("line", "reason")
 
 
 class RejectFile:
-    """Refused lines, in a form that can be corrected and imported: columns and separator are the original's."""
+    """Writes refused lines so that they can be corrected and imported: with the original columns and separator."""
 
     def __init__(self, file: TextIO, columns: Sequence[str], separator: str) -> None:
         self.path = Path(file.name)
@@ -25,14 +25,14 @@ class RejectFile:
 
     def write(self, reject: Reject) -> None:
         values = reject.values
-        # A line that is too short or too long has no columns to leave out.
+        # A line that is too short or too long does not have these columns.
         kept = [values[place] for place in self._kept] if len(values) == self._width else values
         self._writer.writerow([reject.line, reject.reason, *kept])
 
 
 @contextmanager
 def open_rejects(invoices: InvoiceFile, wanted: Path | None) -> Iterator[RejectFile]:
-    """Open the file where it is wanted, else beside the original, else in the current folder.
+    """Open the file at the given path, else beside the original, else in the current folder.
 
     Raises:
         UnreadableFile: it cannot be written, or would be the original itself.

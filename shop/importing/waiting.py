@@ -1,4 +1,4 @@
-"""Where imported orders stand, and waiting until each of them is decided."""
+"""Waits until all imported orders are decided, and counts them by status."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ GIVE_UP_AFTER_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """How many orders have which status; those that need a person are pending too."""
+    """Numbers of orders by status; orders that need a person are pending too."""
 
     by_status: dict[str, int]
     needing_attention: int
@@ -32,7 +32,7 @@ class Tally:
 
 
 def tally(order_ids: Sequence[UUID]) -> Tally:
-    # Few are blocked, of however many that were imported.
+    # Only few are blocked, however many were imported.
     blocked = attention.blocked_keys()
     return Tally(
         by_status=orders.count_by_status(order_ids),
@@ -41,13 +41,13 @@ def tally(order_ids: Sequence[UUID]) -> Tally:
 
 
 def wait(order_ids: Sequence[UUID]) -> Iterator[Tally]:
-    """Yield where the orders stand until nothing is under way, or until nothing has moved for a minute."""
+    """Yield the counts until no order is under way, or until nothing has changed for a minute."""
     moved_at, before = time.monotonic(), None
     while True:
         yield (now := tally(order_ids))
         if not now.under_way:
             return
-        # Runs go on side by side: the first order may be decided long after the first step was done.
+        # Runs proceed in parallel: the first order may be decided long after its first step.
         standing = now, sagas.movement([str(order_id) for order_id in orders.pending(order_ids)])
         if standing != before:
             moved_at, before = time.monotonic(), standing

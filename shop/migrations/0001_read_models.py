@@ -1,4 +1,4 @@
-"""The tables of the read models; filled from the event log by themselves."""
+"""The tables of the read models; the read models fill them from the event log."""
 
 from django.db import migrations, models
 

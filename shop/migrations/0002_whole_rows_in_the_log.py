@@ -1,4 +1,4 @@
-"""The audit trail says what rows were, so the write-ahead log has to hold it: `shop/changes.py`."""
+"""The audit trail has the old values of rows, so the write-ahead log must have them: `shop/changes.py`."""
 
 from django.db import migrations
 
@@ -6,7 +6,7 @@ TABLES = ("orders_order", "orders_product", "inventory_stockitem", "payments_cre
 
 
 class Migration(migrations.Migration):
-    # Each table for itself, so that no two are locked together.
+    # One statement for each table, so that no two tables are locked together.
     atomic = False
 
     dependencies = [

@@ -1,1 +1,1 @@
-"""Events that leave: who receives them, as signed webhooks and onto Redis Streams."""
+"""Events to receivers outside: as signed webhooks, and to Redis Streams."""

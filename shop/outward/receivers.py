@@ -1,4 +1,4 @@
-"""Who receives events outside the shop, as the environment says: parsed and judged before anything starts."""
+"""The receivers of events outside the shop, from the environment: parsed and checked at start-up."""
 
 import json
 import re
@@ -20,17 +20,17 @@ from sagas.core.subscription import StartAt
 from ..platform import environment
 from .errors import ReceiverAway
 
-#: A day of tries, the last ones a quarter of an hour apart at the mean, half an hour at most: who was away for hours is
-#: caught up with soon after. A try, with all calls of a batch, ends well before its lease.
+#: A day of tries, the last ones a quarter of an hour apart on average, half an hour at most: a receiver that was away
+#: for hours gets its events soon after it is back. A try, with all calls of a batch, ends well before its lease.
 RETRY = Retry(attempts=100, base_seconds=2, cap_seconds=1800, try_seconds=20)
 LEASE = timedelta(seconds=30)
-#: What one that is away for long is owed beyond this waits in the log, not in deliveries.
+#: Maximum number of open deliveries of a receiver; further events wait in the log.
 MAX_OPEN_DELIVERIES = 5_000
-#: How many messages of one receiver are worked on at once: however slow it is, it holds no more workers.
+#: Maximum number of messages of one receiver that are worked on at once: a slow receiver holds no more workers.
 AT_ONCE = 1
-#: Most seconds a batch goes on to the next call; with the longest call it ends within a try.
+#: Maximum seconds after which a batch begins its next call; with the longest call it ends within a try.
 BATCH_SECONDS = 8.0
-#: How long nobody calls a receiver that did not answer: twice as long each time, from the first to the last of these.
+#: Pause after a receiver did not answer: doubled each time, from the first to the last of these.
 _FIRST_REST_SECONDS, _LONGEST_REST_SECONDS = 2.0, 60.0
 
 #: Secrets of Standard Webhooks: 24 to 64 bytes.
@@ -40,7 +40,7 @@ _Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")]
 
 
 class _Entry(BaseModel):
-    # A mistake must not show what was typed: it may be the secret.
+    # An error must not show the typed value: it may be the secret.
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     name: _Name
@@ -51,7 +51,7 @@ class _Entry(BaseModel):
 class _WebhookEntry(_Entry):
     url: str
     secret: str | list[str]
-    #: With the second for the body shorter than what a batch leaves of a try.
+    #: Together with the second for the body it is shorter than the time that a batch leaves of a try.
     timeout_seconds: float = Field(8.0, ge=0.1, le=10, strict=False)
     pings: bool = False
 
@@ -64,10 +64,10 @@ class _StreamEntry(_Entry):
 
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
-    """Who is owed events.
+    """A receiver of events.
 
     Attributes:
-        types: of the events it wants; None for all integration events.
+        types: types of its events; None for all integration events.
     """
 
     name: str
@@ -77,12 +77,12 @@ class Receiver:
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook(Receiver):
-    """Is called over HTTP.
+    """A receiver that is called over HTTP.
 
     Attributes:
-        signers: one a secret, the newest first; they never show it.
-        timeout_seconds: how long it may take to answer, from the connection to the last header.
-        pings: it gets notifications, and fetches what it wants to know.
+        signers: one for each secret, the newest first; they never show it.
+        timeout_seconds: time limit of an answer, from the connection to the last header.
+        pings: it gets notifications without data, and fetches the data itself.
     """
 
     #: May hold a token in its path.
@@ -98,7 +98,7 @@ class Webhook(Receiver):
 
 @dataclass(frozen=True, kw_only=True)
 class Stream(Receiver):
-    """Is a stream of a Redis.
+    """A stream of a Redis.
 
     Attributes:
         maxlen: about so many entries are kept.
@@ -116,10 +116,10 @@ _E = TypeVar("_E", bound=_Entry)
 
 
 def webhooks(text: str, *, insecure: bool) -> tuple[Webhook, ...]:
-    """Return what WEBHOOKS says.
+    """Return the receivers of the variable WEBHOOKS.
 
     Args:
-        insecure: http will do, wherever it leads.
+        insecure: http is allowed for every host.
 
     Raises:
         SystemExit: it cannot be used; the line says which entry and why, and shows no value.
@@ -144,10 +144,10 @@ def webhooks(text: str, *, insecure: bool) -> tuple[Webhook, ...]:
 
 
 def streams(text: str, *, broker_url: str, taken: Collection[str]) -> tuple[Stream, ...]:
-    """Return what STREAMS says; one without a URL stands on the broker.
+    """Return the receivers of the variable STREAMS; one without a URL uses the broker's Redis.
 
     Args:
-        taken: keys the broker uses itself.
+        taken: keys that the broker itself uses.
 
     Raises:
         SystemExit: it cannot be used; the line says which entry and why, and shows no value.
@@ -241,7 +241,8 @@ def _integration_events() -> Iterable[type[IntegrationEvent]]:
             yield event
 
 
-# Who is away ----------------------------------------------------------------------------------------------------------
+# Receivers that are away
+# ----------------------------------------------------------------------------------------------------------
 
 _K = TypeVar("_K")
 
@@ -253,10 +254,10 @@ class _Rest:
 
 
 class Resting(Generic[_K]):
-    """Who did not answer a moment ago, as far as this process knows: nobody waits for them again at once.
+    """Receivers that did not answer a moment ago, as far as this process knows: they are not called again at once.
 
-    Without it, each key that has something for a receiver that hangs would hold a worker for as long as one may wait,
-    and others would stand in line behind that.
+    Without it, each key with events for a receiver that hangs would hold a worker for a whole timeout, and other work
+    would wait behind it.
     """
 
     def __init__(self) -> None:
@@ -279,7 +280,7 @@ class Resting(Generic[_K]):
         self._rests[receiver] = _Rest(times=times, until=now + timedelta(seconds=seconds))
 
     def note_asked(self, receiver: _K, now: datetime, seconds: float) -> None:
-        """It asked for time; the delivery that heard so waits as long as it asked, the others some of it."""
+        """Note that it asked for time: the delivery with this answer waits all of it, other deliveries some of it."""
         until = now + timedelta(seconds=min(_LONGEST_REST_SECONDS, seconds))
         self._rests[receiver] = _Rest(times=1, until=until)
 

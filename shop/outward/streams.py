@@ -1,10 +1,9 @@
-"""Redis Streams: an event as an entry, added once however often it is tried.
+"""Redis Streams: adds an event as an entry, once, however often it is tried.
 
-Note [Once a stream]: next to the stream stands a set of what was added lately, as many as the stream keeps entries; a
-script looks into it and adds to both, and nothing comes in between. So a worker that died before it noted its success,
-or was frozen and woke up when another had done its work, changes nothing: not what is in the stream, and not its order.
-An id of our own (`<log_position>-0`) would not do: deliveries are in order per key only, and XADD refuses what is
-lower than the last one.
+Note [Once a stream]: beside the stream there is a set of the latest keys, as many as the stream keeps entries; a script
+checks the set and adds to both atomically. So a worker that died before it noted its success, or that was frozen and
+woke up after another had done its work, adds no entry again and does not change the order. Our own ids
+(`<log_position>-0`) would not work: deliveries are in order per key only, and XADD refuses an id below the last one.
 """
 
 import json
@@ -40,12 +39,12 @@ _resting: Resting[str] = Resting()
 
 
 def adder(stream: Stream) -> ReactionToMany:
-    """Return what adds events to a stream, in one exchange with Redis.
+    """Return the function that adds events to a stream, in one round trip to Redis.
 
     The call refuses a transaction. Idempotent: by the key of the delivery, among the last `maxlen`; a replay adds anew.
 
-    Outcomes (of what it returns), by event id: None; `ReceiverAway` or `ReceiverRefused`, Retryable, Redis was not to
-    be reached, or did not take it.
+    Outcomes of that function, by event id: None; `ReceiverAway` or `ReceiverRefused`, Retryable: Redis could not be
+    reached, or did not take the event.
     """
 
     def add(received: Sequence[Received[Any]]) -> dict[UUID, object]:
@@ -62,7 +61,7 @@ def adder(stream: Stream) -> ReactionToMany:
 
 
 def _add(stream: Stream, received: Sequence[Received[Any]]) -> list[Exception | None]:
-    """Add events in their order; return of each why it was not."""
+    """Add events in their order; return for each the exception, or None."""
     now = received[0].now
     _resting.refuse(stream.name, f"the Redis of {stream.name}", now)
     try:
@@ -82,7 +81,7 @@ def _add(stream: Stream, received: Sequence[Received[Any]]) -> list[Exception | 
 
 
 def seen_key(key: str) -> str:
-    """Return the key of what was added lately; in a cluster it stands beside the stream."""
+    """Return the key of the set of the latest keys; in a cluster it is on the node of the stream."""
     return f"{key}:seen" if "{" in key else f"{{{key}}}:seen"
 
 
@@ -98,7 +97,7 @@ def _client(url: str) -> "Redis":
         url,
         socket_connect_timeout=_CONNECT_SECONDS,
         socket_timeout=_ANSWER_SECONDS,
-        # Deliveries are tried again by their own policy.
+        # Deliveries are retried by their own policy.
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )

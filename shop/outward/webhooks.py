@@ -1,4 +1,4 @@
-"""Webhooks: an event as a signed POST (Standard Webhooks), in the CloudEvents envelope.
+"""Webhooks: sends an event as a signed POST (Standard Webhooks), in the CloudEvents envelope.
 
 Source: standardwebhooks.com, "Specification"; CloudEvents 1.0.2, "HTTP Protocol Binding", structured mode.
 """
@@ -32,8 +32,8 @@ from .errors import ReceiverAway, ReceiverGone, ReceiverRefused
 from .receivers import BATCH_SECONDS, Resting, Webhook
 
 _CONNECT_SECONDS = 2.0
-#: What is read of an answer's body, and for how long. The answer is its status; the body is read for the reason of a
-#: refusal, and to its end so that the connection can be used again.
+#: Maximum bytes of an answer's body, and seconds to read it. Only the status decides; the body is read for the reason
+#: of a refusal, and to its end so that the connection can be reused.
 _MAX_BYTES = 16_384
 _BODY_SECONDS = 1.0
 _MAX_SHOWN = 200
@@ -42,14 +42,14 @@ _resting: Resting[str] = Resting()
 
 
 def poster(webhook: Webhook) -> ReactionToMany:
-    """Return what posts events to a receiver, one after the other over one connection.
+    """Return the function that posts events to a receiver, one after the other over one connection.
 
     The call refuses a transaction. A post is made at least once; the receiver is idempotent by `webhook-id`, the id of
     the event.
 
-    Outcomes (of what it returns), by event id: None; `ReceiverGone`, Rejected, it said 410; `ReceiverAway` or
-    `ReceiverRefused`, Retryable, it was not to be reached, or said anything but 2xx. When the receiver is away or asks
-    for time, the events behind have the same outcome; when time is up, they have none.
+    Outcomes of that function, by event id: None; `ReceiverGone`, Rejected: it answered 410; `ReceiverAway` or
+    `ReceiverRefused`, Retryable: it could not be reached, or its status was not 2xx. When the receiver is away or asks
+    for time, the later events have the same outcome; when the time is up, they have none.
     """
 
     def post(received: Sequence[Received[Any]]) -> dict[UUID, object]:
@@ -75,7 +75,7 @@ def _post(webhook: Webhook, received: Received[Any]) -> None:
     _resting.refuse(webhook.name, webhook.host, received.now)
     body = json.dumps(_told_to(webhook, received.stored), ensure_ascii=False, separators=(",", ":"))
     try:
-        # For the whole exchange up to the last header. The timeouts of the pool are for each part that arrives.
+        # For the whole exchange up to the last header. The timeouts of the pool apply to each received part.
         with time_limit(webhook.timeout_seconds):
             answer = _pool().request(
                 "POST",
@@ -91,7 +91,7 @@ def _post(webhook: Webhook, received: Received[Any]) -> None:
             )
     except (HTTPError, TryTimedOut) as error:
         _resting.note_away(webhook.name, received.now)
-        raise ReceiverAway(_told(error, webhook)) from None
+        raise ReceiverAway(_text_of(error, webhook)) from None
     _resting.note_there(webhook.name)
     _judge(webhook, answer, _body(answer), received.now)
 
@@ -101,7 +101,7 @@ def _told_to(webhook: Webhook, event: Any) -> dict[str, Any]:
         return cloudevents.envelope(event)
     try:
         where = reverse("api:get_order", kwargs={"order_id": event.key})
-    except NoReverseMatch:  # its key is no order's
+    except NoReverseMatch:  # its key is not an order's
         where = ""
     return cloudevents.ping(event, dataref=where)
 
@@ -114,7 +114,7 @@ def _body(answer: urllib3.BaseHTTPResponse) -> bytes:
     except (HTTPError, TryTimedOut):
         return b""
     finally:
-        answer.close()  # read to its end, it has left its connection to the pool
+        answer.close()  # if it was read to its end, its connection is in the pool again
 
 
 def _headers(webhook: Webhook, event_id: str, body: str, now: datetime) -> dict[str, str]:
@@ -129,7 +129,7 @@ def _headers(webhook: Webhook, event_id: str, body: str, now: datetime) -> dict[
 
 @cache
 def _pool() -> urllib3.PoolManager:
-    """Return the connections of this process; it opens none before a worker has forked."""
+    """Return the connection pool of this process; it opens no connection before a worker has forked."""
     return urllib3.PoolManager(num_pools=50, maxsize=1)
 
 
@@ -165,8 +165,8 @@ def _asked_seconds(text: str, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds()) if moment.tzinfo is not None else None
 
 
-def _told(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
-    """Return in words why there is no answer; the libraries' own would show paths, which may hold tokens."""
+def _text_of(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
+    """Return a text why there is no answer; the libraries' own texts show paths, which may hold tokens."""
     match error:
         case NameResolutionError():
             return f"the name {webhook.host} leads nowhere (DNS)"
@@ -183,7 +183,7 @@ def _told(error: HTTPError | TryTimedOut, webhook: Webhook) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what the operating system or TLS said."""
+    """Return the message of the operating system or of TLS."""
     inner = error.__cause__ or error.__context__ or next((a for a in error.args if isinstance(a, BaseException)), None)
     while isinstance(inner, HTTPError) and (inner.__cause__ or inner.args[1:]):
         inner = inner.__cause__ or inner.args[1]

@@ -1,4 +1,4 @@
-"""The page of an order as of a moment: what it was then, and what had changed since an earlier one."""
+"""The page of an order as of a moment: its state then, and its changes since an earlier moment."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
+from django.utils import timezone
 
 from backoffice.money import formatted
 from inventory.history import GoodsState
@@ -18,31 +19,37 @@ from payments import selectors as payments
 from payments.history import MoneyState
 from sagas.core.errors import UnreadableEventError
 from shop.story.entries import Entry, event_entry
-from shop.story.history import History, Moment, Whole, history
+from shop.story.history import History, Moment, OrderAsOf, history
 from shop.story.words import words
 
 from .order_page import span, tone
 
-#: What a state says, ready to print, by part and label.
-Facts = dict[tuple[str, str], str]
+_MILLISECOND = timedelta(milliseconds=1)
+#: The texts of a state, by part of the page and label.
+StateTexts = dict[tuple[str, str], str]
 _ORDER, _GOODS, _MONEY, _TOLD = "Order", "Goods", "Money", "Messages"
 
 
 class MomentField(forms.DateTimeField):
-    """A moment, UTC unless it says otherwise."""
+    """A moment, in the shop's zone unless it says otherwise."""
 
     default_error_messages = {"invalid": "A date and a time are needed, such as 2026-11-25 14:30."}
 
     def to_python(self, value: Any) -> datetime | None:
         try:
             moment = super().to_python(value)
-            return None if moment is None else moment.astimezone(UTC)
+            if moment is None:
+                return None
+            # At the ends of the calendar there are moments that the shop's zone cannot write.
+            for shown in (moment, moment + _MILLISECOND):
+                timezone.localtime(shown)
+            return moment.astimezone(UTC)
         except OverflowError:
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
 
 
 class MomentsForm(forms.Form):
-    """Two moments: without the later one it is now; without the earlier one, what the later one changed is shown."""
+    """Two moments: the later one is now by default; without the earlier one, the page shows the later one's changes."""
 
     at = MomentField(required=False, label="As of")
     since = MomentField(required=False, label="Compared with")
@@ -56,7 +63,7 @@ class MomentsForm(forms.Form):
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A field of the form, as the browser wants it."""
+    """A field of the form, as the browser needs it."""
 
     name: str
     label: str
@@ -66,14 +73,14 @@ class Field:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownMoment:
-    """One moment of the list: when, what happened, and where it can be looked at."""
+    """One moment of the list: its time, its events, and the address of its page."""
 
     at: datetime
     clock: str
     offset: str
     entries: list[Entry]
     url: str
-    #: Compares it with the moment that is shown; empty where it is not the earlier one.
+    #: Address that compares it with the shown moment; empty if it is not earlier.
     since_url: str
     is_shown: bool
     is_since: bool
@@ -81,7 +88,7 @@ class ShownMoment:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Something that was otherwise before; empty for what was not there."""
+    """A text that changed; empty on the side where it does not exist."""
 
     part: str
     label: str
@@ -91,13 +98,13 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class AsOf:
-    """All that the page shows.
+    """The data of the page.
 
     Attributes:
-        note: what has to be said of the moment asked for; it may be all there is to say.
-        parts: what the order was, by part; empty if it was not yet.
-        compared: what the changes are counted from, for people; empty if nothing is compared.
-        back_url, on_url: one moment earlier and later; empty at the ends.
+        note: a remark about the requested moment; the page may show only this.
+        parts: the state of the order, by part; empty before it was placed.
+        compared: name of the earlier state of the comparison; empty without a comparison.
+        back_url, on_url: addresses of the previous and the next moment; empty at the ends.
     """
 
     fields: list[Field]
@@ -114,7 +121,7 @@ class AsOf:
 
 
 def as_of(order_id: UUID, asked: Mapping[str, str], *, now: datetime) -> AsOf:
-    """Return the page for what was asked (`at`, `since`, both may be missing); one statement."""
+    """Return the page for a query string (`at`, `since`, both may be missing); one statement."""
     form = MomentsForm(asked)
     is_valid = form.is_valid()
     try:
@@ -130,11 +137,11 @@ def as_of(order_id: UUID, asked: Mapping[str, str], *, now: datetime) -> AsOf:
 def _page(form: MomentsForm, asked: Mapping[str, str], told: History, now: datetime) -> AsOf:
     at, since = form.cleaned_data["at"], form.cleaned_data["since"]
     shown = told.moment(at or now)
-    # What was written by a clock that is a little ahead has happened all the same.
+    # An event of a clock that is a little ahead has happened all the same.
     shown = told.moments[-1] if at is None and told.moments else shown
     before, compared = _earlier(told, shown, since)
     place = -1 if shown is None else told.moments.index(shown)
-    state = Whole() if shown is None else shown.state
+    state = OrderAsOf() if shown is None else shown.state
     return AsOf(
         fields=_fields(form, asked),
         note=_note(told, at, now),
@@ -150,14 +157,14 @@ def _page(form: MomentsForm, asked: Mapping[str, str], told: History, now: datet
     )
 
 
-def _earlier(told: History, shown: Moment | None, since: datetime | None) -> tuple[Whole, str]:
-    """Return the state to compare with, and what it is, for people."""
+def _earlier(told: History, shown: Moment | None, since: datetime | None) -> tuple[OrderAsOf, str]:
+    """Return the state to compare with, and its name for people."""
     if since is not None:
         return told.as_of(since), f"since {_said(since)}"
     if shown is None:
-        return Whole(), ""
+        return OrderAsOf(), ""
     place = told.moments.index(shown)
-    before = told.moments[place - 1].state if place else Whole()
+    before = told.moments[place - 1].state if place else OrderAsOf()
     return before, f"at {_said(shown.at)}"
 
 
@@ -169,17 +176,18 @@ def _note(told: History, at: datetime | None, now: datetime) -> str:
     return "This moment is still to come; below is what has happened so far." if at is not None and at > now else ""
 
 
-# What a state says ----------------------------------------------------------------------------------------------------
+# The texts of a state
+# ----------------------------------------------------------------------------------------------------
 
 
-def facts(state: Whole) -> Facts:
-    """Return what a state says, for people; nothing of an order that is not placed."""
-    told = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_told(state.told))
+def facts(state: OrderAsOf) -> StateTexts:
+    """Return the texts of a state; none for an order that is not placed."""
+    told = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.told))
     return {(part, label): value for part, label, value in told}
 
 
-def changes(before: Whole, after: Whole) -> list[Change]:
-    """Return what two states say differently, in the order of the page."""
+def changes(before: OrderAsOf, after: OrderAsOf) -> list[Change]:
+    """Return the texts that differ between two states, in the order of the page."""
     was, became = facts(before), facts(after)
     return [
         Change(part=key[0], label=key[1], before=was.get(key, ""), after=became.get(key, ""))
@@ -188,10 +196,10 @@ def changes(before: Whole, after: Whole) -> list[Change]:
     ]
 
 
-Told = Iterator[tuple[str, str, str]]
+Rows = Iterator[tuple[str, str, str]]
 
 
-def _order(order: OrderState) -> Told:
+def _order(order: OrderState) -> Rows:
     if order.placed_at is None:
         return
     yield _ORDER, "Status", words(order.status)
@@ -208,7 +216,7 @@ def _order(order: OrderState) -> Told:
     yield _ORDER, "Total", formatted(order.total_minor, order.currency)
 
 
-def _goods(goods: GoodsState) -> Told:
+def _goods(goods: GoodsState) -> Rows:
     for sku in dict.fromkeys(pieces.sku for pieces in goods.pieces):
         yield _GOODS, sku, ", ".join(f"{each.quantity:,} {each.status}" for each in goods.pieces if each.sku == sku)
     if goods.tracking_number:
@@ -217,7 +225,7 @@ def _goods(goods: GoodsState) -> Told:
         yield _GOODS, "Refused", goods.refused
 
 
-def _money(money: MoneyState) -> Told:
+def _money(money: MoneyState) -> Rows:
     for number, payment in enumerate(money.payments, 1):
         said = f"{formatted(payment.amount_minor, payment.currency)} {payment.status}"
         yield _MONEY, _numbered("Payment", number), f"{said}: {payment.reason}" if payment.reason else said
@@ -231,7 +239,7 @@ def _money(money: MoneyState) -> Told:
         yield _MONEY, "Given back", "all of it"
 
 
-def _told(told: ToldState) -> Told:
+def _messages(told: ToldState) -> Rows:
     for message in told.messages:
         yield _TOLD, f"{words(message.kind)}, by {message.channel}", message.status
 
@@ -240,7 +248,7 @@ def _numbered(what: str, number: int) -> str:
     return what if number == 1 else f"{what} {number}"
 
 
-def _parts(said: Facts) -> dict[str, list[tuple[str, str]]]:
+def _parts(said: StateTexts) -> dict[str, list[tuple[str, str]]]:
     parts: dict[str, list[tuple[str, str]]] = {}
     for (part, label), value in said.items():
         parts.setdefault(part, []).append((label, value))
@@ -251,14 +259,14 @@ def _parts(said: Facts) -> dict[str, list[tuple[str, str]]]:
 
 
 def _moments(told: History, shown: Moment | None, at: datetime | None, since: datetime | None) -> Iterator[ShownMoment]:
-    """Yield the moments, oldest first; one of many days says on which it was."""
+    """Yield the moments, oldest first; with the date if they are of several days."""
     if not told.moments:
         return
     first = told.moments[0].at
     since_shown = None if since is None else told.moment(since)
-    dates = [None, *(moment.at.date() for moment in told.moments)]
+    dates = [None, *(timezone.localdate(moment.at) for moment in told.moments)]
     for moment, (day_before, day) in zip(told.moments, pairwise(dates), strict=True):
-        clock = f"{moment.at:%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
+        clock = f"{timezone.localtime(moment.at):%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
         yield ShownMoment(
             at=moment.at,
             clock=clock if day == day_before else _said(moment.at),
@@ -272,7 +280,7 @@ def _moments(told: History, shown: Moment | None, at: datetime | None, since: da
 
 
 def _url(at: datetime, since: datetime | None) -> str:
-    """Return where a moment is shown; compared with another only if that is earlier."""
+    """Return the address of a moment's page; compared with another moment only if that is earlier."""
     since = since if since is not None and since < at else None
     asked = {name: _exact(moment) for name, moment in (("at", at), ("since", since)) if moment is not None}
     return f"?{urlencode(asked)}"
@@ -291,11 +299,11 @@ def _fields(form: MomentsForm, asked: Mapping[str, str]) -> list[Field]:
 
 
 def _typed(form: MomentsForm, name: str, asked: Mapping[str, str]) -> str:
-    """Return what stands in a field: a browser knows milliseconds and no less, so the end of the one that was meant."""
+    """Return the value of a field: a browser has a precision of milliseconds, so the end of the millisecond."""
     moment: datetime | None = form.cleaned_data.get(name)
     if moment is None:
         return asked.get(name, "")
-    whole = moment + timedelta(microseconds=-moment.microsecond % 1000)
+    whole = timezone.localtime(moment + timedelta(microseconds=-moment.microsecond % 1000))
     return whole.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
@@ -304,4 +312,5 @@ def _exact(moment: datetime) -> str:
 
 
 def _said(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y, %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%b %Y, %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"

@@ -1,4 +1,4 @@
-"""How an order is typed into the admin: what can be refused is refused at its field, and nothing is written."""
+"""The admin's form of an order: a refusal is shown at its field, and nothing is written."""
 
 from collections import defaultdict
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _FIELDS = {"customer.name": "customer_name", "customer.email": "customer_email",
 
 
 def methods() -> list[tuple[str, str]]:
-    """Return every way to pay, with what to know before choosing it."""
+    """Return every way to pay, with a note about it."""
     return [
         (method.code, f"{method.name}: {method.note}" if method.note else method.name)
         for method in payments.ways_to_pay()
@@ -30,15 +30,15 @@ def methods() -> list[tuple[str, str]]:
 
 
 class OrderForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Who orders, and how they pay."""
+    """The customer, and the way to pay."""
 
-    #: What `orders.place` said no to after the form had said yes; set for the second showing.
+    #: Refusal by `orders.place` of a valid form; set for the second showing.
     refused: OrderRefused | None = None
 
     payment_method = forms.ChoiceField(choices=methods, widget=UnfoldAdminSelectWidget)
-    #: One showing of the form places one order, however often it is sent.
+    #: Idempotency key: one showing of the form places one order, however often it is sent.
     form_key = forms.UUIDField(initial=new_id, widget=forms.HiddenInput)
-    #: The total in minor units as the page showed it; empty where it could show none.
+    #: The total in minor units that the page showed; empty if it could not show one.
     shown_total = forms.IntegerField(required=False, min_value=0, widget=forms.HiddenInput)
 
     class Meta:
@@ -78,19 +78,19 @@ class ProductField(forms.ModelChoiceField):  # type: ignore[type-arg]
 
 
 class LineForm(forms.ModelForm):  # type: ignore[type-arg]
-    """One product of the order."""
+    """One line of the order."""
 
     def _get_validation_exclusions(self) -> set[str]:
-        """Judge a line by its fields alone: its model would ask the database twice about each."""
+        """Validate a line by its form fields only: the model's validation would make two queries for each line."""
         return {*super()._get_validation_exclusions(), *self.fields}  # type: ignore[misc]
 
     def has_changed(self) -> bool:
-        """A line without a product is an empty one, whatever quantity stands beside it."""
+        """A line without a product is empty, whatever its quantity."""
         return bool(self.data.get(self.add_prefix("product"))) if self.is_bound else super().has_changed()
 
 
 class LineFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
-    """The products of the order, each once or several times."""
+    """The lines of the order; a product may have several."""
 
     default_error_messages = {
         **BaseInlineFormSet.default_error_messages,
@@ -129,7 +129,7 @@ class LineFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
                 form.add_error("quantity", f"Only {left} left.")
 
     def requests(self) -> list[LineRequest]:
-        """Return what was asked for, in the order of the lines."""
+        """Return the requested lines, in the order of the form."""
         return [
             LineRequest(sku=form.cleaned_data["product"].sku, quantity=form.cleaned_data["quantity"])
             for form in self._filled()

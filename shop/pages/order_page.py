@@ -1,19 +1,21 @@
-"""How the page of an order shows its timeline: an icon, a tone and a word for everything that can happen."""
+"""The timeline on the page of an order: an icon, a tone and a word for every kind of entry."""
 
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from backoffice.moments import moment
 from backoffice.money import formatted
 from sagas.conf import conf
 from shop.story.entries import Entry
 from shop.story.standing import Standing
 
-#: Good, bad, on the way back, under way, by the way.
+#: Tones: good, bad, being undone, under way, neutral.
 _TONES = {
     **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
     **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention", "refused"), "bad"),
@@ -24,7 +26,7 @@ _TONES = {
     **dict.fromkeys(("running", "next", "pending", "held", "queued"), "busy"),
 }
 
-#: Material symbols; a kind's own where its status has none.
+#: Material symbols; that of the kind if the status has none.
 _STATUS_ICONS = {
     "done": "check_circle",
     "failed": "cancel",
@@ -58,7 +60,7 @@ _RUN_ICONS = {
     "needs_attention": "front_hand",
 }
 
-#: What a failed try's kind means, to somebody who does not know the words.
+#: The meaning of each kind of failure, for readers who do not know the terms.
 _MEANINGS = {
     "rejected": "refused",
     "retryable": "may work later",
@@ -66,7 +68,7 @@ _MEANINGS = {
     "unexpected": "unexpected error",
 }
 _UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
-#: Two turns of the reconciliation, and some time to make them.
+#: The time of two turns of the reconciliation, with a margin.
 _LOOKED_AT_WITHIN = timedelta(seconds=20 + 2 * conf.RECONCILE_SECONDS)
 _LABELLED = ("step", "undo", "attempt", "delivery")
 
@@ -142,11 +144,10 @@ class Line:
 
 
 def poll_ms(standing: Standing, *, placed_at: datetime, last_at: datetime, now: datetime) -> int:
-    """Return how long the page waits before it asks again; 0 for no more.
+    """Return the pause until the page reloads the story; 0 to stop.
 
-    A second; less in the first five, when most orders are done and somebody is looking on; more while nothing can
-    happen before the next try, while it waits for a person, and for a minute after the last thing that happened: the
-    books are looked at once all is over.
+    A second; less in the first five seconds, in which most orders are done; more until the next try, while the order
+    waits for a person, and for a minute after the last entry: the reconciliation checks it after the end.
     """
     if not standing.live:
         return 5000 if standing.needs_attention or now - last_at < _LOOKED_AT_WITHIN else 0
@@ -171,11 +172,10 @@ def span(time: timedelta) -> str:
 
 def ago(at: datetime, *, now: datetime) -> SafeString:
     """Return how long ago something was; a script keeps it true while the page is open."""
-    moment = f"{at:%Y-%m-%d %H:%M:%S} UTC"
     return format_html(
         '<time data-ago datetime="{}" title="{}">{} ago</time>',
         at.isoformat(),
-        moment,
+        moment(at),
         _roughly(now - at),
     )
 
@@ -202,5 +202,6 @@ def _icon(entry: Entry) -> str:
 
 def _clock(at: datetime, since: datetime) -> str:
     """Return the time of day, with the date where it is another one."""
+    at, since = timezone.localtime(at), timezone.localtime(since)
     time = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
     return time if at.date() == since.date() else f"{at:%Y-%m-%d} {time}"

@@ -1,4 +1,4 @@
-"""How people find an order: what is typed says which index is looked into."""
+"""The search for orders: the typed text decides which index is used."""
 
 import re
 from typing import Any
@@ -14,23 +14,23 @@ from ..importing.placing import KEY_PREFIX
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _NUMBER = re.compile(r"[sS]\d+")
-#: What a word of a name or an e-mail address ends with, as `orders.models.words_of_customer` divides them.
+#: Separators of words in names and e-mail addresses, as in `orders.models.words_of_customer`.
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 
 
 def searched(found: QuerySet[Any], typed: str) -> QuerySet[Any]:
-    """Return the orders that are meant."""
+    """Return the orders that match a typed text."""
     term = typed.strip().replace("\x00", "")
     if not term:
         return found
     if _NUMBER.fullmatch(term):
-        # In the order of the index: the number of an old order is not looked for among all newer ones.
+        # In the order of the index: otherwise the number of an old order is searched among all newer ones.
         return found.filter(number__startswith=term.upper()).order_by("-number")
     return found.filter(_meant(term))
 
 
 def _meant(term: str) -> Any:
-    """Return the first of these conditions that any order meets; words of the customer are the last."""
+    """Return the first condition that an order meets; words of the customer come last."""
     if (order_id := _as_uuid(term)) is not None:
         return Q(id=order_id)
     if _EMAIL.fullmatch(term) and orders.of_customer(term, limit=1):

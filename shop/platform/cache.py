@@ -1,4 +1,4 @@
-"""What is read often and changes rarely, kept in Redis until the write-ahead log tells of a change, or it is old.
+"""A cache in Redis for data that rarely changes: valid until the write-ahead log has a change, or until a timeout.
 
 Settings take this module's configuration, so it imports nothing of Django before it is used.
 """
@@ -34,7 +34,7 @@ def config(url: str) -> dict[str, Any]:
 
 
 class Json:
-    """How values lie in Redis: as in messages, nothing that could run when it is read."""
+    """The serializer of values: JSON, so that reading a value cannot execute code."""
 
     def dumps(self, value: Any) -> bytes:
         return json.dumps(value).encode()
@@ -44,25 +44,25 @@ class Json:
 
 
 class Cached:
-    """Answers to questions about something; all of them are forgotten together.
+    """Cached answers about one subject; all are invalidated together.
 
-    Note [Generations]: who reads the database before a change and writes the cache after it was forgotten would bring
-    the old answer back. So an answer counts only in the generation in which its question was asked, and to forget is to
-    begin another.
+    Note [Generations]: a process that reads the database before a change and writes the cache after the invalidation
+    would restore the old answer. So an answer is valid only in the generation in which it was requested, and an
+    invalidation begins a new generation.
     """
 
     def __init__(self, name: str, *, seconds: int) -> None:
         self.name, self.seconds = name, seconds
 
     def get(self, question: str, read: Callable[[], T]) -> T:
-        """Return what is cached, or read and keep it; without its Redis the cache is not there. JSON's types only."""
+        """Return the cached value, or read and cache it; without Redis only read it. JSON types only."""
         from django.core.cache import cache
 
         generation_key, key = f"{self.name}:generation", f"{self.name}:{question}"
         try:
             found = cache.get_many([generation_key, key])
             generation = found.get(generation_key) or self._begin(generation_key)
-        except Exception as error:  # noqa: BLE001 - whatever the cache says: the database knows
+        except Exception as error:  # noqa: BLE001 - on any error of the cache the database answers
             logger.warning("not_cached", name=self.name, error=str(error))
             return read()
         kept = found.get(key)
@@ -77,10 +77,10 @@ class Cached:
         return answer
 
     def forget(self) -> None:
-        """Have every answer read anew that was asked for before now.
+        """Invalidate every answer that was requested before now.
 
         Raises:
-            redis.RedisError: it may not be forgotten.
+            redis.RedisError: the answers may still be valid.
         """
         from django.core.cache import cache
 
@@ -95,7 +95,7 @@ class Cached:
 
 
 def _new_generation() -> str:
-    """Return what no generation was called before, also if the cache has lost its memory."""
+    """Return a new name of a generation, unique also after the cache has lost its data."""
     from sagas.core.ids import new_id
 
     return str(new_id())

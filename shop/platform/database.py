@@ -1,13 +1,13 @@
-"""What every session of ours asks of PostgreSQL: that nobody who froze, died or went away holds a lock for long.
+"""The options of our PostgreSQL sessions: a client that froze, died or disconnected holds no lock for long.
 
 Each value has its reason in docs/decisions/0011.
 """
 
 from typing import Any
 
-#: How soon a statement whose client has gone ends, also one that waits for a lock.
+#: Time after which a statement of a lost client ends, also one that waits for a lock.
 _CLIENT_CHECK_MS = 2_000
-#: How soon either side gives a peer up that went away without a word; only over TCP.
+#: Time after which either side closes the connection of a lost peer; only over TCP.
 _PEER_GONE_MS = 30_000
 _KEEPALIVES = {"idle": 10, "interval": 5, "count": 3}
 
@@ -19,11 +19,11 @@ _CLIENT = {
 
 
 def session_options(given: dict[str, Any], *, idle_in_transaction_seconds: float, for_server: bool) -> dict[str, Any]:
-    """Return the OPTIONS of a database; what is given there already, in DATABASE_URL, counts more.
+    """Return the OPTIONS of a database; those of DATABASE_URL take precedence.
 
     Args:
-        idle_in_transaction_seconds: a transaction that asks nothing for this long is ended; 0 for never.
-        for_server: pass on what the server has to do, too. Poolers such as PgBouncer may refuse that.
+        idle_in_transaction_seconds: a transaction that is idle for this long is ended; 0 for never.
+        for_server: also pass options of the server. Poolers such as PgBouncer may refuse them.
     """
     options = {"application_name": "shop"} | _CLIENT | given
     if for_server:

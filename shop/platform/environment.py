@@ -1,10 +1,11 @@
-"""The environment as settings read it: a value that cannot be used ends the process with one line that says why."""
+"""Reads the environment for settings: an invalid value ends the process with one line that says why."""
 
 import math
 import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -27,10 +28,10 @@ def url(name: str, schemes: Sequence[str], example: str) -> str:
 
 
 def redis_url(url: str, *, database: int | None = None) -> str:
-    """Return how redis-py writes the address of a Redis that kombu writes so; empty if it is none.
+    """Return kombu's address of a Redis in redis-py's form; empty if it is not one of a Redis.
 
     Args:
-        database: another one of the same server.
+        database: number of another database of the same server.
     """
     parts = urlsplit(url)
     if parts.scheme == "redis+socket":
@@ -59,7 +60,7 @@ def flag(name: str, *, default: bool) -> bool:
 
 
 def listed(name: str, known: Sequence[str], *, default: str) -> tuple[str, ...]:
-    """Return some of the known words, in the order in which they are written, separated by commas."""
+    """Return the listed words, separated by commas, in their order; each must be a known word."""
     found = tuple(word.strip() for word in env.str(name, default=default).split(","))
     if set(found) - set(known) or len(set(found)) < len(found):
         refuse(name, f"{' or '.join(known)}, or several separated by commas, is needed, not {','.join(found)!r}")
@@ -93,7 +94,7 @@ def matching(name: str, pattern: str, what: str, *, default: str) -> str:
 
 
 def setting(of: Setting[T]) -> T:
-    """Return the value of a setting of the engine, with its default, and as it may be."""
+    """Return the value of a setting of the engine, with its default and its limits."""
     default: Any = of.default
     if of.known:
         found: Any = env.str(of.name, default=default)
@@ -110,6 +111,15 @@ def currency(name: str, *, default: str) -> str:
         return currency_code(env.str(name, default=default))
     except UnknownCurrency as unknown:
         refuse(name, str(unknown))
+
+
+def time_zone(name: str, *, default: str) -> str:
+    """Return the name of a time zone of the IANA database."""
+    found: str = env.str(name, default=default)
+    try:
+        return ZoneInfo(found).key
+    except (KeyError, ValueError, OSError):  # no such zone, no relative path, a folder such as Europe
+        refuse(name, f"a time zone such as UTC or Europe/London is needed, not {found!r}")
 
 
 def refuse(name: str, why: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""How gunicorn serves the shop: `gunicorn -c shop/platform/gunicorn.py`."""
+"""The configuration of gunicorn: `gunicorn -c shop/platform/gunicorn.py`."""
 
 import http.client
 import os
@@ -18,21 +18,21 @@ worker_class = "gthread"
 workers = 2
 threads = 4
 loglevel = "warning"
-# Less than honcho waits before it kills.
+# Less than the time after which honcho kills.
 graceful_timeout = 3
-# The control socket lies in the home folder, one for all projects, and may not be writable.
+# The control socket is in the home folder, shared by all projects, and may not be writable.
 control_socket_disable = True
 
 
 def on_starting(_server: Any) -> None:
-    """Count the master as a user of the embedded servers: it outlives its workers."""
+    """Register the master as a user of the embedded servers: it outlives its workers."""
     embedded.ensure()
-    # WhiteNoise warns when it is missing, although the finders serve everything.
+    # WhiteNoise warns if the folder is missing, although the finders serve everything.
     (embedded.var() / "static").mkdir(parents=True, exist_ok=True)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Say where the shop is, once: when the first worker has been loaded."""
+    """Print the address of the shop once, when the first worker has been loaded."""
     if worker.age == 1:
         threading.Thread(target=_announce, daemon=True).start()
 
@@ -63,7 +63,7 @@ def _answers() -> bool:
 
 
 def _workers_answer() -> bool:
-    """Say whether worker and relay take messages, so that the first order finds them at work."""
+    """Say whether worker and relay take messages, so that the first order does not wait for them."""
     from shop.celery import app
 
     return len(app.control.ping(timeout=0.5) or []) >= 2

@@ -1,4 +1,4 @@
-"""Log lines of every process: one structlog event a line, with the correlation id when there is one."""
+"""Log lines of every process: one structlog event each, with the correlation id if there is one."""
 
 import logging
 import re
@@ -17,18 +17,18 @@ _SHARED: list[Any] = [
 ]
 
 
-#: What differs from one line of a failure to the next: ids, moments, figures.
+#: The parts that differ between lines of the same failure: ids, moments, figures.
 _VARIES = re.compile(r"\w*\d[\w.:+-]*")
-#: A failure that goes on is told again after the first pause, then after one twice as long each time, up to the last.
+#: A repeated failure is written again after the first pause, which is doubled each time, up to the last.
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 1.0, 60.0
-#: After so long without it, it is a new one.
+#: After this time without a repetition it is a new failure.
 _OVER_SECONDS = 60.0
-#: So many failures are remembered at once.
+#: Maximum number of remembered failures.
 _MAX_FAILURES = 1_000
 
 
 @dataclass
-class _Told:
+class _Repeated:
     at: float
     seen_at: float
     pause_seconds: float = _FIRST_PAUSE_SECONDS
@@ -36,11 +36,11 @@ class _Told:
 
 
 class Repeats(logging.Filter):
-    """Lets a failure that goes on through ever more rarely, with how often it was left out meanwhile (`repeated`)."""
+    """Writes a repeated failure more and more rarely, with the number of omitted lines (`repeated`)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, _Told] = {}
+        self._told: dict[str, _Repeated] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a line is written."""
@@ -48,19 +48,19 @@ class Repeats(logging.Filter):
         if record.levelno < logging.WARNING and not fingerprinted:
             return True
         failure, now = _failure(record), monotonic()
-        told = self._told.pop(failure, None)
-        if told is None or now - told.seen_at > _OVER_SECONDS:
+        known = self._told.pop(failure, None)
+        if known is None or now - known.seen_at > _OVER_SECONDS:
             if len(self._told) >= _MAX_FAILURES:
                 del self._told[next(iter(self._told))]  # the one seen longest ago
-            self._told[failure] = _Told(at=now, seen_at=now)
+            self._told[failure] = _Repeated(at=now, seen_at=now)
             return True
-        self._told[failure], told.seen_at = told, now
-        if now - told.at < told.pause_seconds:
-            told.repeated += 1
+        self._told[failure], known.seen_at = known, now
+        if now - known.at < known.pause_seconds:
+            known.repeated += 1
             return False
-        _add(record, told.repeated)
-        told.at, told.repeated = now, 0
-        told.pause_seconds = min(2 * told.pause_seconds, _LAST_PAUSE_SECONDS)
+        _add(record, known.repeated)
+        known.at, known.repeated = now, 0
+        known.pause_seconds = min(2 * known.pause_seconds, _LAST_PAUSE_SECONDS)
         return True
 
 
@@ -72,13 +72,13 @@ def _add(record: logging.LogRecord, repeated: int) -> None:
 
 
 def _failure(record: logging.LogRecord) -> str:
-    """Return what the lines of one failure have in common."""
-    told: Any = record.msg  # a dictionary, when structlog wrote it
-    if not isinstance(told, dict):
+    """Return the common part of the lines of one failure."""
+    line: Any = record.msg  # a dictionary, when structlog wrote it
+    if not isinstance(line, dict):
         return f"{record.name} {_VARIES.sub('#', record.getMessage())}"
-    if "fingerprint" in told:
-        return f"{told['event']} {told['fingerprint']}"
-    return _VARIES.sub("#", " ".join(f"{name}={told[name]}" for name in sorted(told) if name not in _OF_THE_LINE))
+    if "fingerprint" in line:
+        return f"{line['event']} {line['fingerprint']}"
+    return _VARIES.sub("#", " ".join(f"{name}={line[name]}" for name in sorted(line) if name not in _OF_THE_LINE))
 
 
 _OF_THE_LINE = ("timestamp", "correlation_id", "_record", "_from_structlog")
@@ -115,7 +115,7 @@ def config(level: str) -> dict[str, Any]:
         },
         "root": {"handlers": ["console"], "level": level},
         "loggers": {
-            # A line for each task received and done costs more than a third of the throughput (measured).
+            # A line for each received and finished task costs more than a third of the throughput (measured).
             "celery.app.trace": {"level": "WARNING"},
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.beat": {"level": "WARNING"},

@@ -1,4 +1,4 @@
-"""Where e-mails go that no server is named for: a folder, one file a message, as a mail program opens them."""
+"""The mail back end without a mail server: a folder with one file for each message, which mail programs can open."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 class MailFolder(BaseEmailBackend):
     """Keeps messages in the folder `EMAIL_FILE_PATH`, each as `<Message-ID>.eml`.
 
-    Idempotent: by Message-ID, as a receiving server that knows its messages; the first one stays as it is.
+    Idempotent: by Message-ID; the first message with an id is kept.
 
     Raises:
         OSError: the folder cannot be written (not with `fail_silently`).
@@ -27,7 +27,7 @@ class MailFolder(BaseEmailBackend):
         self.folder = Path(file_path or settings.EMAIL_FILE_PATH)
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Return how many messages the folder has taken, those that stood there included."""
+        """Return how many messages the folder has, including those that were there before."""
         taken = 0
         for email_message in email_messages:
             try:
@@ -45,7 +45,7 @@ class MailFolder(BaseEmailBackend):
         unfinished = self.folder / f".{uuid4().hex}"
         try:
             unfinished.write_bytes(message.as_bytes())
-            # A link, not a rename: it never replaces a message, and whoever looks sees a whole one or none.
+            # A link, not a rename: it never replaces a message, and a reader sees a whole message or none.
             os.link(unfinished, self.folder / file_name(str(message["Message-ID"])))
         except FileExistsError:
             pass
@@ -54,7 +54,7 @@ class MailFolder(BaseEmailBackend):
 
 
 def file_name(message_id: str) -> str:
-    """Return the name of a message's file; an id that is no good name, or too long for one, is hashed."""
+    """Return the name of a message's file; an id that is not a valid name, or is too long, is hashed."""
     plain = message_id.strip("<>")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9@._+-]{0,199}", plain):
         plain = hashlib.sha256(message_id.encode(errors="replace")).hexdigest()

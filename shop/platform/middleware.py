@@ -1,4 +1,4 @@
-"""The start of every trail: a request's id becomes the correlation id of all it leads to."""
+"""Correlation: the id of a request becomes the correlation id of all its effects."""
 
 import re
 from collections.abc import Callable

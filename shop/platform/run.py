@@ -1,4 +1,4 @@
-"""`make run`: the database brought up to date, demo data, then every process of the Procfile until Ctrl-C."""
+"""`make run`: migrations, demo data, then every process of the Procfile until Ctrl-C."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ import embedded
 
 DEMO_LOGIN = "demo / demo"
 
-#: A process that ends more often than this in a minute has something that another start does not mend.
+#: If a process ends more often than this in a minute, another start does not help.
 MAX_ENDS_A_MINUTE = 5
 
 
@@ -29,10 +29,10 @@ def main() -> None:
     port = os.environ.setdefault("PORT", "8000")
     _require_free_port(os.environ.get("BIND", "127.0.0.1"), port)
     os.chdir(embedded.PROJECT)
-    # `python` in the Procfile is the one that runs this.
+    # `python` in the Procfile is the interpreter of this process.
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ |= {"PYTHONUNBUFFERED": "1", "SHOP_DEMO_LOGIN": DEMO_LOGIN}
-    # In a container everybody is root, and messages are JSON: nothing to be warned of.
+    # In a container every process is root, and messages are JSON: the warning does not apply.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:You're running the worker with superuser privileges")
     os.environ.setdefault("API_TOKEN", "demo-token")
     # Served without TLS, whatever database it uses.
@@ -67,14 +67,14 @@ def supervise(commands: Mapping[str, str]) -> int:
     manager = _Supervisor(Printer(_Terminal()))
     for name, command in commands.items():
         manager.add_process(name, command)
-    # A closed terminal is a stop like any other; honcho knows only Ctrl-C and SIGTERM.
+    # A closed terminal is a stop too; honcho handles only Ctrl-C and SIGTERM.
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     manager.loop()
     return int(manager.returncode or 0)
 
 
 class _Supervisor(Manager):  # type: ignore[misc]
-    """Starts a process again that has ended; honcho alone would end all the others."""
+    """Starts a process again that has ended; honcho would end all the others instead."""
 
     returncode: int | None
 
@@ -83,7 +83,7 @@ class _Supervisor(Manager):  # type: ignore[misc]
         self._ends: dict[str, list[float]] = defaultdict(list)
 
     def _all_stopped(self) -> bool:
-        """Say whether nothing runs any more; honcho asks in each turn of its loop."""
+        """Say whether all processes have ended; honcho calls it in each turn of its loop."""
         if not self._terminating:
             for name, process in self._processes.items():
                 if process.get("returncode") is not None:
@@ -108,7 +108,7 @@ class _Supervisor(Manager):  # type: ignore[misc]
 
 
 def processes() -> dict[str, str]:
-    """Return the commands of the Procfile by name, without the worker that would have no receiver to serve."""
+    """Return the commands of the Procfile by name, without the receivers' worker if there are no receivers."""
     commands: dict[str, str] = dict(parse_procfile((embedded.PROJECT / "Procfile").read_text()).processes)
     if not any(os.environ.get(variable, "").strip() for variable in ("WEBHOOKS", "STREAMS")):
         del commands["outward"]
@@ -116,14 +116,14 @@ def processes() -> dict[str, str]:
 
 
 class _Terminal:
-    """Standard output without a buffer: honcho prints in its signal handlers, where a buffer may be in use already."""
+    """Standard output without a buffer: honcho prints in signal handlers, where a buffer may be in use already."""
 
     def write(self, text: str) -> None:
-        with suppress(OSError):  # a closed terminal stops nobody from stopping
+        with suppress(OSError):  # a closed terminal must not prevent the stop
             os.write(sys.stdout.fileno(), text.encode(errors="replace"))
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """There is no buffer."""
 
     def isatty(self) -> bool:
         return sys.stdout.isatty()

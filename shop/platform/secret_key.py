@@ -1,4 +1,4 @@
-"""The key that signs sessions, for a shop on its embedded servers: nobody has to think of one."""
+"""The key that signs sessions, for a shop on its embedded servers: generated automatically."""
 
 import os
 import secrets
@@ -8,7 +8,7 @@ import embedded
 
 
 def drawn_once() -> str:
-    """Return the key in `var/secret-key`, readable by its owner only; draw it where there is none yet."""
+    """Return the key in `var/secret-key`, readable by its owner only; generate it if it is missing."""
     path = embedded.var() / "secret-key"
     try:
         return path.read_text()
@@ -17,7 +17,7 @@ def drawn_once() -> str:
     drawn = path.with_name(f"secret-key.{os.getpid()}")
     drawn.touch(mode=0o600)
     drawn.write_text(secrets.token_urlsafe(50))
-    with suppress(FileExistsError):  # another process was faster: its key counts
+    with suppress(FileExistsError):  # another process was faster: its key is used
         os.link(drawn, path)
     drawn.unlink()
     return path.read_text()

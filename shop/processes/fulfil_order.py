@@ -1,6 +1,6 @@
 """An order is reserved, paid, shipped, confirmed and told about; or undone, and told about.
 
-The saga stands at the bottom and reads like its table; above it, thin adapters from its steps to the contexts.
+The saga is at the bottom and reads like a table; above it are thin adapters from its steps to the contexts.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ from sagas.core.saga import Call, Failure, Pivot, Result, Saga, Step
 
 OrderCall = Call[OrderPlaced]
 OrderCalls = Sequence[OrderCall]
-#: What came of calls: what each hands on, or what it failed with, by `Call.id`.
+#: Outcomes of calls: the result of each, or its exception, by `Call.id`.
 Outcomes = Mapping[UUID, Result | Exception]
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ def reserve_stock(calls: OrderCalls) -> Outcomes:
 
 
 def _by_name(refusal: Rejected, calls: OrderCalls) -> Rejected:
-    """Return a refusal that calls the product by its name: the warehouse knows its SKU only."""
+    """Return the refusal with the name of the product: the warehouse knows only its SKU."""
     names = {line.sku: line.name for call in calls for line in call.input.lines}
     return refusal.called(names[refusal.sku]) if isinstance(refusal, OutOfStock) else refusal
 
@@ -130,7 +130,7 @@ def tell_customer(call: OrderCall) -> Result:
 
 
 def _given_back(call: OrderCall) -> dict[str, str]:
-    """Return what became of the customer's money, for a message; empty if none was taken.
+    """Return the state of the customer's money, for a message; empty if none was taken.
 
     Money that was `kept` means that a person skipped the refund.
     """
@@ -167,7 +167,7 @@ def _outcomes(calls: OrderCalls, by_order: Mapping[UUID, T | Exception], result:
     return outcomes
 
 
-# Rows of other apps' tables, which have no name here.
+# Rows of other apps' tables, whose classes are not imported here.
 
 
 def _pieces(reservations: Sequence[Any]) -> Result:
@@ -195,9 +195,9 @@ def _was_called_off(call: OrderCall) -> bool:
 
 
 def reason_of(failure: Failure | None) -> str:
-    """Say why, as the customer reads it: the words of the business, or of the person who called it off.
+    """Return the reason for the customer: the text of a refusal, or of the person who cancelled the order.
 
-    Never those of a broken machine, nor the reason for which a person had it undone, which is for colleagues.
+    Never the text of a technical error, nor the reason of a person's undo, which is for colleagues.
     """
     if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
         return failure.message
@@ -207,7 +207,7 @@ def reason_of(failure: Failure | None) -> str:
 
 
 def _confirmation(call: OrderCall) -> notifications.Message:
-    # Somebody who shipped it by hand may have had no number to give.
+    # A person who shipped it by hand may not have given a tracking number.
     return _message(call, NotificationKind.ORDER_CONFIRMED, **call.results.get("book-shipment", {}))
 
 

@@ -1,10 +1,10 @@
-"""The order process as choreography: reactions to events, and no saga that coordinates them.
+"""The order process as choreography: reactions to events, without a saga that coordinates them.
 
-The steps are those of the saga, with the keys of their effects. What the saga's engine knows from the plan stands in
-the table at the end: which event each step follows, what follows when a step gives up, the way back.
-docs/coordination.md compares the two.
+The steps are those of the saga, with the keys of their effects. The table at the end has what the engine takes from a
+saga's plan: the event before each step, the consequences when a step gives up, the undo. docs/coordination.md compares
+the two.
 
-An order that has a run belongs to the saga and is left alone, so the setting can be changed while orders are under way.
+An order that has a run belongs to the saga and is ignored here, so the setting can be changed while orders are open.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ from sagas.operations import queries
 from .fulfil_order import fulfil_order, reason_of
 
 Events = type[DomainEvent] | tuple[type[DomainEvent], ...]
-#: Keys → what earlier steps handed on, by key and name of the step.
+#: Keys → results of earlier steps, by key and name of the step.
 Results = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
 Reason = Callable[[Received[Any]], str]
 
@@ -38,8 +38,8 @@ class Choreography:
     """A process as reactions.
 
     Attributes:
-        begins: the reaction that begins it.
-        reactions: the reactions that go on with it.
+        begins: the reaction that starts it.
+        reactions: the reactions that continue it.
     """
 
     begins: Subscription
@@ -59,19 +59,19 @@ def reaction(
     why: Reason | None = None,
     results: Results = lambda _: {},
 ) -> Subscription:
-    """Take a step of the saga when one of these events happens.
+    """Execute a step of the saga when one of these events happens.
 
     Args:
         on_give_up: publishes what other contexts need to know when the step cannot be done.
-        why: returns the reason that the customer reads, for a step that follows a refusal.
-        results: returns what earlier steps handed on.
+        why: returns the reason for the customer, for a step after a refusal.
+        results: returns the results of earlier steps.
     """
 
     def react_many(received: Sequence[Received[Any]]) -> dict[UUID, object]:
         calls = _calls(taken, received, why, results)
         outcomes: dict[UUID, object] = dict.fromkeys({each.event_id for each in received} - {call.id for call in calls})
         for call in calls:
-            # An earlier try may have taken effect without an answer.
+            # An earlier try may have taken effect although no answer came.
             if call.attempt > 1 and taken.probe is not None and (found := taken.probe(call)) is not None:
                 outcomes[call.id] = found
         left = [call for call in calls if call.id not in outcomes]
@@ -102,10 +102,10 @@ def reaction(
 def undo_reaction(
     *undone: Step, on: Events, name: str = "", then: Callable[[Received[Any]], None] | None = None
 ) -> Subscription:
-    """Undo steps of the saga, those that the order was meant for, when one of these events happens.
+    """Undo steps of the saga, those that apply to the order, when one of these events happens.
 
     Args:
-        then: publishes what others need to know once that is done.
+        then: publishes the outcome for other contexts.
     """
     last = undone[-1]
 
@@ -131,7 +131,7 @@ def undo_reaction(
 def _calls(
     taken: Step, received: Sequence[Received[Any]], why: Reason | None = None, results: Results = lambda _: {}
 ) -> list[Call[OrderPlaced]]:
-    """Return what the step is called with, of the orders that have no run and that the step is meant for."""
+    """Return the step's calls for the orders that have no run and to which the step applies."""
     keys = {each.event.key for each in received}
     placed, has_run, handed_on = queries.latest_events(keys, OrderPlaced), queries.runs(keys), results(keys)
     return [
@@ -153,7 +153,7 @@ def _calls(
     ]
 
 
-# What follows when a step gives up ----------------------------------------------------------------------------------
+# Consequences when a step gives up ----------------------------------------------------------------------------------
 
 
 def refuse_stock(received: Received[OrderPlaced], failure: Failure) -> None:
@@ -169,7 +169,7 @@ def refuse_shipment(received: Received[Any], failure: Failure) -> None:
 
 
 def reason_published(received: Received[Any]) -> str:
-    """Return why it failed: the reason of the first event that says so."""
+    """Return why it failed: the reason of the first event that has one."""
     if isinstance(received.event, StockRefused | OrderRejected):
         return str(received.event.reason)
     key = received.event.key
@@ -201,7 +201,7 @@ fulfil_order_by_events = Choreography(
         reaction(step("confirm-order"), on=ShipmentBooked),
         # orders.order_confirmed →
         reaction(step("notify-customer"), on=OrderConfirmed, results=parcel),
-        # And back: payments.payment_failed, inventory.shipment_refused →
+        # The undo: payments.payment_failed, inventory.shipment_refused →
         undo_reaction(
             step("hold-credit"),
             step("capture-payment"),

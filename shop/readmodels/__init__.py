@@ -1,1 +1,1 @@
-"""Answers kept ready: each follows the event log; who may be behind by how much stands in docs/readmodels.md."""
+"""The read models: each follows the event log; docs/readmodels.md says how far each may be behind."""

@@ -1,11 +1,11 @@
-"""A customer's feed in Redis: what happened to their orders, newest first.
+"""A customer's feed in Redis: events of their orders, newest first.
 
-It is behind the log by about a second. Whoever reads it sees their own order at once all the same: the orders that are
-newer than the feed are read from the database and laid on top. So it also works while Redis is away or was emptied.
+It is behind the log by about a second. A new order is shown at once: orders that are newer than the feed are read from
+the database and added. So it also works while Redis is away or empty.
 
-Keys: `feed` → the generation `g` that serves, `feed:shadow` → the one that a rebuild makes; `feed:g` → hash of
-`position` and `as_of`; `feed:g:e-mail` → sorted set of entries by time in milliseconds. An entry is the same text
-whoever writes it.
+Keys: `feed` → the generation `g` that serves, `feed:shadow` → the generation that a rebuild makes; `feed:g` → hash of
+`position` and `as_of`; `feed:g:e-mail` → sorted set of entries by time in milliseconds. Every writer writes the same
+text for an entry.
 """
 
 import json
@@ -31,9 +31,9 @@ from sagas.operations import queries
 
 logger = structlog.get_logger(__name__)
 
-#: Entries kept of a customer.
+#: Maximum number of entries of a customer.
 LENGTH = 100
-#: An order may become visible so much later than its moment says.
+#: Maximum time from an order's `placed_at` to its commit.
 _LATE = timedelta(minutes=1)
 _ROOT, _SHADOW = "feed", "feed:shadow"
 
@@ -54,10 +54,10 @@ class Entry:
 
 
 def _redis() -> Any:
-    """Return a client; an answer that takes longer than a second is none.
+    """Return a client with a timeout of one second.
 
     Raises:
-        RedisError: there is none for a shop whose broker is no Redis, and that has set no FEED_REDIS_URL.
+        RedisError: the broker is not a Redis, and FEED_REDIS_URL is not set.
     """
     if not settings.FEED_REDIS_URL:
         raise RedisError("FEED_REDIS_URL is not set")
@@ -73,9 +73,9 @@ def _client(url: str) -> Any:
 
 
 def of_customer(email: str, *, limit: int = 20) -> list[Entry]:
-    """Return what happened to a customer's orders, newest first, with what they ordered a moment ago.
+    """Return the feed of a customer, newest first, including orders of a moment ago.
 
-    One question to Redis and one statement, which reads the orders that are newer than the feed.
+    One query of Redis and one statement, which reads the orders that are newer than the feed.
     """
     found, as_of = _kept(identity(email), limit)
     since = None if as_of is None else as_of - _LATE
@@ -116,7 +116,7 @@ def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> En
 
 
 def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
-    """Return the entries of events, each with the customer whose it is."""
+    """Return the entries of events, each with its customer."""
     placed = queries.latest_events([each.key for each in events], OrderPlaced)
     return [
         (identity(order.customer_email), _entry(each.key, order.number, *_said(each.event), each.occurred_at))
@@ -143,15 +143,15 @@ def _said(event: Any) -> tuple[str, str]:
 
 
 class FeedStore:
-    """Where the feed lives; an entry written twice is one entry."""
+    """The store of the feed; writing an entry twice makes one entry."""
 
     def position(self, *, shadow: bool) -> int:
-        generation = self._of(shadow=shadow)
+        generation = self._generation(shadow=shadow)
         return int(_redis().hget(f"{_ROOT}:{generation}", "position") or 0) if generation else 0
 
     def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
-        """Write all of it or nothing (MULTI), and how far that is."""
-        generation = self._of(shadow=shadow)
+        """Write all entries and the position, or nothing (MULTI)."""
+        generation = self._generation(shadow=shadow)
         if generation is None and shadow:
             raise LookupError("the new copy was lost with its Redis; rebuild it with --anew")
         generation = generation or self._first()
@@ -169,12 +169,12 @@ class FeedStore:
         pipe.execute()
 
     def begin(self) -> None:
-        """Have an empty next generation, instead of one that was begun before."""
+        """Make an empty next generation, and remove one that was begun before."""
         self.drop()
         _redis().set(_SHADOW, int(_serving() or 0) + 1)
 
     def drop(self) -> None:
-        """Remove every generation but the one that serves, also what a process left that was killed here."""
+        """Remove every generation but the one that serves, including the rest of a killed rebuild."""
         _redis().delete(_SHADOW)
         serving = f"{_ROOT}:{_serving()}"
         for key in _redis().scan_iter(f"{_ROOT}:*", count=1000):
@@ -186,23 +186,23 @@ class FeedStore:
         return len(old - new), len(new - old)
 
     def swap(self) -> None:
-        """Let the next generation serve, and remove the last one, which nobody reads any more."""
-        new = self._of(shadow=True)
+        """Make the next generation serve, and remove the previous one, which has no reader now."""
+        new = self._generation(shadow=True)
         if new is not None:
             _redis().set(_ROOT, new)
             self.drop()
 
-    def _of(self, *, shadow: bool) -> str | None:
+    def _generation(self, *, shadow: bool) -> str | None:
         found: str | None = _redis().get(_SHADOW if shadow else _ROOT)
         return found
 
     def _first(self) -> str:
-        """Return the generation that serves from now on, in a Redis that knows of none."""
+        """Return a new generation that serves from now on, for a Redis without one."""
         _redis().set(_ROOT, 1, nx=True)
         return str(_serving())
 
     def _all(self, *, shadow: bool) -> set[tuple[str, str]]:
-        prefix = f"{_ROOT}:{self._of(shadow=shadow)}:"
+        prefix = f"{_ROOT}:{self._generation(shadow=shadow)}:"
         return {
             (key.removeprefix(prefix), text)
             for key in _redis().scan_iter(f"{prefix}*", count=1000)

@@ -1,4 +1,4 @@
-"""A customer's orders in rows that need no join: what was ordered, where it stands, where its parcel is."""
+"""A customer's orders in rows that need no join: lines, status, and parcel."""
 
 from collections.abc import Sequence
 from functools import singledispatch
@@ -19,7 +19,7 @@ _CHANGING = ("status", "reason", "decided_at", "paid", "tracking_number", "told_
 
 
 def apply(events: Sequence[Recorded]) -> None:
-    """Write what these events say into the rows of their orders: three statements, however many they are."""
+    """Apply these events to the rows of their orders: three statements, however many events."""
     new: dict[UUID, CustomerOrder] = {}
     for each in events:
         if isinstance(each.event, OrderPlaced):
@@ -61,7 +61,7 @@ def _placed(order: OrderPlaced, recorded: Recorded) -> CustomerOrder:
 
 @singledispatch
 def _change(_event: Any, _row: CustomerOrder, _recorded: Recorded) -> None:
-    """Write what an event says into the row of its order."""
+    """Apply an event to the row of its order."""
 
 
 @_change.register

@@ -1,6 +1,6 @@
-"""What should be true of orders, money, goods and messages, across the contexts; the engine looks whether it is."""
+"""What should be true of orders, money, goods and messages, across the contexts; the engine checks it."""
 
 from sagas.conf import conf
 
-#: A last turn longer ago tells that nobody looks any more; by then three turns are late.
+#: If the last turn is longer ago, the reconciliation has stopped; by then three turns are late.
 LATE_SECONDS = 60 + 2 * conf.RECONCILE_SECONDS

@@ -1,4 +1,4 @@
-"""The books of an order: what each context has written down of it, side by side."""
+"""The books of an order: the rows of each context about it, side by side."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ from shop.wiring import CHOREOGRAPHY
 
 @dataclass(frozen=True, kw_only=True)
 class Books:
-    """One order, or what is left of one; all of it read at the same moment."""
+    """One order, or the rest of a deleted one; all read in the same snapshot."""
 
     order_id: UUID
     #: None if no order has this id.
@@ -27,21 +27,21 @@ class Books:
     balances: dict[str, Balance] = field(default_factory=dict)
     credit: Any = None
     goods: Goods = field(default_factory=Goods)
-    #: What the customer was told, oldest first.
+    #: Messages to the customer, oldest first.
     messages: list[Any] = field(default_factory=list)
-    #: Oldest first.
+    #: Runs, oldest first.
     runs: list[sagas.Run] = field(default_factory=list)
-    #: The contexts do it among themselves; whether they are still at it.
+    #: Whether reactions of the choreography carry it; whether one of them is still to come.
     choreographed: bool = False
     is_choreographed_now: bool = False
-    #: The relay has yet to take one of its events.
+    #: One of its events waits for the relay.
     waits_for_the_relay: bool = False
-    #: Something is owed to the subscription that sends messages.
+    #: The subscription that sends messages has an open delivery.
     message_is_owed: bool = False
 
     @property
     def sentence(self) -> str:
-        """What it is and how it stands, as a message begins."""
+        """The order and its status, as the beginning of a message."""
         if self.order is None:
             return f"Order {self.order_id} does not exist"
         return f"Order {self.order.number} is {self.order.status}"
@@ -52,7 +52,7 @@ class Books:
 
     @property
     def under_way(self) -> bool:
-        """It is not over: it runs, turns back, is paused or in front of a person, or some context has yet to react."""
+        """Its run is open (also while it is undone, paused or needs a person), or some reaction is still to come."""
         if self.choreographed:
             return self.is_choreographed_now or self.waits_for_the_relay
         return any(run.status in OPEN_RUNS for run in self.runs)
@@ -85,7 +85,7 @@ class Books:
 
     @property
     def is_paid(self) -> bool:
-        """All of it is charged, or kept back from the customer's credit."""
+        """The whole total is charged, or held from the customer's credit."""
         paid = self.credit_minor if self.by_invoice else self.balance.kept_minor
         return paid == self.total_minor and self.order is not None
 
@@ -101,14 +101,14 @@ class Books:
         return formatted(minor, self.currency)
 
     def facts(self, **more: Any) -> dict[str, Any]:
-        """Return what every finding about an order says, and more."""
+        """Return the facts of every finding about an order, and `more`."""
         runs = [{"id": str(run.id), "saga": run.saga, "status": run.status} for run in self.runs]
         number = None if self.order is None else self.order.number
         return {"order": number, "order_id": str(self.order_id), "status": self.status, **more, "runs": runs}
 
 
 def books(scope: Scope) -> list[Books]:
-    """Return the books of all orders of a turn; ten statements, however many they are, twelve where one has no run."""
+    """Return the books of all orders of a turn; ten statements, however many orders, twelve if one has no run."""
     ids = [order_id for key in scope.keys if (order_id := as_uuid(key)) is not None]
     keys = [str(order_id) for order_id in ids]
     found, balances, credit = orders.by_id(ids), payments.balances(ids), payments.credit_held(ids)
@@ -135,7 +135,7 @@ def books(scope: Scope) -> list[Books]:
 
 
 def as_uuid(key: str) -> UUID | None:
-    """Return the order id that a key is; None if it is a key of another kind."""
+    """Return a key as an order id; None if it is a key of another kind."""
     try:
         order_id = UUID(key)
     except ValueError:

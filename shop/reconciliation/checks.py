@@ -1,7 +1,7 @@
 """What should be true, a function each; `CHECKS` at the bottom is the list.
 
-An order that is under way may stand anywhere between nothing and everything; what is judged then is only what no
-step, try, failure or undo may leave behind, not even for a moment. Every commit of the process keeps these true.
+An open order may be in any intermediate state; then only conditions are checked that no step, try, failure or undo may
+break, not even for a moment. Every commit of the process keeps these true.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ from shop.processes.fulfil_order import fulfil_order
 
 from .books import Books, as_uuid, books
 
-#: The relay turns each second: an order that is older and has no run will never have one.
+#: The relay makes a turn each second: an older order without a run will never have one.
 _STARTED_AFTER = timedelta(seconds=60)
-#: A delivery is written within seconds; below the five minutes after which the engine looks once more.
+#: A delivery is written within seconds; shorter than the five minutes until the engine's second check.
 _OWED_AFTER = timedelta(minutes=4)
 
 _REFUSED = ("rejected", "cancelled")
@@ -35,7 +35,7 @@ _DECIDED = {RunStatus.COMPLETED: ("confirmed",), RunStatus.UNDONE: _REFUSED}
 
 
 def money(order: Books, _: datetime) -> Breach | None:
-    """What was captured, less what was refunded, is what is owed; by invoice, credit is held instead."""
+    """Captured money less refunds equals the amount due; by invoice, credit is held instead."""
     kept, credit = order.balance.kept_minor, order.credit_minor
     owed = order.total_minor if order.status == "confirmed" else 0
     owed_by_card, owed_by_invoice = (0, owed) if order.by_invoice else (owed, 0)
@@ -72,7 +72,7 @@ def money(order: Books, _: datetime) -> Breach | None:
 
 
 def goods(order: Books, _: datetime) -> Breach | None:
-    """Who is confirmed has a parcel of what was ordered; nobody else has one, or holds stock once it is over."""
+    """A confirmed order has a parcel with the ordered goods; no other order has one, or holds stock once it is over."""
     goods = order.goods
     if order.status == "confirmed":
         wrong = _wrong_for_a_customer(order)
@@ -122,7 +122,7 @@ def _breach_of_goods(order: Books, wrong: str) -> Breach:
 
 
 def process(order: Books, now: datetime) -> Breach | None:
-    """An order that is paid, or waits, has a process; once that is over, the order is decided as it ended."""
+    """An order that is paid or pending has a process; once the process is over, the order has the matching status."""
     over = [run for run in order.runs if run.saga == fulfil_order.name and run.status in _DECIDED]
     paid = order.credit_minor or any(balance.captured_minor for balance in order.balances.values())
     wrong = ""
@@ -156,7 +156,7 @@ def _waits_too_long(order: Books, now: datetime) -> bool:
 
 
 def told(order: Books, now: datetime) -> Breach | None:
-    """The customer is told what came of it, that and nothing else, and the message is on its way."""
+    """The customer gets the message about the outcome, and no other, and the message is queued or sent."""
     right = _TOLD.get(order.status)
     kinds = {message.kind for message in order.messages} & set(NotificationKind)
     wrong = ""
@@ -187,7 +187,7 @@ def told(order: Books, now: datetime) -> Breach | None:
 
 
 def stock(_: Scope) -> Iterator[Breach]:
-    """What a shelf says is reserved is what open reservations hold."""
+    """The reserved quantity of a shelf equals the sum of open reservations."""
     for sku, reserved, held in inventory.miscounted():
         yield Breach(
             key=sku,
@@ -197,7 +197,7 @@ def stock(_: Scope) -> Iterator[Breach]:
 
 
 def credit(scope: Scope) -> Iterator[Breach]:
-    """What an account says is held is what its holds hold."""
+    """The held credit of an account equals the sum of its open holds."""
     ids = [order_id for key in scope.keys if (order_id := as_uuid(key)) is not None]
     emails = [key for key in scope.keys if "@" in key]
     for account, holds_minor in payments.miscounted_accounts(emails=emails, order_ids=ids):
@@ -215,7 +215,7 @@ def credit(scope: Scope) -> Iterator[Breach]:
 
 
 def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[Scope], Iterator[Breach]]:
-    """Make a check of what is said of one order."""
+    """Make a check from a function of one order."""
 
     def look_at_all(scope: Scope) -> Iterator[Breach]:
         for order in scope.once(books):

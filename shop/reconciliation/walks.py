@@ -1,4 +1,4 @@
-"""The ways through all that is stored, so that what was changed by hand long ago is found some day.
+"""Walks through all stored rows, so that old changes by hand are found too.
 
 A turn takes a slice of each: every 20 s, 90,000 orders an hour.
 """
@@ -46,10 +46,10 @@ def _id(after: str) -> UUID | None:
 
 
 WALKS = (
-    # All of them in every turn, until there are more than a slice.
+    # All of them in every turn, up to the size of a slice.
     Walk(name="pending orders", step=_pending),
     Walk(name="all orders", step=_orders),
-    # Money and goods of orders that are no longer there.
+    # Money and goods of deleted orders.
     Walk(name="payments", step=_payments, limit=200),
     Walk(name="reservations", step=_reservations, limit=200),
     Walk(name="credit accounts", step=_accounts, limit=50),

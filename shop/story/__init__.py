@@ -1,1 +1,1 @@
-"""The story of an order: everything that happened to it, where it stands, and what it was at any moment."""
+"""The story of an order: its timeline, its current standing, and its state at any moment."""

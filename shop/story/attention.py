@@ -1,18 +1,19 @@
-"""What waits for a person about an order, in words."""
+"""Texts about what waits for a person on an order."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from backoffice.moments import moment
 from orders.selectors import Order
 from sagas.operations import attention
 from sagas.operations.attention import Attention, Why
 
 from .reactions import title_of
-from .words import ended, moment, tries_of
+from .words import ended, tries_of
 
-#: A card payment with all its tries is through in well under a minute.
+#: Longer than a card payment with all its tries, which takes well under a minute.
 SUSPICIOUS_AFTER = timedelta(minutes=5)
 _BADGES = {
     Why.STOPPED: "Needs a person",
@@ -26,12 +27,12 @@ _BADGES = {
 
 
 def badges(listed: Iterable[Attention]) -> tuple[str, ...]:
-    """Return what waits for a person, a few words each."""
+    """Return what waits for a person, each in a few words."""
     return tuple(dict.fromkeys(_BADGES[each.why] for each in listed))
 
 
 def sentence(each: Attention, *, choreographed: bool = False) -> str:
-    """Say what waits for a person: for what, since when, and why."""
+    """Return a sentence about what waits for a person: its subject, since when, and why."""
     title = f"“{title_of(each.name, choreographed=choreographed)}”" if each.name else "Its newest event"
     return {
         Why.STOPPED: f"It is stuck{f' at {title}' if each.name else ''} and needs a person{_because(each.message)}",
@@ -59,14 +60,14 @@ def _no_worker(queue: str, alive_at: datetime | None) -> str:
 
 
 class Marked(NamedTuple):
-    """How a list marks an order that a person should look at."""
+    """The mark of an order in a list that waits for a person."""
 
     badges: tuple[str, ...]
     text: str
 
 
 def of_orders(orders: Sequence[Order], *, now: datetime) -> dict[UUID, Marked]:
-    """Return those orders that a person should look at; as many statements as for one."""
+    """Return the orders that wait for a person; as many statements as for one."""
     found = attention.of([str(order.id) for order in orders], now=now)
     marked: dict[UUID, Marked] = {}
     for order in orders:

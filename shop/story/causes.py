@@ -1,7 +1,7 @@
-"""The order of what happened: by time, but nothing stands above what it came of.
+"""The order of entries: by time, but no entry comes before its cause.
 
-The clocks of processes differ by some milliseconds, and a relay looks at its clock before it reads; so what came of an
-event may say that it began before the event.
+The clocks of processes differ by some milliseconds, and a relay reads its clock before the events; so an effect may
+have an earlier time than its event.
 """
 
 import heapq
@@ -13,11 +13,11 @@ from .entries import Entry
 
 @dataclass(eq=False, kw_only=True)
 class Placed:
-    """An entry and what it came of.
+    """An entry and its causes.
 
     Attributes:
-        rank: among entries of one moment, the smaller first.
-        after: what stands above it, whatever the clocks say.
+        rank: order among entries of one moment, the smaller first.
+        after: entries that come before it, whatever their times.
     """
 
     entry: Entry

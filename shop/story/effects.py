@@ -1,4 +1,4 @@
-"""What the four contexts wrote down about an order, as entries of its timeline."""
+"""The rows of the four contexts about an order, as entries of its timeline."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from .words import seconds_between, words
 
 
 def effects(order_id: UUID) -> Iterator[Entry]:
-    """Yield what each of the four did, in no order."""
+    """Yield the entries of the four contexts, in no order."""
     yield from _reservations(order_id)
     yield from _payments(order_id)
     yield from _credit(order_id)
@@ -23,7 +23,7 @@ def effects(order_id: UUID) -> Iterator[Entry]:
 
 
 def _reservations(order_id: UUID) -> Iterator[Entry]:
-    """One entry for all that was held, or ended, at one moment: an order may have hundreds of lines."""
+    """Yield one entry for all goods that were held, or ended, at one moment: an order may have hundreds of lines."""
     moments: dict[tuple[datetime, str], dict[str, int]] = defaultdict(dict)
     for reservation in inventory.reservations(order_id):
         moments[reservation.reserved_at, "held"][reservation.sku] = reservation.quantity

@@ -1,4 +1,4 @@
-"""What a timeline is made of."""
+"""The entries of a timeline."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,14 +16,14 @@ EntryKind = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One thing that happened.
+    """One entry of a timeline.
 
     Attributes:
-        status: what became of it, in the words of the glossary; a failed attempt has the kind of its failure.
+        status: its outcome, a term of the glossary; a failed attempt has the kind of its failure.
         detail: one line for people.
-        duration_seconds: how long it took; None for what happens at a moment, or is not over.
+        duration_seconds: how long it took; None for an entry without duration, or one that is not over.
         data: everything else, as JSON values.
-        next_try_at: when it will be tried again, while it waits for that.
+        next_try_at: time of the next try, while it waits for one.
     """
 
     at: datetime
@@ -48,7 +48,7 @@ def event_entry(event: Event) -> Entry:
 
 
 def _gist(data: dict[str, Any]) -> str:
-    """Return what one wants to know of an event at a glance."""
+    """Return the most important field of an event."""
     if "reason" in data:
         return str(data["reason"])
     if "tracking_number" in data:

@@ -1,9 +1,9 @@
-"""The history of an order: its state at any moment, as the events of all contexts add up to it.
+"""The history of an order: its state at any moment, computed from the events of all contexts.
 
-Two clocks: an event says when it happened (`occurred_at`, by the database's clock), and stands in an order of writing
-(`position`). What was written later may say that it happened earlier: whoever wrote it looked at the clock, then waited
-for a lock or a provider. The order of writing decides: an event counts from the moment at which it and all before it
-had happened, so that a state of any moment is one that the order passed through.
+Each event has a time (`occurred_at`, by the database's clock) and a position in the order of writing (`position`). A
+later event may have an earlier time: its writer read the clock, then waited for a lock or a provider. The order of
+writing decides: an event counts from the moment at which it and all events before it had happened, so that the state at
+any moment is one that the order really had.
 """
 
 from bisect import bisect_right
@@ -23,21 +23,21 @@ from sagas.operations import queries as sagas
 from sagas.operations.queries import Event
 
 
-class Whole(State):
-    """All there is to know of an order at some moment."""
+class OrderAsOf(State):
+    """The state of an order in all contexts at one moment."""
 
     order: OrderState = ORDER.start
     goods: GoodsState = GOODS.start
     money: MoneyState = MONEY.start
     told: ToldState = TOLD.start
 
-    def after(self, event: StoredEvent) -> "Whole":
-        """Return what an event of any context makes of it.
+    def after(self, event: StoredEvent) -> "OrderAsOf":
+        """Return the state after an event of any context.
 
         Raises:
             UnreadableEventError: a payload that today's code cannot read.
         """
-        return Whole.model_construct(
+        return OrderAsOf.model_construct(
             order=ORDER.next(self.order, event),
             goods=GOODS.next(self.goods, event),
             money=MONEY.next(self.money, event),
@@ -47,11 +47,11 @@ class Whole(State):
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """When something happened, all that happened then, and what the order was afterwards."""
+    """A moment, its events, and the state of the order after them."""
 
     at: datetime
     events: tuple[Event, ...]
-    state: Whole
+    state: OrderAsOf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,14 @@ class History:
         place = bisect_right(self.moments, at, key=lambda moment: moment.at)
         return self.moments[place - 1] if place else None
 
-    def as_of(self, at: datetime) -> Whole:
-        """Return what the order was at that moment, with all that happened at it."""
+    def as_of(self, at: datetime) -> OrderAsOf:
+        """Return the state of the order at a moment, including the events of that moment."""
         moment = self.moment(at)
-        return Whole() if moment is None else moment.state
+        return OrderAsOf() if moment is None else moment.state
 
 
 def history(order_id: UUID) -> History:
-    """Return the history of an order; one statement, however long it is.
+    """Return the history of an order; one statement, however many events.
 
     Raises:
         UnreadableEventError: a payload that today's code cannot read.
@@ -81,8 +81,8 @@ def history(order_id: UUID) -> History:
 
 
 def folded(events: Iterable[Event]) -> History:
-    """Return the history that events, in their order of writing, add up to."""
-    state, moments = Whole(), []
+    """Return the history from events, in their order of writing."""
+    state, moments = OrderAsOf(), []
     for at, together in groupby(_timed(events), key=lambda timed: timed[0]):
         of_this_moment = tuple(event for _, event in together)
         for event in of_this_moment:

@@ -1,4 +1,4 @@
-"""The steps of an order that no run conducts: which reaction takes which step, and how far it is."""
+"""The steps of a choreographed order: which reaction executes which step, and the status of each."""
 
 from collections.abc import Iterable
 
@@ -20,25 +20,25 @@ _UNDO = ("then-release-payment", *(f"then-{step.undo_name}" for step in fulfil_o
 
 
 def is_choreographed(journal: Journal) -> bool:
-    """Say whether the contexts carry an order among themselves."""
+    """Say whether an order is choreographed."""
     names = {delivery.subscription for event in journal.events for delivery in event.deliveries.all()} - {_START}
     starts_by_event = not isinstance(registry.subscription(_START), Start)
     return not journal.runs and (bool(names & set(CHOREOGRAPHY)) or starts_by_event)
 
 
 def step_of(subscription: str) -> Step | None:
-    """Return the step that a reaction of the choreography takes."""
+    """Return the step that a reaction of the choreography executes."""
     return fulfil_order.steps[0] if subscription == _START else _STEPS.get(subscription)
 
 
 def title_of(subscription: str, *, choreographed: bool) -> str:
-    """Return what a reaction does, as people read it."""
+    """Return the title of a reaction, for people."""
     step = step_of(subscription) if choreographed else None
     return words(subscription.removeprefix("then-") if step is None else step.name)
 
 
 def leaves_alone(delivery: Delivery, journal: Journal, *, choreographed: bool) -> str:
-    """Return why a reaction that was made did nothing; empty if it did its step."""
+    """Return why a reaction did nothing; empty if it executed its step."""
     if delivery.status != DeliveryStatus.DONE or delivery.subscription not in CHOREOGRAPHY:
         return ""
     if not choreographed:
@@ -58,7 +58,7 @@ def _is_meant(step: Step, journal: Journal) -> bool:
 
 
 def stages(journal: Journal) -> Iterable[tuple[str, str, str]]:
-    """Yield name, status and action of each step, in the order of the saga; the way back as far as it was gone."""
+    """Yield name, status and action of each step, in the order of the saga; then the steps of the undo so far."""
     made = {delivery.subscription: delivery for event in journal.events for delivery in event.deliveries.all()}
     turned = any(delivery.status == DeliveryStatus.FAILED for delivery in made.values()) or bool(made.keys() & {*_UNDO})
     for step in fulfil_order.steps:

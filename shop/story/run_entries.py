@@ -1,4 +1,4 @@
-"""What a run wrote down, as entries of the timeline, each behind what it came of."""
+"""The rows of a run, as entries of the timeline, each after its cause."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -18,12 +18,12 @@ from .words import Audience, at_most, ended, listed, seconds_between, times, tri
 
 RANK_RUN, RANK_STEP, RANK_TRY, RANK_DEED, RANK_NOT_REACHED, RANK_LAST = 1, 2, 3, 6, 7, 8
 
-#: What a step that was called without an answer may have done.
+#: The possible effect of a step without an answer.
 _MAY_HAVE = {
     "capture-payment": "may have charged the customer",
     "refund": "may have given the money back",
 }
-#: Done; wanted.
+#: Texts of an action: done; requested.
 _DEEDS = {
     "retry": ("retried", "retry"),
     "skip": ("skipped", "skip"),
@@ -38,8 +38,8 @@ class RunEntries:
     """The entries of one run.
 
     Attributes:
-        placed: all of them.
-        steps: each step that was begun, with when that was.
+        placed: all entries.
+        steps: each begun step, with the time of its beginning.
     """
 
     def __init__(self, run: Run, event: Placed | None, to: Audience) -> None:
@@ -66,7 +66,7 @@ class RunEntries:
             self._add(_ended(self.run, self.run.finished_at), RANK_LAST, last)
 
     def _goes_forward(self, row: StepRun) -> bool:
-        """Say whether a step is of the plan the run began with, not of its way back."""
+        """Say whether a step is of the plan the run began with, not of its undo."""
         back = [each.place for each in self.rows if each.action == StepRun.Action.UNDO]
         return row.step not in _afterwards(self.run) and (not back or row.place < min(back))
 
@@ -75,7 +75,7 @@ class RunEntries:
         return self.placed[-1]
 
     def _step_after_step(self, rows: list[StepRun], before: Placed) -> Placed:
-        """Add the steps that were begun, each behind the one before; return what happened last."""
+        """Add the begun steps, each after the previous one; return the last entry."""
         for row in rows:
             if row.started_at is None:
                 continue
@@ -112,7 +112,7 @@ class RunEntries:
         )
 
     def _by_hand(self, row: StepRun, deed: Intervention) -> Entry:
-        """Tell of a step that a person took as done: it was not the shop that did it, if it was done at all."""
+        """Add a step that a person skipped: the shop did not do it, and may not know whether it was done."""
         return Entry(
             at=deed.done_at or deed.asked_at,
             kind="undo" if row.action == StepRun.Action.UNDO else "step",
@@ -123,7 +123,7 @@ class RunEntries:
         )
 
     def _add_skipped(self, row: StepRun, started: Placed, turned: Placed) -> None:
-        """Tell why a step was left out: by its condition when the run began, or because the run turned back before."""
+        """Add a skipped step with its reason: its condition at the start of the run, or an undo before its turn."""
         not_reached = self.run.failure is not None and row.place > _furthest(self.rows)
         entry = Entry(
             at=turned.entry.at if not_reached else self.run.started_at,
@@ -190,7 +190,7 @@ def _ended(run: Run, finished_at: datetime) -> Entry:
 
 
 def intervention(asked: Intervention) -> Entry:
-    """Tell what a person did, or wanted, and why."""
+    """Return the entry of an intervention, with its reason."""
     done, wanted = _DEEDS[asked.action]
     deed = {"done": done, "pending": f"wants to {wanted}", "refused": f"could not {wanted}"}[asked.status]
     at = "" if "order" in done else f" “{asked.applied_to}”" if asked.applied_to else " what failed"
@@ -214,7 +214,7 @@ def intervention(asked: Intervention) -> Entry:
 
 
 def by_hand(deed: Intervention, what: str, name: str, tries: Iterable[Attempt]) -> str:
-    """Say who skipped a step or a delivery and why, and what tries without an answer may have done before."""
+    """Return the text of a skip: person, reason, and the possible effect of unanswered tries before it."""
     unanswered = sum(attempt.kind == FailureKind.UNKNOWN for attempt in tries)
     may_have = _MAY_HAVE.get(name, "may have taken effect")
     doubt = f" {tries_of(unanswered).capitalize()} before had no answer and {may_have}." if unanswered else ""
@@ -240,7 +240,7 @@ def attempt_entry(title: str, attempt: Attempt, to: Audience) -> Entry:
 
 
 def stopped_at(run: Run, name: str) -> datetime:
-    """Return when a step gave up; a deadline names no step, there the undo began at once."""
+    """Return when a step gave up; after a deadline, which has no step, the undo began at once."""
     rows = list(run.steps.all())
     stopped = [row.finished_at for row in rows if row.name == name and row.finished_at is not None]
     turned = [row.started_at for row in rows if row.action == StepRun.Action.UNDO and row.started_at is not None]
@@ -248,13 +248,13 @@ def stopped_at(run: Run, name: str) -> datetime:
 
 
 def _furthest(rows: list[StepRun]) -> int:
-    """Return the place of the last step that was tried before the run turned back; -1 for none."""
+    """Return the place of the last step that was tried before the undo; -1 for none."""
     tried = (StepStatus.FAILED, StepStatus.UNDOING, StepStatus.UNDONE)
     return max((row.place for row in rows if row.status in tried), default=-1)
 
 
 def _what_came_of_it(row: StepRun) -> str:
-    """Return what came of a step when it was made; that it was undone later, its undo tells."""
+    """Return the outcome of a step when it was made; a later undo has its own entry."""
     if row.status not in (StepStatus.UNDOING, StepStatus.UNDONE):
         return str(row.status)
     tries = list(row.tries.all())
@@ -288,7 +288,7 @@ def _policy(row: StepRun, step: Step | None) -> Retry | None:
 
 
 def _afterwards(run: Run) -> set[str]:
-    """Return the steps that follow on an undo."""
+    """Return the steps that follow the undo."""
     try:
         return {step.name for step in registry.saga(run.saga).after_undo}
     except UnknownSagaError:

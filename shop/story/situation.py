@@ -1,4 +1,4 @@
-"""What the standing of an order follows from."""
+"""The input of the standing of an order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,15 +15,15 @@ from .words import Audience
 
 @dataclass(frozen=True, kw_only=True)
 class Situation:
-    """What the standing of an order follows from.
+    """The input of the standing of an order.
 
     Attributes:
         run: the latest, if there is one.
-        row: the step that is next, under way, or where the run stopped.
-        under_way: what is owed and not made; what a paused subscription owes is left out.
-        failed: the reactions that gave up and had the order turned back.
+        row: the step that is next, is under way, or at which the run stopped.
+        under_way: open deliveries, without those of paused subscriptions.
+        failed: the reactions that gave up and caused the undo of the order.
         is_relayed: the relay has taken all its events.
-        to: who it is told to.
+        to: the audience.
     """
 
     order: orders.Order
@@ -50,7 +50,7 @@ class Situation:
 
 
 def situation(order_id: UUID, journal: Journal, *, now: datetime, to: Audience) -> Situation:
-    """Return the situation of an order whose journal was read.
+    """Return the situation of an order with this journal.
 
     Raises:
         LookupError: there is no such order.

@@ -1,4 +1,4 @@
-"""Where an order stands and why, in a few sentences and facts. Read only."""
+"""The current standing of an order, with reasons, in a few sentences and facts. Read only."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from .attention import badges, sentence
 from .situation import Situation, situation
 from .words import STAFF, Audience, ended, error_of, is_retried, quoted, times, waits, words
 
-#: Nothing happens to the run, or to all of the order, until a person has done something.
+#: Reasons for which the run, or the whole order, makes no progress until a person acts.
 _STANDS_STILL = (Why.STOPPED, Why.PAUSED, Why.NOT_TAKEN)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A step of the way, done or still to come."""
+    """A step of the process, done or still to come."""
 
     name: str
     title: str
@@ -32,17 +32,17 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Standing:
-    """Where an order stands.
+    """The standing of an order.
 
     Attributes:
-        run_status: of its latest run; empty until the relay has started one.
+        run_status: status of its latest run; empty until the relay has started one.
         step: the step that is next or under way; empty when nothing is left to do.
-        sentence: where it stands and why, for staff; what waits for a person comes first.
-        reason: what went wrong; empty if nothing did.
-        live: something is still going to happen without a person's doing.
+        sentence: the standing and its reasons, for staff; what waits for a person comes first.
+        reason: the error; empty if there is none.
+        live: the order makes progress without a person.
         attention: what waits for a person.
-        badges: the same, a few words each.
-        note: why there are no buttons, where there are none.
+        badges: the same, each in a few words.
+        note: why there are no buttons, if there are none.
     """
 
     order_status: str
@@ -68,7 +68,7 @@ class Standing:
 
 
 def standing(order_id: UUID, *, now: datetime) -> Standing:
-    """Say where an order stands.
+    """Return the standing of an order.
 
     Raises:
         LookupError: there is no such order.
@@ -78,7 +78,7 @@ def standing(order_id: UUID, *, now: datetime) -> Standing:
 
 
 def standing_of(order_id: UUID, journal: Journal, *, now: datetime, to: Audience = STAFF) -> Standing:
-    """As `standing`, of a journal that was read already."""
+    """As `standing`, for a journal that was read already."""
     it = situation(order_id, journal, now=now, to=to)
     return Standing(
         order_status=it.order.status,
@@ -100,7 +100,7 @@ def standing_of(order_id: UUID, journal: Journal, *, now: datetime, to: Audience
 
 
 def _sentences(it: Situation) -> Iterator[str]:
-    """Yield what waits for a person, what the process does, and what is still owed."""
+    """Yield sentences about what waits for a person, about the process, and about open deliveries."""
     if it.attention and not it.to.is_staff:
         yield "It waits for a person on our side."
     else:
@@ -141,7 +141,7 @@ def _stopped(_it: Situation, _run: Run) -> str:
 
 
 def _paused(it: Situation, run: Run) -> str:
-    """Say what went before; that it is paused was said."""
+    """Yield what happened before the pause, which has its own sentence."""
     if run.failure is not None:
         return f"{_verdict(run, over=False)}: {quoted(run.failure, it.to)}"
     return f"“{words(it.row.name)}” {_did_not_work(it.row, it.to)}" if it.row is not None and waits(it.row) else ""
@@ -173,7 +173,7 @@ def _verdict(run: Run, *, over: bool) -> str:
 
 
 def _now(it: Situation) -> str:
-    """Say what the current step does."""
+    """Yield the state of the current step."""
     if it.row is None:
         return ""
     title = f"“{words(it.row.name)}”"
@@ -190,7 +190,7 @@ def _did_not_work(row: StepRun, to: Audience) -> str:
 
 
 def _among_themselves(it: Situation) -> str:
-    """Say where an order stands that no run conducts: the contexts react to each other's events."""
+    """Yield the standing of a choreographed order: the contexts react to each other's events."""
     if it.under_way:
         return "" if it.waits_because(Why.NOT_TAKEN) else _next_reaction(it, it.under_way[0])
     if not it.is_relayed and it.order.status == "pending":
@@ -213,7 +213,7 @@ def _next_reaction(it: Situation, delivery: Delivery) -> str:
 
 
 def _still(delivery: Delivery) -> str:
-    """Say what is still owed, once the run itself has nothing more to say."""
+    """Yield the open deliveries, once the run is over."""
     again = " It will be tried again." if delivery.retry_at else ""
     failed = f"did not work {times(delivery.attempts)}." if delivery.attempts else "is still to come."
     return f"“{words(delivery.subscription)}” {failed}{again}"
@@ -233,7 +233,7 @@ def _reason(it: Situation) -> str:
 
 
 def _next_try_at(it: Situation) -> datetime | None:
-    """Return when something is tried again; nothing is while the run stands still, or no worker takes it."""
+    """Return the time of the next try; None while the run is stopped, or no worker takes it."""
     if it.waits_because(*_STANDS_STILL):
         return None
     if it.row is not None and waits(it.row):

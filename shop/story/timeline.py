@@ -1,4 +1,4 @@
-"""Everything the four contexts and the engine wrote down about an order, in order of time.
+"""The timeline of an order: all entries of the four contexts and of the engine, in order of time.
 
 Read only; the number of queries does not depend on the order.
 """
@@ -23,28 +23,28 @@ from .standing import Standing, standing_of
 from .words import STAFF, Audience, at_most, error_of, is_retried, seconds_between, times, tries_of
 
 _RANK_EFFECT, _RANK_EVENT = 4, 5
-#: What an event came of is one of these: steps and deliveries that were begun, with when that was.
+#: Possible causes of an event: the begun steps and deliveries, with the time of their beginning.
 _Begun = Sequence[tuple[datetime, Placed]]
 
 
 def timeline(order_id: UUID, *, to: Audience = STAFF) -> list[Entry]:
-    """Return everything that happened to an order, oldest first; causes before effects."""
+    """Return the timeline of an order, oldest first; causes before effects."""
     with one_moment():
-        return _told(order_id, sagas.journal(str(order_id)), to)
+        return _entries(order_id, sagas.journal(str(order_id)), to)
 
 
 def story(order_id: UUID, *, now: datetime, to: Audience = STAFF) -> tuple[Standing, list[Entry]]:
-    """Return where it stands, and its timeline; the journal is read once.
+    """Return the standing of an order, and its timeline; the journal is read once.
 
     Raises:
         LookupError: there is no such order.
     """
     with one_moment():
         journal = sagas.journal(str(order_id))
-        return standing_of(order_id, journal, now=now, to=to), _told(order_id, journal, to)
+        return standing_of(order_id, journal, now=now, to=to), _entries(order_id, journal, to)
 
 
-def _told(order_id: UUID, journal: Journal, to: Audience) -> list[Entry]:
+def _entries(order_id: UUID, journal: Journal, to: Audience) -> list[Entry]:
     events = {event.id: Placed(entry=event_entry(event), rank=_RANK_EVENT) for event in journal.events}
     placed = list(events.values())
     begun: dict[UUID, list[tuple[datetime, Placed]]] = defaultdict(list)
@@ -70,13 +70,13 @@ def _told(order_id: UUID, journal: Journal, to: Audience) -> list[Entry]:
 
 
 def _made_by(begun: _Begun, at: datetime) -> list[Placed]:
-    """Return the step or delivery that something came of: the last that had begun by then."""
+    """Return the step or delivery that caused an entry: the last that had begun by then."""
     before = [each for each in begun if each[0] <= at]
     return [max(before, key=lambda each: each[0])[1]] if before else []
 
 
 def _beside(delivery: Delivery, owed: Placed, event: Placed, to: Audience) -> Iterator[Placed]:
-    """Yield the tries of a delivery, and what people did to it; one that was left out stands behind both."""
+    """Yield the tries of a delivery, and the interventions on it; a skipped delivery comes after both."""
     skip = _skip_of(delivery)
     for attempt in delivery.tries.all():
         title = owed.entry.title
@@ -89,7 +89,7 @@ def _beside(delivery: Delivery, owed: Placed, event: Placed, to: Audience) -> It
 
 
 def _skip_of(delivery: Delivery) -> Intervention | None:
-    """Return who left a delivery out, if a person did."""
+    """Return the intervention that skipped a delivery, if there is one."""
     if delivery.status != DeliveryStatus.SKIPPED:
         return None
     done = (asked for asked in delivery.interventions if asked.status == InterventionStatus.DONE)
@@ -102,7 +102,7 @@ def _delivery_entry(delivery: Delivery, event: Event, journal: Journal, to: Audi
     skip = _skip_of(delivery)
     if skip is not None:
         left_alone = by_hand(skip, "Left out", delivery.subscription.removeprefix("then-"), delivery.tries.all())
-    # Not tried yet, it is owed since the relay took the event on.
+    # Before the first try, it is open since the relay took the event.
     begun_at = delivery.started_at or event.relayed_at or event.occurred_at
     return Entry(
         at=begun_at if skip is None else skip.done_at or skip.asked_at,

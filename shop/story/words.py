@@ -1,4 +1,4 @@
-"""The words of the story: names as people read them, how often something was tried, and what went wrong."""
+"""Texts of the story: names for people, counts of tries, and errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from sagas.core.errors import FailureKind
 from sagas.core.retry import Retry
 from sagas.operations.queries import Delivery, DeliveryStatus, StepRun, StepStatus
 
-#: What a failure means, to those who may not read the error itself.
+#: The meaning of a failure, for readers who may not see the error itself.
 _MEANINGS = {FailureKind.UNKNOWN: "No answer came; it may or may not have been done."}
 _ELSE = "Something on our side did not work."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audience:
-    """Who the story is told to.
+    """The readers of a story.
 
     Attributes:
-        tell: says what went wrong, from the kind of the failure, the name of the error and its message.
-        is_staff: reads what waits for a person, and why.
+        tell: returns the text of a failure, from its kind, the name of the error and its message.
+        is_staff: also gets what waits for a person, and why.
     """
 
     tell: Callable[[str, str, str], str]
@@ -32,7 +32,7 @@ def _in_full(_kind: str, error: str, message: str) -> str:
 
 
 def _guarded(kind: str, _error: str, message: str) -> str:
-    """Leave out what only a programmer may read: messages of unforeseen errors hold anything."""
+    """Return a text without the messages of unforeseen errors, which may hold anything."""
     if kind in (FailureKind.REJECTED, FailureKind.RETRYABLE, FailureKind.CANCELLED):
         return message
     return next((text for known, text in _MEANINGS.items() if kind == known), _ELSE)
@@ -52,7 +52,7 @@ def seconds_between(start: datetime | None, end: datetime | None) -> float | Non
 
 
 def waits(row: StepRun) -> bool:
-    """Say whether a step failed and waits for its next try; one with a lease is under way."""
+    """Say whether a step failed and waits for its next try; with a lease it is under way."""
     open_ = row.status in (StepStatus.PENDING, StepStatus.UNKNOWN)
     return open_ and row.held_until is not None and row.lease_token is None
 
@@ -82,18 +82,14 @@ def quoted(why: dict[str, Any] | None, to: Audience) -> str:
 
 
 def error_of(delivery: Delivery, to: Audience) -> str:
-    """Return what the last try said; an event that could not even be read had none."""
+    """Return the error of the last try; an event that could not be read had no try."""
     tries = list(delivery.tries.all())
     if tries and tries[-1].message:
         return to.tell(tries[-1].kind, tries[-1].error, tries[-1].message)
     return to.tell(FailureKind.UNEXPECTED, "", delivery.error)
 
 
-def moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def listed(result: dict[str, Any] | None) -> list[str]:
-    """Return what a step handed on, but for ids: they stand in the data."""
+    """Return the result of a step, without ids: they are in the data."""
     shown = {name: value for name, value in (result or {}).items() if not name.endswith("_id")}
     return [f"{name.replace('_', ' ')}: {value}" for name, value in shown.items()]

@@ -1,1 +1,1 @@
-"""What the templates of this folder need."""
+"""Template tags of the shop."""

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django import template
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -24,14 +25,16 @@ def icon(status: str) -> SafeString:
 
 @register.simple_tag
 def symbol(name: str) -> SafeString:
-    """Draw an icon beside words that say the same."""
+    """Return an icon; a text beside it has the same meaning."""
     return format_html('<span class="material-symbols-outlined shop-icon" aria-hidden="true">{}</span>', name)
 
 
 @register.simple_tag
 def until(at: datetime) -> SafeString:
     """Say when something is due; a script counts down while the page is open."""
-    return format_html('at {} UTC <time data-until datetime="{}"></time>', f"{at:%H:%M:%S}", at.isoformat())
+    return format_html(
+        'at {} <time data-until datetime="{}"></time>', f"{timezone.localtime(at):%H:%M:%S %Z}", at.isoformat()
+    )
 
 
 @register.filter

@@ -29,7 +29,8 @@ from sagas.core.statuses import LIVE_RUNS, Action
 from sagas.models import Run
 from sagas.operations import interventions, queries
 from sagas.testing import Broker, MovableClock, drive
-from shop.story.history import History, Whole, folded, history
+from shop.story.history import History, OrderAsOf, folded, history
+from tests.factories.credit import CreditAccountFactory
 from tests.rows import rows_of
 
 HISTORIES = int(os.environ.get("HISTORIES", "30"))
@@ -66,7 +67,7 @@ class Services(RuleBasedStateMachine):
         self.clock = MovableClock()
         self.orders: list[Order] = []
         #: By order and latest event: the rows, as they were last seen at that moment.
-        self.seen: dict[UUID, dict[datetime, Whole]] = defaultdict(dict)
+        self.seen: dict[UUID, dict[datetime, OrderAsOf]] = defaultdict(dict)
 
     def teardown(self) -> None:
         for order in self.orders:
@@ -147,14 +148,10 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)], late) as order:
             key = self.key(order, key)
             if holds:
-                payments.hold_credit(
-                    order_id=order.id,
-                    customer_email=EMAIL,
-                    amount_minor=order.total_minor,
-                    currency="GBP",
-                    key=key,
-                    now=self.now,
+                request = payments.CreditRequest(
+                    order_id=order.id, customer_email=EMAIL, amount_minor=order.total_minor, currency="GBP", key=key
                 )
+                payments.hold_credit(request, now=self.now)
             else:
                 payments.release_credit(order_id=order.id, key=key, now=self.now)
 
@@ -188,7 +185,7 @@ class Services(RuleBasedStateMachine):
 
 def look_at_each_moment(told: History) -> None:
     """What happened stays so: nothing an order once was is taken back by a later moment."""
-    before = Whole()
+    before = OrderAsOf()
     for moment in told.moments:
         now = moment.state
         assert before.order.status in ("", "pending", now.order.status)
@@ -204,11 +201,11 @@ def look_at_each_moment(told: History) -> None:
         assert [len(part) for part in _parts(before)] <= [len(part) for part in _parts(now)]
         assert all(minor in (0, now.order.total_minor) for minor in now.money.kept_minor.values())
         # A snapshot of it would say the same.
-        assert Whole.model_validate_json(now.model_dump_json()) == now
+        assert OrderAsOf.model_validate_json(now.model_dump_json()) == now
         before = now
 
 
-def _parts(state: Whole) -> tuple[tuple[object, ...], ...]:
+def _parts(state: OrderAsOf) -> tuple[tuple[object, ...], ...]:
     return state.goods.pieces, state.money.payments, state.money.credit, state.told.messages
 
 
@@ -216,14 +213,14 @@ def _parts(state: Whole) -> tuple[tuple[object, ...], ...]:
 @pytest.mark.usefixtures("shelves")
 def test_the_fold_of_the_events_is_the_row_for_random_histories() -> None:
     inventory.receive({"MUG": 10**6, "TRAY": 10**6, "LAMP": 10**6})
-    payments.open_credit(customer_email=EMAIL, limit_minor=30_000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=30_000)
     run_state_machine_as_test(Services, settings=SETTINGS)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("shelves")
 def test_the_fold_of_the_events_is_the_row_at_every_moment_of_the_process() -> None:
-    payments.open_credit(customer_email=EMAIL, limit_minor=10**9, currency="GBP")
+    CreditAccountFactory.create(limit_minor=10**9)
 
     @settings(SETTINGS, max_examples=max(10, HISTORIES // 2))
     @given(
@@ -231,7 +228,7 @@ def test_the_fold_of_the_events_is_the_row_at_every_moment_of_the_process() -> N
         called_off_at=st.integers(0, 30),
     )
     def follow(asked: list[tuple[str, int]], called_off_at: int) -> None:
-        clock, seen = MovableClock(), dict[tuple[UUID, datetime], Whole]()
+        clock, seen = MovableClock(), dict[tuple[UUID, datetime], OrderAsOf]()
         inventory.receive({"MUG": 10})
         ids = [
             orders.place(

@@ -1,4 +1,4 @@
-"""`manage.py changes`: the audit trail, and caches that are forgotten, from the write-ahead log."""
+"""`manage.py changes`: writes the audit trail and invalidates caches, from the write-ahead log."""
 
 from argparse import ArgumentParser
 from functools import partial
@@ -13,13 +13,13 @@ from ...cdc.foreground import Foreground
 
 class Command(BaseCommand):
     help = (
-        "Follow PostgreSQL's write-ahead log until SIGTERM or Ctrl-C: keep the changes of watched tables, whoever "
-        "makes them, as an audit trail, and forget what is cached of them. A second process stands by. See docs/cdc.md."
+        "Follow PostgreSQL's write-ahead log until SIGTERM or Ctrl-C: keep the changes of watched tables, from any "
+        "program, as an audit trail, and invalidate caches of them. A second process stands by. See docs/cdc.md."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
-            "--patient", action="store_true", help="where somebody has to do something first, say so and try on"
+            "--patient", action="store_true", help="where the database has to be set up first, say so and try again"
         )
         follow.add_arguments(parser, slot="sagas_changes")
 

@@ -1,4 +1,4 @@
-"""`manage.py readmodels`: how far read models are, and building one anew from the log while the old one serves."""
+"""`manage.py readmodels`: lists read models, and rebuilds one from the log while the old copy serves."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -16,7 +16,7 @@ from ...operations import queries
 
 
 class Command(BaseCommand):
-    """Prints; what it does stands in `sagas.log.rebuild`."""
+    """Prints; the work is done by `sagas.log.rebuild`."""
 
     help = "List the read models, or rebuild one from the event log while the old one serves."
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
         known = {model.name for model in registry.read_models()}
         for lag in queries.followers(now=clock.now()):
             if lag.name.split(":")[0] in known:
-                self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.told}")
+                self.stdout.write(f"{lag.name:<28}  {lag.status:<12}  {lag.figures}")
 
     def _rebuild(self, name: str, **options: Any) -> None:
         model = registry.read_model(name)

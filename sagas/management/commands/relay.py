@@ -1,4 +1,4 @@
-"""`manage.py relay`: the relay and the sweep as a process of their own, told by the write-ahead log."""
+"""`manage.py relay`: the relay and the sweep as one process, driven by the write-ahead log."""
 
 from argparse import ArgumentParser
 from typing import Any

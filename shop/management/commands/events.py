@@ -17,13 +17,13 @@ _DESCRIPTION = (
 
 
 class Command(BaseCommand):
-    help = "Judge the contracts of events against what was committed, commit new ones, write their catalogue."
+    help = "Compare the contracts of events with the committed ones, commit new ones, write their catalogue."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
         actions.add_parser("check", help="what breaks a contract, or is not committed; exit 1 if anything is")
-        actions.add_parser("write", help="commit new versions that break nobody, under their contexts")
-        actions.add_parser("catalogue", help="print docs/events.md: who publishes what, who reacts")
+        actions.add_parser("write", help="commit new versions that break no reader, under their contexts")
+        actions.add_parser("catalogue", help="print docs/events.md: published events and their reactions")
         actions.add_parser("asyncapi", help="print docs/asyncapi.json: the same for machines")
 
     def handle(self, *, action: str, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py import_orders FILE`: invoices from a CSV file become orders; what is refused goes to a second file."""
+"""`manage.py import_orders FILE`: invoices from a CSV file become orders; refused lines go to a second file."""
 
 import time
 from argparse import ArgumentParser
@@ -24,7 +24,7 @@ from shop.importing.waiting import Tally
 
 @dataclass
 class _Done:
-    """What an import has done so far."""
+    """The progress of an import."""
 
     order_ids: list[UUID] = field(default_factory=list)
     new: int = 0
@@ -65,7 +65,8 @@ class Command(BaseCommand):
 
     def _import(self, file: InvoiceFile, payment_method: str, refused: RejectFile) -> _Done:
         done = _Done()
-        # An import is one cause: all it leads to shares a correlation id, and yields to orders placed by hand.
+        # An import is one cause: all its effects share a correlation id, and have low priority against orders placed by
+        # hand.
         with (
             caused_by(Cause(correlation_id=new_id(), low_priority=True)),
             progress("Placing", file.csv.size, self.stdout.write) as show,

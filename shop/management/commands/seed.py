@@ -13,7 +13,7 @@ from payments import services as payments
 
 DEMO_LOGIN = ("demo", "demo")
 
-#: SKU, name, price in minor units, pieces in the warehouse.
+#: SKU, name, price in minor units, stock.
 CATALOGUE = (
     ("MUG-BLUE", "Blue enamel mug", 1295, 500),
     ("MUG-RED", "Red enamel mug", 1295, 500),
@@ -32,7 +32,7 @@ CATALOGUE = (
 
 
 class Command(BaseCommand):
-    """Loads the demo data; what stands already is left as it is."""
+    """Loads the demo data; existing rows are not changed."""
 
     help = "Load the demo catalogue, a credit customer and the demo login; running it again changes nothing."
 

@@ -181,7 +181,7 @@ def test_a_changed_version_is_refused_with_field_and_readers() -> None:
 
 def test_a_harmless_change_asks_for_a_version() -> None:
     text = said(made(version=1, note=(str, ""), also={"note": ""}))
-    assert "breaks nobody: give the class `version = 2` and run: manage.py events write" in text
+    assert "breaks no reader: give the class `version = 2` and run: manage.py events write" in text
 
 
 def test_a_new_version_that_breaks_nobody_is_only_to_be_written() -> None:
