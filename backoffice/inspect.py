@@ -87,13 +87,13 @@ def _estimate(model: type[models.Model]) -> int:
 
 def _fits(term: str, field: Any) -> bool:
     if isinstance(field, models.UUIDField):
-        return _is_uuid(term)
+        return is_uuid(term)
     if isinstance(field, models.IntegerField):
         return term.isascii() and term.isdigit() and len(term) < 19
     return "\x00" not in term
 
 
-def _is_uuid(term: str) -> bool:
+def is_uuid(term: str) -> bool:
     try:
         UUID(term)
     except ValueError:

@@ -63,7 +63,7 @@ def read(arguments: Sequence[str]) -> Knobs:
         stored_events=7 * given.stored if given.stored_events is None else given.stored_events,
         picture=given.picture,
         markdown=given.markdown,
-        docs=Path("docs/benchmarks.md") if given.write_docs else None,
+        docs=Path("docs/lab/benchmarks.md") if given.write_docs else None,
         resume=given.resume,
     )
 
@@ -85,7 +85,7 @@ def _add(parser: ArgumentParser) -> None:
     parser.add_argument("--picture", type=Path, help="where the picture goes, .svg or .png (beside results.json)")
     parser.add_argument("--markdown", type=Path, help="where the Markdown goes (beside results.json)")
     parser.add_argument("--resume", action="store_true", help="go on where the last run with these options stopped")
-    parser.add_argument("--write-docs", action="store_true", help="put table and picture into docs/benchmarks.md")
+    parser.add_argument("--write-docs", action="store_true", help="put table and picture into docs/lab/benchmarks.md")
 
 
 def _names(given: str, usual: str) -> frozenset[str]:

@@ -4,4 +4,12 @@ from sagas.core.errors import Retryable
 
 
 class ChannelDown(Retryable):
-    """The mail server cannot be reached, or refuses messages for now."""
+    """The mail server cannot be reached or refuses for now."""
+
+
+class NotRendered(Exception):  # noqa: N818 - a message that is not rendered
+    """A template cannot be filled with what the message holds; `place` is the file and what stands there."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"{place}: {why}")
+        self.place, self.why = place, why

@@ -12,12 +12,9 @@ from sagas.core.outcomes import only
 from sagas.db.rows import insert_missing
 from sagas.log import outbox
 
-from .channel import Channel
-from .channels.email import EmailChannel
+from .channels import CHANNELS
 from .events import NotificationKind, NotificationQueued, NotificationSent
 from .models import Notification
-
-_CHANNELS: dict[str, Channel] = {Notification.Channel.EMAIL: EmailChannel()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +88,7 @@ def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, 
         else:
             queued.append(notification)
     failed: dict[UUID, Exception | None] = {}
-    for name, channel in _CHANNELS.items():
+    for name, channel in CHANNELS.items():
         failed |= channel.send([row for row in queued if row.channel == name])
     left = [row for row in queued if row.id in failed and failed[row.id] is None]
     with transaction.atomic():

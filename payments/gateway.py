@@ -47,7 +47,12 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeOrder:
-    """The argument of `charge`."""
+    """What `charge` is called with.
+
+    Attributes:
+        key: fixed before the first call; the provider knows the payment by it.
+        amount_minor: minor units of `currency` (ISO 4217), > 0.
+    """
 
     key: str
     amount_minor: int

@@ -31,19 +31,10 @@ from .models import CreditAccount, CreditHold, Payment
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentRequest:
-    """What a customer owes for an order, and the key under which they are charged once.
-
-    Attributes:
-        amount_minor: minor units of `currency` (ISO 4217), > 0.
-        key: fixed before the first call; the provider knows the payment by it.
-    """
+class PaymentRequest(ChargeOrder):
+    """What a customer owes for an order, and the key under which they are charged once."""
 
     order_id: UUID
-    amount_minor: int
-    currency: str
-    method: str
-    key: str
 
 
 def capture(request: PaymentRequest, *, now: datetime) -> Payment:
@@ -61,10 +52,9 @@ def capture(request: PaymentRequest, *, now: datetime) -> Payment:
 def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[UUID, Payment | Exception]:
     """Charge customers once each for their orders. Return the payment, or why there is none, by order.
 
-    Reasons: `CardDeclined`, the bank declined it; `PaidAlready`, the order was charged under another key;
-        `PaymentCancelled`,
-    `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was charged; `NoAnswer`. An
-    order without an outcome has no answer yet: it may have been charged, and `find_capture` returns the outcome.
+    Reasons: `CardDeclined`, the bank says no; `PaidAlready`, the order was charged under another key;
+    `PaymentCancelled`, `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was
+    charged; `NoAnswer`. An order that is missing has no answer yet: it may have been charged, and `find_capture` tells.
 
     Transaction: refuses one, for the provider's answer must not wait under row locks; opens one to write the answers
         down.
@@ -80,14 +70,7 @@ def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[U
     key_of = dict(captured.values_list("order_id", "key"))
     paid = {request.order_id for request in requests if key_of.get(request.order_id, request.key) != request.key}
     asked = {request.key: request for request in requests if request.order_id not in paid}
-    answers = gateway().charge_many(
-        [
-            ChargeOrder(
-                key=request.key, amount_minor=request.amount_minor, currency=request.currency, method=request.method
-            )
-            for request in asked.values()
-        ]
-    )
+    answers = gateway().charge_many(list(asked.values()))
     outcomes: dict[UUID, Payment | Exception] = {order_id: PaidAlready(order_id) for order_id in paid}
     outcomes |= {asked[key].order_id: answer for key, answer in answers.items() if isinstance(answer, Exception)}
     return outcomes | _record({asked[key]: answer for key, answer in answers.items()}, now)
@@ -146,17 +129,12 @@ class CreditRequest:
     key: str
 
 
-def hold_credit(
-    *, order_id: UUID, customer_email: str, amount_minor: int, currency: str, key: str, now: datetime
-) -> CreditHold:
+def hold_credit(request: CreditRequest, *, now: datetime) -> CreditHold:
     """As `hold_credit_many`, for one order.
 
     Raises:
         CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; no credit is held.
     """
-    request = CreditRequest(
-        order_id=order_id, customer_email=customer_email, amount_minor=amount_minor, currency=currency, key=key
-    )
     return only(hold_credit_many([request], now=now))
 
 
@@ -193,7 +171,7 @@ def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dic
                 outcomes[request.order_id] = outcome
         update_all([hold.account for hold in new.values()], ["held_minor"])
         insert_all(list(new.values()))
-        outbox.emit(*map(_held_event, new.values()), now=now)
+        outbox.emit(*(CreditHeld(**_credit_facts(hold)) for hold in new.values()), now=now)
     return outcomes
 
 
@@ -225,13 +203,13 @@ def _refusal(request: CreditRequest, account: CreditAccount | None) -> Rejected 
     return None
 
 
-def _held_event(hold: CreditHold) -> CreditHeld:
-    return CreditHeld(
-        order_id=hold.order_id,
-        customer_email=hold.account.customer_email,
-        amount_minor=hold.amount_minor,
-        currency=hold.account.currency,
-    )
+def _credit_facts(hold: CreditHold) -> dict[str, Any]:
+    return {
+        "order_id": hold.order_id,
+        "customer_email": hold.account.customer_email,
+        "amount_minor": hold.amount_minor,
+        "currency": hold.account.currency,
+    }
 
 
 def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
@@ -241,27 +219,16 @@ def release_credit(*, order_id: UUID, key: str, now: datetime) -> None:
     Idempotent: by `key`.
     """
     with transaction.atomic():
-        hold = (
-            CreditHold.objects.select_for_update(of=("self",))
-            .filter(order_id=order_id, key=key, status=CreditHold.Status.HELD)
-            .first()
-        )
+        held = CreditHold.objects.filter(order_id=order_id, key=key, status=CreditHold.Status.HELD)
+        hold = held.select_for_update(of=("self",)).first()
         if hold is None:
             return
-        account = CreditAccount.objects.select_for_update().get(pk=hold.account_id)
-        account.held_minor -= hold.amount_minor
-        account.save(update_fields=["held_minor"])
+        hold.account = CreditAccount.objects.select_for_update().get(pk=hold.account_id)
+        hold.account.held_minor -= hold.amount_minor
+        hold.account.save(update_fields=["held_minor"])
         hold.status, hold.released_at = CreditHold.Status.RELEASED, now
         hold.save(update_fields=["status", "released_at"])
-        outbox.emit(
-            CreditReleased(
-                order_id=order_id,
-                customer_email=account.customer_email,
-                amount_minor=hold.amount_minor,
-                currency=account.currency,
-            ),
-            now=now,
-        )
+        outbox.emit(CreditReleased(**_credit_facts(hold)), now=now)
 
 
 def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:

@@ -10,8 +10,6 @@ class SagasConfig(AppConfig):
     verbose_name = "Processes"
 
     def ready(self) -> None:
-        from backoffice import keys
-
         # `tasks` is imported for its effect: Celery knows the engine's tasks from here on.
         from .books import engine_checks
         from .conf import conf
@@ -23,7 +21,6 @@ class SagasConfig(AppConfig):
 
         registry.register(checks=engine_checks.CHECKS)
         system_checks.register_checks()
-        keys.ask_for_names(registry.named, registry.key_of, registry.key_example)
         if conf.RELAY == "celery":
             outbox.set_waker(waker.wake)
         post_migrate.connect(_begin_to_follow, sender=self)

@@ -64,7 +64,7 @@ def _or(values: tuple[object, ...]) -> str:
 
 
 class Conf:
-    """The settings; README lists them for readers."""
+    """The settings; docs/your-own-project.md lists them for readers."""
 
     #: Seconds without progress after which a run or a delivery is sent again. Doubled each time, ten minutes at most.
     RESEND_AFTER_SECONDS = Setting(20.0, least=0.1)

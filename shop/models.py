@@ -6,9 +6,11 @@ from django.db import models
 
 
 class SalesOfDay(models.Model):
-    """The sales of a product on a day (UTC): lines of the orders that were confirmed on that day."""
+    """What was sold of a product on a day: the lines of the orders that were confirmed on it."""
 
     day = models.DateField()
+    #: The time zone whose day it is: that of the shop when the row was counted.
+    zone = models.CharField("time zone", max_length=64)
     sku = models.CharField("SKU", max_length=40)
     currency = models.CharField(max_length=3)
     name = models.CharField(max_length=200)
@@ -20,7 +22,9 @@ class SalesOfDay(models.Model):
         verbose_name = "sales of a day"
         verbose_name_plural = "sales by day and product"
         constraints = [
-            models.UniqueConstraint(fields=["day", "sku", "currency"], name="shop_sales_one_per_day_and_product"),
+            models.UniqueConstraint(
+                fields=["day", "zone", "sku", "currency"], name="shop_sales_one_per_day_and_product"
+            ),
         ]
         indexes = [models.Index(fields=["-day", "sku"], name="shop_sales_newest")]
 

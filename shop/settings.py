@@ -1,4 +1,4 @@
-"""Settings of the shop, all from the environment; README lists every variable.
+"""Settings of the shop, all from the environment; docs/settings.md lists every variable.
 
 With no `DATABASE_URL` and no `CELERY_BROKER_URL` the shop runs on its embedded servers (see `embedded/`):
 that is the development set-up. Importing this module starts nothing.
@@ -127,7 +127,8 @@ AUTH_PASSWORD_VALIDATORS = [
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 
 LANGUAGE_CODE = "en-us"
-TIME_ZONE = "UTC"
+#: Whose days reports count, and in which pages show moments; the database, the API, the terminal and logs keep UTC.
+TIME_ZONE = environment.time_zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 FORMAT_MODULE_PATH = "shop.formats"
 STATIC_URL = "static/"
@@ -267,6 +268,8 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = True
 # The Celery fixup would close the connection around every task (3 ms each); shop/celery.py keeps it.
 CELERY_DB_REUSE_MAX = 1_000_000_000
+# Celery would take TIME_ZONE, and beat would meet its changes of the clock.
+CELERY_TIMEZONE = "UTC"
 # In memory: no shelve file to corrupt on a kill -9; any number of beats may run.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
 

@@ -7,25 +7,33 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from django.conf import settings
 from django.db import connection
-from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 from redis import Redis
 
-from inventory import services as inventory
-from orders import services as orders
 from orders.models import Order
+from sagas.core import registry
+from sagas.core.subscription import Start, Subscription
 from sagas.db import clock
 
 from .emptying import empty_in_the_cheaper_way
+from .factories.orders import TWO_MUGS, Lines, Place, PlacedOrderFactory
+from .factories.products import fill_shelves
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
+
+
+class Redefine(Protocol):
+    """The fixture `redefine`."""
+
+    def __call__(self, name: str, **parts: Any) -> None: ...
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,10 +58,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
 @pytest.fixture
 def shelves(transactional_db: None) -> None:
     """Three products with 100 pieces each."""
-    orders.add_products(
-        [("MUG", "Mug", 1000), ("TRAY", "Tray", 2500), ("LAMP", "Lamp", 5000)], currency=settings.CURRENCY
-    )
-    inventory.receive({"MUG": 100, "TRAY": 100, "LAMP": 100})
+    fill_shelves()
 
 
 @pytest.fixture
@@ -63,22 +68,33 @@ def longest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(shelves: None) -> Callable[..., Order]:
+def place(shelves: None) -> Place:
     """Place an order of two mugs; everything can be said otherwise."""
 
-    def place(
-        payment_method: str = "tok_visa", *, lines: tuple[tuple[str, int], ...] = (("MUG", 2),), **more: Any
-    ) -> Order:
-        asked: dict[str, Any] = {
-            "customer_email": "ada@example.com",
-            "customer_name": "Ada Lovelace",
-            "payment_method": payment_method,
-            "lines": [orders.LineRequest(sku=sku, quantity=quantity) for sku, quantity in lines],
-            "now": timezone.now(),
-        }
-        return orders.place(**asked | more)
+    def place(payment_method: str = "tok_visa", *, lines: Lines = TWO_MUGS, **more: Any) -> Order:
+        return PlacedOrderFactory.create(payment_method=payment_method, of=lines, **more)
 
     return place
+
+
+@pytest.fixture
+def redefine(transactional_db: None) -> Iterator[Redefine]:
+    """Change a step of a saga, or a subscription, by its name, for the rest of the test."""
+
+    def redefine(name: str, **parts: Any) -> None:
+        changed = [_redefined(known, name, parts) for known in registry.subscriptions()]
+        registry.activate(registry.current().rewired(changed))
+
+    with registry.current().active():  # it is the current one again after the test
+        yield redefine
+
+
+def _redefined(subscription: Subscription, name: str, parts: dict[str, Any]) -> Subscription:
+    if isinstance(subscription, Start):
+        saga = subscription.saga
+        steps = tuple(replace(step, **parts) if step.name == name else step for step in saga.steps)
+        return replace(subscription, saga=replace(saga, steps=steps))
+    return replace(subscription, **parts) if subscription.name == name else subscription
 
 
 def broker() -> Redis:

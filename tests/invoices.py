@@ -68,10 +68,6 @@ def rejects(file: Path, separator: str = ",") -> list[tuple[str, str]]:
         return [(line["line"], line["reason"]) for line in csv.DictReader(read, delimiter=separator)]
 
 
-def stock() -> dict[str, tuple[int, int]]:
-    return {item.sku: (item.on_hand, item.reserved) for item in StockItem.objects.all()}
-
-
 def many(path: Path, invoices: int) -> Path:
     """Write a file of invoices with three lines each; ten SKUs, so that they all want the same shelves."""
     return write(

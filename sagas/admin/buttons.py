@@ -15,6 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.safestring import SafeString
 
 from backoffice.inspect import InspectAdmin
+from backoffice.moments import moment
 
 from ..core.statuses import Action
 from ..db import clock
@@ -132,8 +133,7 @@ class ActAdmin(InspectAdmin):
         """Return the interventions on it."""
         found = Intervention.objects.filter(kind=self.kind.kind, subject_id=str(row.pk)).order_by("pk")
         rows = [
-            (reverse("admin:sagas_intervention_change", args=[each.pk]), f"{each.asked_at:%Y-%m-%d %H:%M:%S}", each)
-            for each in found
+            (reverse("admin:sagas_intervention_change", args=[each.pk]), moment(each.asked_at), each) for each in found
         ]
         return format_html_join(
             "",

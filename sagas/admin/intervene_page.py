@@ -15,6 +15,7 @@ from django.contrib import admin, messages
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import reverse
+from django.utils import timezone
 from django.views.generic import FormView
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -92,7 +93,7 @@ class InterveneView(_Form):
     def get_form_kwargs(self) -> dict[str, Any]:
         now = clock.now().replace(microsecond=0)
         moments = {"since": now - _REPLAYED, "until": now}
-        initial = {name: moment.strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
+        initial = {name: timezone.localtime(moment).strftime("%Y-%m-%dT%H:%M:%S") for name, moment in moments.items()}
         return {
             "choice": self.choice,
             "initial": initial,

@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 
 from backoffice import keys
 from backoffice.inspect import InspectAdmin, labelled
+from backoffice.moments import moment
 
 from ..models import Intervention
 from ..operations import replays, subjects
@@ -55,7 +56,7 @@ class InterventionAdmin(InspectAdmin):
         far = replays.progress(row)
         since, until = (datetime.fromisoformat(row.replay[name]) for name in ("since", "until"))
         done = f"{far.done:,} of {far.total:,} events done"
-        return f"{since:%Y-%m-%d %H:%M:%S %Z} until {until:%Y-%m-%d %H:%M:%S %Z}; {done}"
+        return f"{moment(since)} until {moment(until)}; {done}"
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:

@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from backoffice.moments import moment
+
 from ..core import registry
 from ..models import Attempt
 
@@ -22,11 +24,8 @@ def took(start: datetime | None, end: datetime | None) -> str:
 
 
 def failed_tries(attempts: Iterable[Attempt]) -> SafeString:
-    """Return failed tries as a list, each with its traceback in a collapsed block."""
-    rows = [
-        (attempt.failed_at.strftime("%Y-%m-%d %H:%M:%S"), attempt.kind, attempt, attempt.traceback)
-        for attempt in attempts
-    ]
+    """Return failed tries as a list, each with its traceback folded in."""
+    rows = [(moment(attempt.failed_at), attempt.kind, attempt, attempt.traceback) for attempt in attempts]
     return format_html_join(
         "",
         '<details style="margin-bottom:.75rem"><summary>{} · {} · {}</summary>'

@@ -107,7 +107,7 @@ def _counted(count: int, what: str) -> str:
 
 
 def _at(row: dict[str, Any]) -> str:
-    return f"since {row['oldest']:%Y-%m-%d %H:%M:%S}"
+    return f"since {row['oldest']:%Y-%m-%d %H:%M:%S} UTC"
 
 
 CHECKS = (

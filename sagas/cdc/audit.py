@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
+from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import connection
 
@@ -22,10 +23,6 @@ _HISTORY = "django_admin_log"
 _TURN_SECONDS = 1.0
 
 
-#: Changes of these tables are not kept; they are noted at the other changes of the same transaction.
-_NOTED = {_EVENTS: ("type",), _HISTORY: ("id", "user_id")}
-
-
 def slot(name: str) -> Slot:
     """Return a slot for the changes of watched tables, and for the types of new events."""
     tables = dict.fromkeys(sorted({*registry.audited(), *registry.on_change()}), ())
@@ -33,10 +30,16 @@ def slot(name: str) -> Slot:
         name=name,
         publications=(
             Publication(name=name, tables=tables),
-            # Its own publication, or the slot would also have an update of each event, for its number.
-            Publication(name=f"{name}_events", tables=_NOTED, actions="insert"),
+            # Of its own, or it would tell of each event the relay numbers as well.
+            Publication(name=f"{name}_events", tables=_noted(), actions="insert"),
         ),
     )
+
+
+def _noted() -> dict[str, tuple[str, ...]]:
+    """Return the tables whose rows are not kept, but noted at the changes of the same transaction."""
+    history = {_HISTORY: ("id", "user_id")} if apps.is_installed("django.contrib.admin") else {}
+    return {_EVENTS: ("type",), **history}
 
 
 class Watcher:

@@ -6,24 +6,24 @@
 import getpass
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import CommandError
-from django.db.models import Count, F, Model
+from django.db.models import Count, Model
 
 from ..core import registry
 from ..core.statuses import Action, DeliveryStatus, InterventionStatus, label
 from ..db import clock
 from ..messaging import tasks
-from ..models import Delivery, Follower, Intervention
-from ..operations import interventions, replays, standstill, subjects, work_queue
+from ..models import Follower, Intervention
+from ..operations import interventions, replays, subjects, work_queue
 from ..operations.deliveries import DeliverySubject
 from ..operations.followers import FollowerSubject
 from ..operations.runs import RunSubject
-from ..operations.subject import Filter, NotNow, Subject, Summary
+from ..operations.subject import Filter, NotNow, Subject
 from .progress_bar import Show, progress
 
 Say = Callable[[str], object]
@@ -63,42 +63,6 @@ def find(kind: type[Subject[Any]], text: str) -> Any:
     if found is None:
         raise CommandError(f"There is no {kind.kind} {text!r}; `manage.py sagas {kind.listing}` shows some.")
     return found
-
-
-def reactions_of(text: str) -> list[dict[str, Any]]:
-    """Return the deliveries of a key, or of the label of one, in the order of its events.
-
-    Raises:
-        CommandError: there are none.
-    """
-    owed = Delivery.objects.filter(event__key=registry.key_of(text) or text).order_by("event", "pk")
-    columns = ("id", "subscription", "status", "attempts", "error", "started_at", "finished_at")
-    found = [dict(row) for row in owed.values(*columns, event_type=F("event__type"))]
-    if not found:
-        raise CommandError(f"There is no run {text!r}; `manage.py sagas list` shows some.")
-    return found
-
-
-def waiting(meant: Filter, limit: int) -> list[Summary]:
-    """Return the subjects that need a person, the longest waiting first."""
-    return subjects.summaries(work_queue.page(meant, limit=limit), now=clock.now())
-
-
-def standing_still() -> Iterator[str]:
-    """Yield the causes that hold up more than one run: queues without a worker, paused subscriptions."""
-    now = clock.now()
-    for each in standstill.unserved(now=now):
-        since = "ever" if each.alive_at is None else f"since {each.alive_at:%Y-%m-%d %H:%M:%S} UTC"
-        yield f"queue {each.queue}: no worker has given a sign of life {since}; keys that wait: {each.waiting}"
-    for paused in standstill.paused(now=now):
-        by = f" by {paused.paused}" if paused.paused else ""
-        yield f"subscription {paused.process}: paused since {paused.since:%Y-%m-%d %H:%M:%S} UTC{by}"
-
-
-def as_json(summary: Summary) -> dict[str, Any]:
-    actions = [str(each) for each in summary.actions]
-    told = asdict(summary) | {"id": summary.pk, "called": summary.title, "actions": actions}
-    return {name: value for name, value in told.items() if name not in ("pk", "named", "version_token")}
 
 
 def execute(command: Command, say: Say) -> int:
@@ -264,4 +228,12 @@ def filter_of_runs(*, status: str | None, saga: str | None, step: str | None, er
 
 
 def filter_of_deliveries(subscription: str, error: str | None) -> Filter:
+    """Return the parked deliveries `--parked` means.
+
+    Raises:
+        CommandError: there is no such subscription.
+    """
+    if subscription not in registry.subscription_names() and not registry.is_switched_off(subscription):
+        known = ", ".join(registry.subscription_names())
+        raise CommandError(f"No subscription is called {subscription!r}; known: {known}.")
     return Filter(kind=DeliverySubject.kind, status=DeliveryStatus.PARKED, process=subscription, error=error or "")

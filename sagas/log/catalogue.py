@@ -116,8 +116,8 @@ def _page() -> Iterator[str]:
     known = contracts()
     yield "# Events"
     yield ""
-    yield "Published events and their reactions. Made by `manage.py events catalogue`; a test keeps it fresh. The rules"
-    yield "of changes are in [contracts](contracts.md), the same for machines in [asyncapi.json](asyncapi.json)."
+    yield "Published events and their reactions. Made by `manage.py events catalogue`; a test keeps it fresh. How one"
+    yield "may change stands in [contracts](contracts.md), the same for machines in [asyncapi.json](asyncapi.json)."
     yield ""
     yield "| event | version | since | reactions |"
     yield "|---|---|---|---|"

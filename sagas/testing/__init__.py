@@ -17,7 +17,7 @@ from .broker import (
 )
 from .clock import Clock, MovableClock
 from .crash_matrix import Case, CrashMatrixFailed, Summary, Variant, crash_cases, crash_matrix
-from .paths import Path
+from .paths import Path, paths
 from .scenario import Ending, Scenario
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "crash_cases",
     "crash_matrix",
     "drive",
+    "paths",
     "run_chain",
     "run_delivery",
 ]

@@ -9,7 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from django.db.models import Max, Min
+from django.db import connection
+from django.db.models import Max
 
 from ..core import registry
 from ..core.cause import Cause, caused_by
@@ -17,12 +18,13 @@ from ..core.events import known_types
 from ..core.saga import Saga
 from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
 from ..log import outbox
-from ..models import Delivery, Event, Run
-from .boundaries import Boundary, Watch, WatchedBroker, commits_watched, watched
+from ..models import Event, Run
+from .boundaries import Boundary, Watch, WatchedBroker, commits_watched
 from .broker import ErrorMessage, Killed, Message
 from .clock import MovableClock
 from .consistency import check, journal_of
 from .paths import Path, paths
+from .watched_actions import watched
 
 #: Checks the outcome of a case; called with the key of its run.
 Invariant = Callable[[str], None]
@@ -113,6 +115,7 @@ def crash_matrix(
     *,
     start: Start,
     runs: int = 1,
+    path: str = "",
     only: str = "",
 ) -> Summary:
     """Run `saga` once for each case, and check the engine's promises and the caller's invariants.
@@ -123,24 +126,25 @@ def crash_matrix(
 
     Args:
         invariants: what must hold when a run has ended; called with its key, they raise AssertionError.
-        start: starts the saga at the given time.
-        runs: number of runs in a case; with more than one they share batches (`SAGAS_BATCH_SIZE`), the faults are those
-            of the first run, and its neighbours must not be affected.
-        only: run the cases whose name contains this text; a failure names its case.
+        start: does what starts the saga, at the time it is given.
+        runs: how many go together; with more than one they share batches (`SAGAS_BATCH_SIZE`), the path is that of the
+            first, and its neighbours are not to notice.
+        path: run the cases of this path, one of `paths(saga)`: each can be a test of its own, and they go side by side.
+        only: run the cases whose name holds this text; a failure names its case.
 
     Raises:
-        CrashMatrixFailed: the first case that failed.
-        ValueError: no case has a name with `only`.
+        CrashMatrixFailed: the first case that went wrong.
+        ValueError: nothing is called as `path` or `only` says.
     """
     began = time.perf_counter()
     checks = (invariants,) if callable(invariants) else tuple(invariants)
     summary = Summary()
     with _matrix(saga, start, checks, runs) as matrix:
-        for case in matrix.cases(only):
+        for case in matrix.cases(path, only):
             matrix.run(case)
             summary.cases.append(case)
     if not summary.cases:
-        raise ValueError(f"no case is called {only!r}")
+        raise ValueError(f"no case is called {only or path!r}")
     summary.seconds = time.perf_counter() - began
     return summary
 
@@ -160,7 +164,7 @@ def _matrix(saga: Saga[Any], start: Start, invariants: Sequence[Invariant], runs
             registry.current().rewired(watched(saga, lambda: matrix.watch)).active(),
             commits_watched(lambda: matrix.watch),
         ):
-            if _next_due() is not None or _is_to_relay():
+            if any(_left_to_do()):
                 raise ValueError("the database holds unfinished work that would get into the way")
             yield matrix
     finally:
@@ -174,13 +178,15 @@ class _Matrix:
         self.saga, self.start, self.invariants, self.runs = saga, start, invariants, runs
         self.watch = Watch()
 
-    def cases(self, only: str = "") -> Iterator[Case]:
-        """Yield each case, path by path; a path is run first without a crash, to find its boundaries."""
+    def cases(self, wanted: str = "", only: str = "") -> Iterator[Case]:
+        """Yield each case, path by path; a path is run first without harm, to find its boundaries."""
         skipped: set[str] = set()
         good = self.run(Case(path=Path()))
         rows = Run.objects.get(saga=self.saga.name, key=good).steps
         skipped.update(rows.filter(status=StepStatus.SKIPPED).values_list("step", flat=True))
         for path in paths(self.saga, skipped=skipped):
+            if wanted not in ("", path.name):
+                continue
             harmless = Case(path=path)
             self.run(harmless)
             found = [harmless, *_cases_of(path, self.watch.seen)]
@@ -270,9 +276,11 @@ class _Trial:
         for _ in range(_MAX_TURNS):
             if waiting := self.broker.waiting:
                 self._give_out(waiting[0])
-            elif _is_to_relay():
+                continue
+            is_to_relay, due = _left_to_do()
+            if is_to_relay:
                 self._do("relay", self.broker.relay)
-            elif (due := _next_due()) is not None:
+            elif due is not None:
                 self.clock.time = max(self.clock.time, due)
                 self._do("sweep", self.broker.sweep)
             else:
@@ -332,15 +340,21 @@ class _Trial:
         return [journal_of(key) for key in self.keys], self.broker.published
 
 
-def _is_to_relay() -> bool:
-    return Event.objects.filter(log_position=None, type__in=known_types()).exists()
+#: Asked after each thing that was done: one statement, and none that Django has to compile.
+_LEFT_TO_DO = """
+    SELECT
+        EXISTS (SELECT FROM sagas_event WHERE log_position IS NULL AND type = ANY(%s)),
+        LEAST(
+            (SELECT min(due_at) FROM sagas_run WHERE status = ANY(%s)),
+            (SELECT min(due_at) FROM sagas_delivery WHERE status = ANY(%s))
+        )
+"""
 
 
-def _next_due() -> datetime | None:
-    due = [
-        Run.objects.filter(status__in=LIVE_RUNS).aggregate(due=Min("due_at"))["due"],
-        Delivery.objects.filter(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING)).aggregate(
-            due=Min("due_at")
-        )["due"],
-    ]
-    return min((moment for moment in due if moment is not None), default=None)
+def _left_to_do() -> tuple[bool, datetime | None]:
+    """Say whether there are events to relay, and when the next run or delivery is due."""
+    live = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_TO_DO, [list(known_types()), [*map(str, LIVE_RUNS)], [*map(str, live)]])
+        answer: tuple[bool, datetime | None] = cursor.fetchone()
+    return answer

@@ -1,1 +1,1 @@
-"""The admin's pages of an order and of the whole shop; `shop/admin.py` uses them."""
+"""What the admin shows of an order and of the whole shop; `shop/admin/` hangs it in."""

@@ -4,8 +4,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.urls import reverse
+from django.utils import timezone
 
+from backoffice.moments import midnight
 from orders import selectors as orders
 from sagas.admin.buttons import may_see_queue
 from sagas.db import clock
@@ -19,20 +22,24 @@ from .order_page import span
 def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
     """Add the figures of the day, each with a link to its list, for users who may see orders."""
     if request.user.has_perm("orders.view_order"):
-        context["figures"] = [*_orders_today(), *_work_queue(request)]
+        now = clock.now()
+        context |= {"figures": [*_orders_today(now), *_work_queue(request)], "now": now, "zone": settings.TIME_ZONE}
     return context
 
 
-def _orders_today() -> list[dict[str, Any]]:
-    midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
-    counts = orders.placed_by_status(since=midnight)
+def _orders_today(now: datetime) -> list[dict[str, Any]]:
+    today = midnight(now)
+    counts = orders.placed_by_status(since=today)
+    # As the list's own filter by day writes it, so that the list shows "Today" as chosen.
+    begin = timezone.localtime(today)
+    placed = {"placed_at__gte": str(begin), "placed_at__lt": str(begin + timedelta(days=1))}
     url = reverse("admin:orders_order_changelist")
     return [
         {
             "name": f"{status} today",
             "value": counts.get(status, 0),
             "status": status,
-            "url": f"{url}?{urlencode({'status__exact': status, 'placed_at__gte': str(midnight)})}",
+            "url": f"{url}?{urlencode({'status__exact': status, **placed})}",
         }
         for status in ("confirmed", "pending", "rejected", "cancelled")
     ]

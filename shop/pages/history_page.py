@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from uuid import UUID
 
 from django import forms
+from django.utils import timezone
 
 from backoffice.money import formatted
 from inventory.history import GoodsState
@@ -23,20 +24,26 @@ from shop.story.words import words
 
 from .order_page import span, tone
 
+_MILLISECOND = timedelta(milliseconds=1)
 #: The texts of a state, by part of the page and label.
 StateTexts = dict[tuple[str, str], str]
 _ORDER, _GOODS, _MONEY, _TOLD = "Order", "Goods", "Money", "Messages"
 
 
 class MomentField(forms.DateTimeField):
-    """A moment, UTC unless it says otherwise."""
+    """A moment, in the shop's zone unless it says otherwise."""
 
     default_error_messages = {"invalid": "A date and a time are needed, such as 2026-11-25 14:30."}
 
     def to_python(self, value: Any) -> datetime | None:
         try:
             moment = super().to_python(value)
-            return None if moment is None else moment.astimezone(UTC)
+            if moment is None:
+                return None
+            # At the ends of the calendar there are moments that the shop's zone cannot write.
+            for shown in (moment, moment + _MILLISECOND):
+                timezone.localtime(shown)
+            return moment.astimezone(UTC)
         except OverflowError:
             raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
 
@@ -256,9 +263,9 @@ def _moments(past: History, shown: Moment | None, at: datetime | None, since: da
         return
     first = past.moments[0].at
     since_shown = None if since is None else past.moment(since)
-    dates = [None, *(moment.at.date() for moment in past.moments)]
+    dates = [None, *(timezone.localdate(moment.at) for moment in past.moments)]
     for moment, (day_before, day) in zip(past.moments, pairwise(dates), strict=True):
-        clock = f"{moment.at:%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
+        clock = f"{timezone.localtime(moment.at):%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
         yield ShownMoment(
             at=moment.at,
             clock=clock if day == day_before else _said(moment.at),
@@ -295,7 +302,7 @@ def _typed(form: MomentsForm, name: str, asked: Mapping[str, str]) -> str:
     moment: datetime | None = form.cleaned_data.get(name)
     if moment is None:
         return asked.get(name, "")
-    whole = moment + timedelta(microseconds=-moment.microsecond % 1000)
+    whole = timezone.localtime(moment + timedelta(microseconds=-moment.microsecond % 1000))
     return whole.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
 
@@ -304,4 +311,5 @@ def _exact(moment: datetime) -> str:
 
 
 def _said(moment: datetime) -> str:
-    return f"{moment.day} {moment:%b %Y, %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%b %Y, %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"

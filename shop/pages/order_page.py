@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from backoffice.moments import moment
 from backoffice.money import formatted
 from sagas.conf import conf
 from shop.story.entries import Entry
@@ -169,12 +171,11 @@ def span(time: timedelta) -> str:
 
 
 def ago(at: datetime, *, now: datetime) -> SafeString:
-    """Return how long ago something was; a script updates it while the page is open."""
-    moment = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    """Return how long ago something was; a script keeps it true while the page is open."""
     return format_html(
         '<time data-ago datetime="{}" title="{}">{} ago</time>',
         at.isoformat(),
-        moment,
+        moment(at),
         _roughly(now - at),
     )
 
@@ -200,6 +201,7 @@ def _icon(entry: Entry) -> str:
 
 
 def _clock(at: datetime, since: datetime) -> str:
-    """Return the time of day, with the date if that differs."""
+    """Return the time of day, with the date where it is another one."""
+    at, since = timezone.localtime(at), timezone.localtime(since)
     time = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
     return time if at.date() == since.date() else f"{at:%Y-%m-%d} {time}"

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
+from zoneinfo import ZoneInfo
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -110,6 +111,15 @@ def currency(name: str, *, default: str) -> str:
         return currency_code(env.str(name, default=default))
     except UnknownCurrency as unknown:
         refuse(name, str(unknown))
+
+
+def time_zone(name: str, *, default: str) -> str:
+    """Return the name of a time zone of the IANA database."""
+    found: str = env.str(name, default=default)
+    try:
+        return ZoneInfo(found).key
+    except (KeyError, ValueError, OSError):  # no such zone, no relative path, a folder such as Europe
+        refuse(name, f"a time zone such as UTC or Europe/London is needed, not {found!r}")
 
 
 def refuse(name: str, why: str) -> NoReturn:

@@ -1,11 +1,16 @@
-"""Sales by day and product: the lines of confirmed orders, by the day (UTC) of the confirmation."""
+"""Sales by day and product: what confirmed orders were about, by the day on which they were confirmed.
+
+The day is that of `TIME_ZONE`, a function of the event alone; a row keeps the zone that its day was counted in.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import UTC, date
+from datetime import date
 
+from django.conf import settings
 from django.db import connection
 
+from backoffice.moments import day
 from orders.events import OrderConfirmed, OrderPlaced
 from sagas.core.read_model import ReadModel, Recorded
 from sagas.db.rows import array
@@ -14,9 +19,10 @@ from sagas.operations import queries
 from ..models import SalesOfDay
 
 _ADD = f"""
-    INSERT INTO {SalesOfDay._meta.db_table} (day, sku, currency, name, orders, quantity, total_minor)
-    SELECT * FROM unnest(%s::date[], %s::text[], %s::text[], %s::text[], %s::int[], %s::bigint[], %s::bigint[])
-    ON CONFLICT (day, sku, currency) DO UPDATE SET name = EXCLUDED.name,
+    INSERT INTO {SalesOfDay._meta.db_table} (day, zone, sku, currency, name, orders, quantity, total_minor)
+    SELECT * FROM unnest(
+        %s::date[], %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::bigint[], %s::bigint[])
+    ON CONFLICT (day, zone, sku, currency) DO UPDATE SET name = EXCLUDED.name,
         orders = {SalesOfDay._meta.db_table}.orders + EXCLUDED.orders,
         quantity = {SalesOfDay._meta.db_table}.quantity + EXCLUDED.quantity,
         total_minor = {SalesOfDay._meta.db_table}.total_minor + EXCLUDED.total_minor
@@ -30,15 +36,18 @@ def apply(events: Sequence[Recorded]) -> None:
     names: dict[str, str] = {}
     for each in events:
         order = placed[each.key]
-        day = each.occurred_at.astimezone(UTC).date()
+        on = day(each.occurred_at)
         for sku in {line.sku for line in order.lines}:
-            sold[day, sku, order.currency][0] += 1
+            sold[on, sku, order.currency][0] += 1
         for line in order.lines:
-            figures = sold[day, line.sku, order.currency]
+            figures = sold[on, line.sku, order.currency]
             figures[1] += line.quantity
             figures[2] += line.quantity * line.unit_price_minor
             names[line.sku] = line.name
-    rows = [(str(day), sku, currency, names[sku], *figures) for (day, sku, currency), figures in sorted(sold.items())]
+    rows = [
+        (str(on), settings.TIME_ZONE, sku, currency, names[sku], *figures)
+        for (on, sku, currency), figures in sorted(sold.items())
+    ]
     with connection.cursor() as cursor:
         cursor.execute(_ADD, [array(column) for column in zip(*rows, strict=True)])
 

@@ -5,12 +5,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from backoffice.moments import moment
 from orders.selectors import Order
 from sagas.operations import attention
 from sagas.operations.attention import Attention, Why
 
 from .reactions import title_of
-from .words import ended, moment, tries_of
+from .words import ended, tries_of
 
 #: Longer than a card payment with all its tries, which takes well under a minute.
 SUSPICIOUS_AFTER = timedelta(minutes=5)

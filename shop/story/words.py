@@ -89,10 +89,6 @@ def error_of(delivery: Delivery, to: Audience) -> str:
     return to.tell(FailureKind.UNEXPECTED, "", delivery.error)
 
 
-def moment(at: datetime) -> str:
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def listed(result: dict[str, Any] | None) -> list[str]:
     """Return the result of a step, without ids: they are in the data."""
     shown = {name: value for name, value in (result or {}).items() if not name.endswith("_id")}

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from django import template
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -30,8 +31,10 @@ def symbol(name: str) -> SafeString:
 
 @register.simple_tag
 def until(at: datetime) -> SafeString:
-    """Return when something is due; a script counts down while the page is open."""
-    return format_html('at {} UTC <time data-until datetime="{}"></time>', f"{at:%H:%M:%S}", at.isoformat())
+    """Say when something is due; a script counts down while the page is open."""
+    return format_html(
+        'at {} <time data-until datetime="{}"></time>', f"{timezone.localtime(at):%H:%M:%S %Z}", at.isoformat()
+    )
 
 
 @register.filter

@@ -65,17 +65,6 @@ def _starts_a_saga_it_knows(module: ast.Module) -> bool:
     return any(node not in for_any for node in used)
 
 
-def test_no_module_and_no_function_outgrows_a_screen_or_two() -> None:
-    too_long = [str(path.relative_to(ROOT)) for path in SOURCES if len(path.read_text().splitlines()) > 600]
-    too_long += [
-        f"{path.relative_to(ROOT)}:{node.name}"
-        for path in SOURCES
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno > 80
-    ]
-    assert too_long == []
-
-
 def test_celery_never_waits_by_eta_or_countdown() -> None:
     waiting = [
         str(path.relative_to(ROOT)) for path in SOURCES if re.search(r"\b(countdown|eta)=|\.retry\(", path.read_text())

@@ -36,3 +36,24 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_holds_a_merge_conflict(page: Path) -> None:
     assert re.findall(r"^(?:<<<<<<<|=======|>>>>>>>)(?: .*)?$", page.read_text(), re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_a_page_names_exists(page: Path) -> None:
+    named = set(
+        re.findall(
+            r"`((?:sagas|shop|orders|inventory|payments|notifications|tests|embedded)/[\w/]+\.py)`", page.read_text()
+        )
+    )
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_what_the_map_of_questions_names_stands_in_its_file() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"\? \| `([\w/]+\.py)` \| `(\w+)` \|", page)
+    assert len(rows) >= 25
+    defined = {
+        (file, name): re.search(rf"^(?:def |class )?{name}\b", (ROOT / file).read_text(), re.MULTILINE)
+        for file, name in rows
+    }
+    assert [pair for pair, found in defined.items() if found is None] == []

@@ -21,6 +21,7 @@ from sagas.core.errors import Rejected, Retryable
 from sagas.models import Attempt, Run, StepRun
 from sagas.testing import Broker, MovableClock
 from tests.conftest import ROOT, Processes, wait_for
+from tests.factories.orders import Place
 from tests.faults.conftest import somebody_waits_for_us
 
 from .conftest import FORWARD, Store, run_of, settle, statuses
@@ -117,7 +118,7 @@ def test_compensation_failure_visibility(want: Want, store: Store, broker: Broke
     assert shown["why"] == "cancel-flight: the airline does not answer"
 
 
-def test_mid_compensation_worker_restart(place: Callable[..., Order], processes: Processes) -> None:
+def test_mid_compensation_worker_restart(place: Place, processes: Processes) -> None:
     """A worker is killed -9 while its undo waits for a row; another one goes on, with the same undo, once."""
     processes.worker("orders,notifications,sagas,relay", name="others", concurrency=1)
     worker = processes.worker("inventory", name="first", concurrency=1)
@@ -142,7 +143,7 @@ def test_mid_compensation_worker_restart(place: Callable[..., Order], processes:
 
 
 @pytest.mark.parametrize("scenario", ["php_workflow_python_compensation", "python_workflow_php_compensation"])
-def test_compensation_in_another_runtime(place: Callable[..., Order], processes: Processes, scenario: str) -> None:
+def test_compensation_in_another_runtime(place: Place, processes: Processes, scenario: str) -> None:
     """The run is planned by one process and undone by another, which serves only the queue of its context."""
     one, other = ("inventory", "payments") if scenario.startswith("php") else ("payments", "inventory")
     processes.worker(f"{one},orders,notifications,sagas,relay", name="one")

@@ -2,14 +2,13 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from redis import Redis
 
-from orders.models import Order
 from sagas.engine import undo
 from sagas.engine.wake_ups import WakeUp
 from sagas.log.relay import relay_events
@@ -17,6 +16,7 @@ from sagas.messaging.publish import send
 from sagas.models import Run
 from sagas.testing import Broker, ChainMessage, ErrorMessage
 from tests.conftest import broker as redis_of
+from tests.factories.orders import Place
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def simulated(wake_up: WakeUp) -> dict[str, Any]:
     }
 
 
-def test_a_chain_of_the_kit_is_a_chain_of_celery(place: Callable[..., Order], redis: Redis) -> None:
+def test_a_chain_of_the_kit_is_a_chain_of_celery(place: Place, redis: Redis) -> None:
     place()
     (wake_up,) = relay_events(now=timezone.now(), limit=10).wake_ups
     send([wake_up])
@@ -71,7 +71,7 @@ def test_a_chain_of_the_kit_is_a_chain_of_celery(place: Callable[..., Order], re
     assert simulated(wake_up)["rest"][0] == "payments.capture_payment"
 
 
-def test_an_undo_of_the_kit_is_an_undo_of_celery(place: Callable[..., Order], redis: Redis) -> None:
+def test_an_undo_of_the_kit_is_an_undo_of_celery(place: Place, redis: Redis) -> None:
     place()
     (forward,) = relay_events(now=timezone.now(), limit=10).wake_ups
     Run.objects.update(failure={"step": "", "kind": "rejected", "error": "No", "message": "no"})

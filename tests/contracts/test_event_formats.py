@@ -3,7 +3,6 @@
 import json
 import subprocess
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 from shutil import which
 from typing import Any
@@ -14,10 +13,10 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012 as DRAFT
 
-from orders.models import Order
 from sagas.log import catalogue, cloudevents
 from sagas.models import Event
 from sagas.testing import drive
+from tests.factories.orders import Place
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 #: Where AsyncAPI publishes its schemas, and the one for version 3.
@@ -25,7 +24,7 @@ SPECS, SCHEMA = "@asyncapi/specs@6.11.1", "package/schemas/3.0.0.json"
 
 
 @pytest.fixture
-def told(place: Callable[..., Order]) -> list[Event]:
+def told(place: Place) -> list[Event]:
     """All events of an order that was confirmed, and of one that was rejected."""
     place()
     place("tok_chargeDeclined")

@@ -23,8 +23,7 @@ from sagas.core.saga import Call, Result, Step
 from sagas.core.subscription import Received
 from sagas.models import Event
 from shop.processes.fulfil_order import fulfil_order
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 STEPS = [step for step in fulfil_order.steps if step.run_many is not None]
 SUBSCRIPTIONS = [subscription for subscription in registry.subscriptions() if subscription.react_many is not None]

@@ -13,12 +13,12 @@ from sagas.models import Event
 from sagas.testing import drive
 from tests.concurrency import at_once
 from tests.conftest import wait_for
+from tests.factories.orders import Place
 
 from .conftest import Engine
 
 pytestmark = [pytest.mark.debezium, pytest.mark.timeout(300)]
 
-Place = Callable[..., Order]
 Start = Callable[[], Engine]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
-from django.test import Client
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+
+from tests.factories.people import browser_of_the_boss
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -41,8 +41,7 @@ def browser(live_server: Any, shelves: None, tmp_path: Path) -> Iterator[Browser
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chromium = webdriver.Chrome(options=options, service=Service(DRIVER))
     try:
-        client = Client()
-        client.force_login(User.objects.create_superuser("boss"))
+        client = browser_of_the_boss()
         chromium.get(f"{live_server.url}/admin/login/")
         chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
         yield chromium

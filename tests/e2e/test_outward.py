@@ -3,7 +3,7 @@
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,9 +16,9 @@ from sagas.operations import replays
 from shop import wiring
 from shop.outward.receivers import webhooks
 from tests.conftest import Processes, broker, wait_for
-from tests.integration.outward.conftest import LocalReceiver, verify
+from tests.factories.orders import Place
+from tests.integration.shop.outward.conftest import LocalReceiver, verify
 
-Place = Callable[..., Order]
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef01234567').decode()}"
 #: Those of an order that goes well, in the order in which they happen.
 WANTED = ["orders.order_placed", "inventory.stock_reserved", "payments.payment_captured", "orders.order_confirmed"]

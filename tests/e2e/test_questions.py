@@ -3,22 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 from django.utils import timezone
 from django_celery_results.models import TaskResult
 
-from inventory.models import StockItem
 from notifications.models import Notification
 from orders.models import Order
 from payments.models import FakeCharge, Payment
 from sagas.engine.wake_ups import wake_ups_of
 from sagas.messaging.publish import send
 from sagas.models import Delivery, Event, Run, StepRun
+from tests.asking import stock
 from tests.conftest import ROOT, Processes, broker, wait_for
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 
 def all_are(status: str) -> bool:
@@ -28,11 +26,6 @@ def all_are(status: str) -> bool:
 def has_ended(order: Order) -> bool:
     order.refresh_from_db()
     return order.status != "pending"
-
-
-def stock(sku: str) -> tuple[int, int]:
-    item = StockItem.objects.get(sku=sku)
-    return item.on_hand, item.reserved
 
 
 def test_the_payment_is_declined_after_the_stock_was_reserved(place: Place, processes: Processes) -> None:

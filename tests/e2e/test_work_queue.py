@@ -1,13 +1,10 @@
 """The work queue as its user sees it: clicked, by keyboard, on a narrow screen, and ten thousand at once."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
 from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -18,10 +15,11 @@ from sagas.log.relay import relay_events
 from sagas.models import Intervention, Run, StepRun
 from sagas.operations import interventions
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
+from tests.factories.people import browser_of_the_boss
 
 from .conftest import Browser, text
 
-Place = Callable[..., Order]
 QUEUE, FORM = "/admin/sagas/intervention/queue/", "/admin/sagas/intervention/intervene/"
 
 
@@ -144,8 +142,7 @@ INPUT = {
 @pytest.mark.timeout(600)
 def test_ten_thousand_parked_runs_are_drained(shelves: None, processes: Processes) -> None:
     ten_thousand()
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
+    client = browser_of_the_boss()
     page = client.get(QUEUE)
     assert (page.context["total"], len(page.context["rows"])) == (10_000, 50)
     asked = {"all": "1", "status": "needs_attention", "error": "Broken", "action": "skip"}

@@ -13,10 +13,11 @@ from typing import Any
 
 from django.db import connection
 
-from inventory.models import Parcel, Reservation, StockItem
+from inventory.models import Parcel, Reservation
 from orders.models import Order
 from payments.models import FakeCharge, Payment
 from sagas.models import Run
+from tests.asking import stock
 from tests.conftest import Processes
 
 
@@ -36,11 +37,6 @@ def state() -> str:
     """Say where orders and runs stand, for who reads a failure."""
     runs = Run.objects.values_list("status", "place", "resends", "failure")
     return f"orders {Counter(Order.objects.values_list('status', flat=True))}, runs {Counter(map(str, runs))}"
-
-
-def stock(sku: str) -> tuple[int, int]:
-    item = StockItem.objects.get(sku=sku)
-    return item.on_hand, item.reserved
 
 
 def message_ids(processes: Processes) -> list[str]:

@@ -11,8 +11,8 @@ import pytest
 from orders.models import Order
 from sagas.models import Delivery, Event, Follower
 from tests.conftest import Processes, wait_for
-from tests.integration.outward.bad_receivers import bad_receiver
-from tests.integration.outward.conftest import LocalReceiver, Post
+from tests.integration.shop.outward.bad_receivers import bad_receiver
+from tests.integration.shop.outward.conftest import LocalReceiver, Post
 
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef01234567').decode()}"
 WANTED = "orders.order_placed"

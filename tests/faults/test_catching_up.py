@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from django.db import connection
@@ -13,10 +13,9 @@ from orders.models import Order
 from sagas.models import Event
 from sagas.operations import queries
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
 
 from .conftest import state
-
-Place = Callable[..., Order]
 
 #: As many as one likes to wait for: 100,000 take about a minute and a half.
 EVENTS = int(os.environ.get("CATCH_UP_EVENTS", "6000"))

@@ -1,16 +1,15 @@
 """Machines whose clocks are minutes off, or are set while the shop is at work."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orders.models import Order
 from payments.models import FakeCharge
 from sagas.models import Attempt, Run, StepRun
 from shop.celery import app
 from tests.conftest import Processes, broker, wait_for
+from tests.factories.orders import Place
 
 from .conftest import (
     all_completed,
@@ -20,8 +19,6 @@ from .conftest import (
     message_ids,
     state,
 )
-
-Place = Callable[..., Order]
 
 
 @pytest.mark.parametrize(("relays", "beats"), [(300, -300), (-300, 300), (86_400, 0)])

@@ -19,8 +19,10 @@ from sagas.db import clock
 from sagas.log.relay import relay_events
 from sagas.messaging.publish import send
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
+from tests.asking import stock
 from tests.concurrency import at_once
 from tests.conftest import Processes, broker, wait_for
+from tests.factories.orders import Place
 
 from .conftest import (
     all_completed,
@@ -28,10 +30,8 @@ from .conftest import (
     message_ids,
     somebody_waits_for_us,
     state,
-    stock,
 )
 
-Place = Callable[..., Order]
 Worker = subprocess.Popen[bytes]
 
 STEPS = "orders,inventory,payments,notifications,sagas"

@@ -8,15 +8,14 @@ import pytest
 from django.db import connection
 from django_celery_results.models import TaskResult
 
-from orders.models import Order
 from sagas.core.ids import new_id
 from sagas.models import Attempt, Run
 from shop.celery import app
+from tests.asking import stock
 from tests.conftest import Processes, broker, wait_for
+from tests.factories.orders import Place
 
-from .conftest import all_are, all_completed, assert_all_done_once, state, stock
-
-Place = Callable[..., Order]
+from .conftest import all_are, all_completed, assert_all_done_once, state
 
 
 def _text(queue: str) -> None:

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,9 @@ import embedded
 from orders.models import Order
 from sagas.models import Event
 from tests.conftest import ROOT, Processes, wait_for
+from tests.factories.orders import Place
 
 from .conftest import all_are, all_completed, assert_all_done_once, confirmed, state
-
-Place = Callable[..., Order]
 
 
 def kill_and_wait(server: embedded.Server) -> None:

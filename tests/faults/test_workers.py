@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from datetime import datetime
 
 import psutil
@@ -14,8 +13,10 @@ from orders.models import Order
 from payments.models import FakeCharge
 from sagas.models import Delivery, Event, Heartbeat, Run, StepRun
 from sagas.operations import heartbeats
+from tests.asking import stock
 from tests.concurrency import at_once
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
 
 from .conftest import (
     all_are,
@@ -25,10 +26,7 @@ from .conftest import (
     message_ids,
     somebody_waits_for_us,
     state,
-    stock,
 )
-
-Place = Callable[..., Order]
 
 
 def kill_child(worker: subprocess.Popen[bytes]) -> int:

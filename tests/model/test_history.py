@@ -30,6 +30,7 @@ from sagas.models import Run
 from sagas.operations import interventions, queries
 from sagas.testing import Broker, MovableClock, drive
 from shop.story.history import History, OrderAsOf, folded, history
+from tests.factories.credit import CreditAccountFactory
 from tests.rows import rows_of
 
 HISTORIES = int(os.environ.get("HISTORIES", "30"))
@@ -147,14 +148,10 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)], late) as order:
             key = self.key(order, key)
             if holds:
-                payments.hold_credit(
-                    order_id=order.id,
-                    customer_email=EMAIL,
-                    amount_minor=order.total_minor,
-                    currency="GBP",
-                    key=key,
-                    now=self.now,
+                request = payments.CreditRequest(
+                    order_id=order.id, customer_email=EMAIL, amount_minor=order.total_minor, currency="GBP", key=key
                 )
+                payments.hold_credit(request, now=self.now)
             else:
                 payments.release_credit(order_id=order.id, key=key, now=self.now)
 
@@ -216,14 +213,14 @@ def _parts(state: OrderAsOf) -> tuple[tuple[object, ...], ...]:
 @pytest.mark.usefixtures("shelves")
 def test_the_fold_of_the_events_is_the_row_for_random_histories() -> None:
     inventory.receive({"MUG": 10**6, "TRAY": 10**6, "LAMP": 10**6})
-    payments.open_credit(customer_email=EMAIL, limit_minor=30_000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=30_000)
     run_state_machine_as_test(Services, settings=SETTINGS)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("shelves")
 def test_the_fold_of_the_events_is_the_row_at_every_moment_of_the_process() -> None:
-    payments.open_credit(customer_email=EMAIL, limit_minor=10**9, currency="GBP")
+    CreditAccountFactory.create(limit_minor=10**9)
 
     @settings(SETTINGS, max_examples=max(10, HISTORIES // 2))
     @given(

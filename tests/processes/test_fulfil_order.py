@@ -1,6 +1,5 @@
 """What happens to an order, step by step: given a payment method, expect these steps in this order."""
 
-from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -15,28 +14,10 @@ from sagas.core.statuses import Action
 from sagas.models import Attempt, Event, Run
 from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
+from tests.asking import decided, messages, steps, stock
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-Place = Callable[..., Order]
-
-
-def steps(order: Order) -> list[tuple[str, str]]:
-    return list(Run.objects.get(key=order.id).steps.order_by("place").values_list("name", "status"))
-
-
-def stock(sku: str) -> tuple[int, int]:
-    item = StockItem.objects.get(sku=sku)
-    return item.on_hand, item.reserved
-
-
-def told(order: Order) -> list[str]:
-    return list(Notification.objects.filter(order_id=order.id).values_list("kind", flat=True))
-
-
-def decided(order: Order) -> tuple[str, str]:
-    order.refresh_from_db()
-    return order.status, order.reason
 
 
 def test_a_good_card_goes_straight_through(place: Place) -> None:
@@ -53,7 +34,7 @@ def test_a_good_card_goes_straight_through(place: Place) -> None:
     assert decided(order) == ("confirmed", "")
     assert stock("MUG") == (98, 0)
     assert list(Payment.objects.values_list("status", "amount_minor")) == [("captured", 2000)]
-    assert told(order) == ["order_confirmed"]
+    assert messages(order) == ["order_confirmed"]
     assert Run.objects.get(key=order.id).status == "completed"
 
 
@@ -75,7 +56,7 @@ def test_too_little_stock_rejects_before_anything_is_charged(place: Place) -> No
     assert stock("LAMP") == (100, 0)
     assert not Reservation.objects.exists()
     assert not FakeCharge.objects.exists()
-    assert told(order) == ["order_rejected"]
+    assert messages(order) == ["order_rejected"]
 
 
 def test_a_product_that_is_sold_out_is_called_by_its_name(place: Place) -> None:
@@ -103,7 +84,7 @@ def test_a_declined_card_releases_the_stock(place: Place) -> None:
     assert decided(order) == ("rejected", "Your card was declined.")
     assert stock("MUG") == (100, 0)
     assert list(Payment.objects.values_list("status", flat=True)) == ["declined"]
-    assert told(order) == ["order_rejected"]
+    assert messages(order) == ["order_rejected"]
     assert {"refunded", "kept"} & Notification.objects.get().context.keys() == set()
     assert Run.objects.get(key=order.id).status == "undone"
 
@@ -148,7 +129,7 @@ def test_a_provider_that_never_answers_is_given_up_and_the_order_undone(place: P
     assert Attempt.objects.filter(kind="unknown").count() == 5
     assert FakeCharge.objects.get().status == "cancelled"
     assert stock("MUG") == (100, 0)
-    assert told(order) == ["order_rejected"]
+    assert messages(order) == ["order_rejected"]
 
 
 def test_an_invoice_holds_credit_and_charges_no_card(place: Place) -> None:
@@ -213,7 +194,7 @@ def test_an_order_that_is_called_off_is_cancelled_and_undone_and_the_customer_re
     assert decided(order) == ("cancelled", "Ada changed her mind.")
     assert list(FakeCharge.objects.values_list("status", flat=True)) == ["refunded"]
     assert stock("MUG") == (100, 0)
-    assert told(order) == ["order_cancelled"]
+    assert messages(order) == ["order_cancelled"]
     context = Notification.objects.get().context
     assert (context["reason"], context["refunded"]) == ("Ada changed her mind.", "£20.00")
     said = Event.objects.get(type="orders.order_cancelled")
@@ -227,7 +208,7 @@ def test_an_order_that_is_undone_by_hand_is_rejected_in_the_words_of_the_shop(pl
     drive(now=clock)
     call_off(order, clock, Action.UNDO)
     assert decided(order) == ("rejected", "We could not carry out your order.")
-    assert told(order) == ["order_rejected"]
+    assert messages(order) == ["order_rejected"]
 
 
 def test_a_batch_rejects_the_orders_that_stock_does_not_reach_for(place: Place, settings: Settings) -> None:

@@ -13,7 +13,6 @@ from orders import services as orders
 from orders.models import Order
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
-from payments.services import open_credit
 from sagas.core import registry
 from sagas.core.errors import Rejected, Retryable
 from sagas.log.relay import relay_events
@@ -22,8 +21,8 @@ from sagas.testing import MovableClock, drive
 from shop.story.standing import standing
 from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
-
-Place = Callable[..., Order]
+from tests.factories.credit import CreditAccountFactory
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -93,7 +92,7 @@ def test_an_order_that_is_paid_by_card_is_shipped_and_charged_once(
 
 
 def test_an_order_by_invoice_keeps_credit_back(place: Place, settle: Callable[[], None], clock: MovableClock) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
     order = place("invoice", now=clock())
     settle()
     assert outcome(order) == CONFIRMED | {"payments": [], "charges": [], "credit": ["held"]}
@@ -141,7 +140,7 @@ def test_a_credit_check_that_fails_releases_the_stock(
     place: Place, settle: Callable[[], None], clock: MovableClock, limit_minor: int | None, reason: str
 ) -> None:
     if limit_minor is not None:
-        open_credit(customer_email="ada@example.com", limit_minor=limit_minor, currency="GBP")
+        CreditAccountFactory.create(limit_minor=limit_minor)
     order = place("invoice", now=clock())
     settle()
     assert outcome(order) == REFUSED | {
@@ -161,7 +160,7 @@ def test_a_refusal_at_the_pivot_gives_everything_back(
     monkeypatch: pytest.MonkeyPatch,
     method: str,
 ) -> None:
-    open_credit(customer_email="ada@example.com", limit_minor=5000, currency="GBP")
+    CreditAccountFactory.create(limit_minor=5000)
 
     def no_van(order_ids: Collection[UUID], **_: Any) -> dict[UUID, Rejected]:
         return {order_id: Rejected("There is no van today.") for order_id in order_ids}

@@ -14,6 +14,7 @@ if BARE:
 INSTALLED_APPS = ["sagas", "tests.standalone.trips"]
 if not BARE:
     INSTALLED_APPS = [
+        "backoffice",
         "unfold",
         "django.contrib.admin",
         "django.contrib.auth",

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from ...cli import operate
+from ...cli import listings, operate
 from ...core import diagrams, registry
 from ...core.errors import UnknownSagaError
 from ...core.statuses import OPEN_RUNS, Action, RunStatus
@@ -24,7 +24,7 @@ from ...operations.work_queue import WAITING
 
 
 class Command(BaseCommand):
-    """Parses arguments and prints; the actions are in `sagas.cli.operate`."""
+    """Reads arguments and prints; what it shows is in `sagas.cli.listings`, what it does in `sagas.cli.operate`."""
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
@@ -109,7 +109,7 @@ class Command(BaseCommand):
         narrowing = {name: options[name] for name in ("status", "saga", "step", "error")}
         meant = operate.filter_of_runs(**narrowing) if options["all"] else None
         if parked is not None:
-            meant = operate.filter_of_deliveries(_known(parked), options["error"])
+            meant = operate.filter_of_deliveries(parked, options["error"])
         elif not options["all"] and any(narrowing.values()):
             raise CommandError("--status, --saga, --step and --error narrow --all; with one RUN they mean nothing.")
         command = operate.Command(
@@ -129,12 +129,12 @@ class Command(BaseCommand):
         operate.replay(subscription, since=since, until=until, reason=reason, by=by, say=self.stdout.write)
 
     def _queue(self, limit: int, json: bool, **_: Any) -> None:  # noqa: FBT001
-        waiting, findings = operate.waiting(WAITING, limit), self._open_findings(limit)
+        waiting, findings = listings.waiting(WAITING, limit), self._open_findings(limit)
         if json:
             found = [{"kind": "finding"} | finding for finding in findings]
-            self._write_json([*found, *(operate.as_json(summary) for summary in waiting)])
+            self._write_json([*found, *(listings.as_json(summary) for summary in waiting)])
             return
-        still = list(operate.standing_still())
+        still = list(listings.standing_still())
         for said in still:
             self.stdout.write(said)
         for finding in findings:
@@ -161,7 +161,7 @@ class Command(BaseCommand):
         runs = Run.objects.order_by("-id")
         runs = runs.filter(status=status) if status else runs
         runs = runs.filter(saga=saga) if saga else runs
-        found = _of_runs(list(runs[:limit]))
+        found = listings.runs(list(runs[:limit]))
         if json:
             self._write_json(found)
             return
@@ -185,10 +185,7 @@ class Command(BaseCommand):
         if found is None:
             self._show_reactions(run, json=json)
             return
-        queries.load_interventions([found])
-        skips = {asked.applied_to: asked for asked in queries.skips(found)}
-        rows = found.steps.order_by("place")
-        shown = _of_runs([found])[0] | {"steps": [_of_step(found, row, skips.get(row.name)) for row in rows]}
+        shown = listings.run_with_steps(found)
         if json:
             self._write_json(shown)
             return
@@ -203,8 +200,8 @@ class Command(BaseCommand):
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
 
     def _show_reactions(self, text: str, *, json: bool) -> None:
-        """Show the reactions to the events of a key that has no run."""
-        found = operate.reactions_of(text)
+        """Show what reacted to the events of a key that no run conducts."""
+        found = listings.reactions_of(text)
         if json:
             self._write_json(found)
             return
@@ -247,7 +244,7 @@ class Command(BaseCommand):
         return [dict(finding) for finding in queries.findings().values(*columns)[:limit]]
 
     def _write_finding(self, finding: dict[str, Any]) -> None:
-        self.stdout.write(f"{finding['found_at']:%Y-%m-%d %H:%M:%S}  {finding['check_name']}  {finding['message']}")
+        self.stdout.write(f"{_moment(finding['found_at'])}  {finding['check_name']}  {finding['message']}")
         check = registry.check(finding["check_name"])
         if check is not None and check.remedy:
             self.stdout.write(f"    {check.remedy}")
@@ -290,46 +287,3 @@ def _or(action: Action) -> str:
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}"
-
-
-def _known(subscription: str) -> str:
-    if subscription not in registry.subscription_names() and not registry.is_switched_off(subscription):
-        known = ", ".join(registry.subscription_names())
-        raise CommandError(f"No subscription is called {subscription!r}; known: {known}.")
-    return subscription
-
-
-def _of_runs(runs: list[Run]) -> list[dict[str, Any]]:
-    named = registry.named({run.key for run in runs})
-    return [_of_run(run, run.key if (label := named.get(run.key)) is None else label.text) for run in runs]
-
-
-def _of_run(run: Run, called: str) -> dict[str, Any]:
-    why = run.attention or run.failure
-    return {
-        "id": str(run.id),
-        "saga": run.saga,
-        "key": run.key,
-        "called": called,
-        "status": run.status,
-        "why": f"{why['step'] or why['error']}: {why['message']}" if why else "",
-        "started_at": run.started_at,
-        "finished_at": run.finished_at,
-        "due_at": run.due_at,
-    }
-
-
-def _of_step(run: Run, row: Any, skip: Any) -> dict[str, Any]:
-    tries = row.tries.order_by("pk").values("number", "kind", "error", "message", "failed_at", "retry_at")
-    return {
-        "place": row.place,
-        "name": row.name,
-        "status": row.status if skip is None else "by hand",
-        "skipped_by": "" if skip is None else skip.by,
-        "skipped_because": "" if skip is None else skip.reason,
-        "attempts": row.attempts,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "result": run.results.get(row.name),
-        "failed_tries": list(tries),
-    }

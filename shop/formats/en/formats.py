@@ -1,5 +1,5 @@
-"""Django reads these names."""
+"""Django reads these names; `T` is the zone of a moment, such as BST."""
 
-DATETIME_FORMAT = "Y-m-d H:i:s"
+DATETIME_FORMAT = "Y-m-d H:i:s T"
 SHORT_DATETIME_FORMAT = DATETIME_FORMAT
 DATE_FORMAT = "Y-m-d"

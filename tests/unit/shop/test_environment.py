@@ -26,6 +26,14 @@ NAME = "SHOP_TEST_VALUE"
             "zz!",
             "'zz!' is not a currency; a code of ISO 4217 such as GBP is needed.",
         ),
+        *(
+            (
+                lambda: environment.time_zone(NAME, default="UTC"),
+                none,
+                f"a time zone such as UTC or Europe/London is needed, not {none!r}",
+            )
+            for none in ("", "London", "Europe", "europe/london", "../zoneinfo/UTC", "/etc/localtime", "BST\n")
+        ),
         (
             lambda: environment.url(NAME, ("redis",), "redis://host/0"),
             "http://user:secret@host/",
@@ -50,8 +58,11 @@ def test_what_is_needed_and_not_set_is_named() -> None:
 
 def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment.whole(NAME, default=7, least=1) == 7
+    assert environment.time_zone(NAME, default="UTC") == "UTC"
     monkeypatch.setenv(NAME, "Yes")
     assert environment.flag(NAME, default=False)
+    monkeypatch.setenv(NAME, "Europe/London")
+    assert environment.time_zone(NAME, default="UTC") == "Europe/London"
     monkeypatch.setenv(NAME, "jpy")
     assert environment.currency(NAME, default="GBP") == "JPY"
     monkeypatch.setenv(NAME, "2.5")

@@ -1,0 +1,89 @@
+"""What an order costs in statements, alone and together with others: who makes it more has to say so here."""
+
+from collections import Counter
+
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from sagas.core import registry
+from sagas.log.relay import relay_events
+from sagas.testing import Broker
+from shop.wiring import SAGAS, wiring
+from tests.factories.orders import Place
+
+#: By message, from the relay (what starts the run, what is told meanwhile, that the mail is sent) to the last mail;
+#: each with its BEGIN and COMMIT.
+ALONE = {
+    "relay": 12 + 8 + 6,
+    "inventory.reserve_stock": 14,
+    "payments.capture_payment": 22,
+    "inventory.book_shipment": 16,
+    "orders.confirm_order": 12,
+    "notifications.notify_customer": 14,
+    "notifications.send_notification": 17,
+}
+#: A batch costs so many, whatever its size.
+TOGETHER = {
+    "relay": 12 + 8 + 6,
+    "inventory.reserve_stock": 14,
+    "payments.capture_payment": 15,
+    "inventory.book_shipment": 16,
+    "orders.confirm_order": 12,
+    "notifications.notify_customer": 12,
+    "notifications.send_notification": 18,
+}
+
+
+#: The same order by choreography: each reaction is a delivery, and the relay comes round after each.
+CHOREOGRAPHED = {
+    "relay": 55,
+    "inventory.start_fulfil_order": 18,
+    "payments.then_hold_credit": 11,
+    "payments.then_capture_payment": 25,
+    "inventory.then_book_shipment": 20,
+    "orders.then_confirm_order": 16,
+    "notifications.then_notify_customer": 19,
+    "notifications.send_notification": 17,
+}
+
+
+def cost() -> Counter[str]:
+    """Do all there is to do; return how many statements each kind of message cost."""
+    broker, statements = Broker(), Counter[str]()
+    while True:
+        with CaptureQueriesContext(connection) as made:
+            relayed = relay_events(now=timezone.now(), limit=500)
+        if not relayed.events:
+            return statements
+        statements["relay"] += len(made)
+        broker.send(relayed.wake_ups, relayed.deliveries)
+        while broker.messages:
+            message = broker.messages[0]
+            with CaptureQueriesContext(connection) as made:
+                broker.deliver(message)
+            statements[str(message)] += len(made)
+
+
+def test_an_order_alone_costs_so_many_statements(place: Place) -> None:
+    place()
+    cost()  # what is asked once a process
+    place()
+    assert cost() == ALONE
+
+
+def test_a_batch_costs_as_many_statements_for_a_hundred_orders_as_for_two(place: Place) -> None:
+    place()
+    cost()
+    for count in (2, 30):
+        for _ in range(count):
+            place(lines=(("MUG", 1),))
+        assert cost() == TOGETHER
+
+
+def test_a_choreographed_order_costs_so_many_statements(place: Place) -> None:
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
+        place()
+        cost()
+        place()
+        assert cost() == CHOREOGRAPHED
