@@ -15,7 +15,7 @@ def reserve_numbers(count: int) -> int:
 
 
 def reserve_ids(table: type[Model], count: int) -> int:
-    """Return the first of so many ids that nobody else is given."""
+    """Reserve this many ids in the sequence; return the first."""
     name, column = table._meta.db_table, str(table._meta.pk.column)
     with connection.cursor() as cursor:
         cursor.execute(

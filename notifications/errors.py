@@ -4,7 +4,7 @@ from sagas.core.errors import Retryable
 
 
 class ChannelDown(Retryable):
-    """The mail server cannot be reached or refuses for now."""
+    """The mail server cannot be reached, or refuses messages for now."""
 
 
 class NotRendered(Exception):  # noqa: N818 - a message that is not rendered

@@ -47,7 +47,7 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeOrder:
-    """What `charge` is called with.
+    """The argument of `charge`.
 
     Attributes:
         key: fixed before the first call; the provider knows the payment by it.

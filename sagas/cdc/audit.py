@@ -30,7 +30,7 @@ def slot(name: str) -> Slot:
         name=name,
         publications=(
             Publication(name=name, tables=tables),
-            # Of its own, or it would tell of each event the relay numbers as well.
+            # Its own publication, or the slot would also have an update of each event, for its number.
             Publication(name=f"{name}_events", tables=_noted(), actions="insert"),
         ),
     )

@@ -182,7 +182,7 @@ def work_on_batch(batch: UUID) -> None:
 
 
 def work_on_interventions(batch: UUID | None = None) -> int:
-    """Do a portion of what people asked for; return how many interventions and replayed events there were."""
+    """Execute a portion of the interventions; return how many interventions and replayed events there were."""
     return _handling.work_on_interventions(batch)
 
 

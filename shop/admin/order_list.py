@@ -31,7 +31,7 @@ STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "danger
 
 
 class AttentionFilter(admin.SimpleListFilter):
-    """Orders somebody should look at."""
+    """Orders that wait for a person."""
 
     title, parameter_name = "attention", "attention"
 
@@ -55,7 +55,7 @@ class PlacedFilter(admin.DateFieldListFilter):
 
 
 class OrderList(ChangeList):
-    """Adds to a page of orders what the journal says of them: two queries a page."""
+    """Adds the journal's data to a page of orders: two queries for each page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)

@@ -14,7 +14,7 @@ for _model in (TaskResult, GroupResult, User, Group):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(InspectAdmin):
-    """What Celery tasks returned that a person asked for, and every failure."""
+    """Results of Celery tasks that a person requested, and every failure."""
 
     list_display = ("task_name", "state", "date_done", "worker", "task_id")
     list_filter = ("status",)

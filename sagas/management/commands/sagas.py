@@ -200,7 +200,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
 
     def _show_reactions(self, text: str, *, json: bool) -> None:
-        """Show what reacted to the events of a key that no run conducts."""
+        """Show the reactions to the events of a key that has no run."""
         found = listings.reactions_of(text)
         if json:
             self._write_json(found)
