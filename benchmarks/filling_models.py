@@ -1,4 +1,4 @@
-"""The model orders of a filled database: one of each kind, really placed and driven to its end."""
+"""The model orders of a filled database: one of each kind, placed and driven to its end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -140,7 +140,7 @@ def rows_of(order: Order) -> Rows:
 def with_events(rows: Rows, count: int) -> Rows:
     """Return the rows with this many events: the last one, "message sent", is repeated.
 
-    Their places in the log are those in which they are written.
+    Their order in the log is the order in which they are written.
     """
     events = [copy(event) for event in rows[Event]]
     while len(events) < count:
@@ -161,6 +161,6 @@ def _told_again(event: Event) -> Event:
 
 
 def uuids_of(rows: Rows) -> list[UUID]:
-    """Return the ids that were made for an order."""
+    """Return the ids that belong to an order."""
     values = (value for found in rows.values() for row in found for value in vars(row).values())
     return sorted({value for value in values if isinstance(value, UUID)})

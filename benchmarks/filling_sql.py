@@ -1,4 +1,4 @@
-"""The statements that write what a model order left again and again, with other ids, names and times."""
+"""The statements that copy the rows of a model order, with other ids, names and times."""
 
 # ruff: noqa: SLF001 - `_meta` is documented API of Django
 

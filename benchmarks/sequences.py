@@ -1,4 +1,4 @@
-"""Ids and numbers that are kept for rows written by hand."""
+"""Reserves ids and numbers for rows that are written by hand."""
 
 # ruff: noqa: SLF001 - `_meta` is documented API of Django
 

@@ -8,7 +8,7 @@ class ChannelDown(Retryable):
 
 
 class NotRendered(Exception):  # noqa: N818 - a message that is not rendered
-    """A template cannot be filled with what the message holds; `place` is the file and what stands there."""
+    """A template cannot be rendered with the variables of the message; `place`: the file and the failing tag."""
 
     def __init__(self, place: str, why: str) -> None:
         super().__init__(f"{place}: {why}")

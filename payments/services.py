@@ -32,7 +32,7 @@ from .models import CreditAccount, CreditHold, Payment
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentRequest(ChargeOrder):
-    """What a customer owes for an order, and the key under which they are charged once."""
+    """A request to charge a customer for an order once, by its key."""
 
     order_id: UUID
 

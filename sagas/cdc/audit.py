@@ -37,7 +37,7 @@ def slot(name: str) -> Slot:
 
 
 def _noted() -> dict[str, tuple[str, ...]]:
-    """Return the tables whose rows are not kept, but noted at the changes of the same transaction."""
+    """Return the tables whose changes are not kept, but noted at the other changes of the same transaction."""
     history = {_HISTORY: ("id", "user_id")} if apps.is_installed("django.contrib.admin") else {}
     return {_EVENTS: ("type",), **history}
 

@@ -1,4 +1,4 @@
-"""What `manage.py sagas` shows: runs, steps, reactions and what needs a person, as values that JSON can carry."""
+"""The lists of `manage.py sagas`: runs, steps, reactions and work for a person, as JSON values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict

@@ -340,7 +340,7 @@ class _Trial:
         return [journal_of(key) for key in self.keys], self.broker.published
 
 
-#: Asked after each thing that was done: one statement, and none that Django has to compile.
+#: Executed after each part of a case: one statement, which Django need not compile.
 _LEFT_TO_DO = """
     SELECT
         EXISTS (SELECT FROM sagas_event WHERE log_position IS NULL AND type = ANY(%s)),

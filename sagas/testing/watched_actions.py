@@ -1,4 +1,4 @@
-"""What the steps and subscriptions of a saga are while it is watched: every call of an action has its boundaries."""
+"""The steps and subscriptions of a watched saga: every call of an action has its boundaries."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The pages of this site that join the contexts, and those of others' tables, a module a page.
+"""The admin's pages that join the contexts, and those of other apps' tables, one module for each page.
 
 The tables of each context have their pages in its own `admin.py`.
 """

@@ -1,4 +1,4 @@
-"""The list of orders: what it shows, and how it is narrowed down."""
+"""The list of orders: columns, filters and search."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -47,7 +47,7 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 class PlacedFilter(admin.DateFieldListFilter):
-    """Names the zone whose days it means."""
+    """A filter by day, with the name of the time zone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,7 +67,7 @@ class OrderList(ChangeList):
 
 
 class OrderListAdmin(ModelAdmin):
-    """How orders are listed and found."""
+    """The list of orders."""
 
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, ("placed_at", PlacedFilter))

@@ -1,4 +1,4 @@
-"""The page of one order: why it stands where it stands, and what may be done."""
+"""The page of one order: its standing with reasons, and the possible actions."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -27,7 +27,7 @@ from ..story.timeline import story
 
 
 class OrderPageAdmin(ModelAdmin):
-    """How an order is looked at."""
+    """The page of an order."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""Tables of others, in the style of this site."""
+"""Tables of other apps, in the style of this site."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
@@ -29,7 +29,7 @@ class TaskResultAdmin(InspectAdmin):
 
 @admin.register(User)
 class ShopUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Who may do what."""
+    """Users and their permissions."""
 
     form = UserChangeForm
     add_form = UserCreationForm

@@ -1,4 +1,4 @@
-"""The page on which an order is placed."""
+"""The page that places an order."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -62,7 +62,7 @@ class LineInline(TabularInline):
 
 
 class PlacingAdmin(ModelAdmin):
-    """How an order is placed."""
+    """The form that places an order."""
 
     form = OrderForm
     inlines = (LineInline,)

@@ -1,4 +1,4 @@
-"""The tables of the read models, to look at."""
+"""The tables of the read models, read only."""
 
 from typing import Any
 

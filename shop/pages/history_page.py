@@ -40,7 +40,7 @@ class MomentField(forms.DateTimeField):
             moment = super().to_python(value)
             if moment is None:
                 return None
-            # At the ends of the calendar there are moments that the shop's zone cannot write.
+            # At the ends of the calendar some moments do not exist in the shop's zone.
             for shown in (moment, moment + _MILLISECOND):
                 timezone.localtime(shown)
             return moment.astimezone(UTC)

@@ -24,7 +24,7 @@ from ...operations.work_queue import WAITING
 
 
 class Command(BaseCommand):
-    """Reads arguments and prints; what it shows is in `sagas.cli.listings`, what it does in `sagas.cli.operate`."""
+    """Parses arguments and prints; the lists are in `sagas.cli.listings`, the actions in `sagas.cli.operate`."""
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
