@@ -1,4 +1,4 @@
-"""Moments and days as pages show them: in the shop's zone, `TIME_ZONE`, whose name stands beside them."""
+"""Moments and days for pages: in the shop's zone, `TIME_ZONE`, with its name."""
 
 from datetime import UTC, date, datetime, time
 
@@ -11,10 +11,10 @@ def moment(at: datetime) -> str:
 
 
 def day(at: datetime) -> date:
-    """Return the day of the shop's zone in which a moment lies."""
+    """Return the day of a moment in the shop's zone."""
     return timezone.localdate(at)
 
 
 def midnight(at: datetime) -> datetime:
-    """Return when the day of a moment began, in UTC; one without a midnight begins when its clocks are put forward."""
+    """Return the beginning of a moment's day, in UTC; a day without a midnight begins when the clocks are put forward."""
     return timezone.make_aware(datetime.combine(day(at), time.min)).astimezone(UTC)

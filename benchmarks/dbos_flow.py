@@ -48,7 +48,7 @@ reject = DBOS.step(name="reject-order")(flow.reject)
 
 @dataclass(frozen=True, kw_only=True)
 class Knobs:
-    """How DBOS is set up; docs/lab/benchmarks.md says what was tried.
+    """The configuration of DBOS; docs/lab/benchmarks.md says what was tried.
 
     Attributes:
         threads: workflows that run at once in a process.

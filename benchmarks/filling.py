@@ -1,8 +1,8 @@
-"""Fills a database with years of finished orders, so that pages, questions and turns can be measured beside them.
+"""Fills a database with years of finished orders, so that pages, queries and turns can be measured with them.
 
 A few model orders are really placed and driven to their end, one of each kind. Then each of their rows is written
-again and again by `INSERT … SELECT`, as a pattern in which ids, names and times are replaced: what is filled looks,
-column by column, like what the engine leaves, whatever columns it has by then.
+repeatedly by `INSERT … SELECT`, as a pattern in which ids, names and times are replaced: so every column has the values
+that the engine writes, also new columns.
 """
 
 import os
@@ -35,8 +35,8 @@ _ENDED_AGO = timedelta(minutes=10)
 def fill(*, orders: int, events: int, show: Callable[[str], object] = print) -> None:
     """Add so many finished orders with so many events; then VACUUM ANALYZE.
 
-    For a shop at rest: sequences are moved on by hand. What an order tells of by nature are four to seven events; what
-    is left up to `events` says that its message left once more.
+    For a shop at rest: sequences are advanced by hand. An order has four to seven real events; the rest up to `events`
+    are copies of the last one, "message sent".
 
     Transaction: refuses one; opens one a piece.
 
@@ -57,7 +57,7 @@ def fill(*, orders: int, events: int, show: Callable[[str], object] = print) -> 
             done += future.result()
             show(f"{done:,} of {orders:,} orders")
     _settle(accounts)
-    # What was filled is over: nobody is owed any of it.
+    # The filled events are done: no follower gets a delivery of them.
     Follower.objects.update(position=followers.head())
     show("vacuum, analyze")
     with connection.cursor() as cursor:
@@ -85,7 +85,7 @@ def _write(plan: Plan, piece: Piece) -> int:
 
 
 def _settle(accounts: range) -> None:
-    """Write down on each account what is held of it."""
+    """Write the sum of the open holds to each account."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,4 +1,4 @@
-"""The model orders of a filled database: one of each kind, really placed and driven to its end."""
+"""The model orders of a filled database: one of each kind, placed and driven to its end."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -28,7 +28,7 @@ from .sequences import reserve_ids
 #: Where in a UUIDv7 the milliseconds begin.
 MS_AT = 80
 PRODUCTS, _ACCOUNTS = 200, 1000
-#: What stands in the model orders for what differs from order to order: kept free of what JSON would escape.
+#: Placeholders in the model orders for values that differ from order to order, without characters that JSON escapes.
 EMAIL, NAME, _KEY = "model@filling.example", "Model Of Filling", "filling-model-key"
 SKUS, TITLES = ("FILLING-MODEL-A", "FILLING-MODEL-B"), ("First model of filling", "Second model of filling")
 _PRICES = (1295, 6450)
@@ -36,7 +36,7 @@ _PRICES = (1295, 6450)
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """One kind of order: how many of a hundred are such, and how the model is placed."""
+    """One kind of order: its share in percent, and how the model is placed."""
 
     share: int
     lines: tuple[tuple[str, int], ...]
@@ -74,7 +74,7 @@ def shelves_and_accounts() -> range:
 
 
 class _Ticking:
-    """A clock that goes on whenever somebody looks at it."""
+    """A clock that advances with each reading."""
 
     def __init__(self, now: datetime) -> None:
         self.now = now
@@ -138,9 +138,9 @@ def rows_of(order: Order) -> Rows:
 
 
 def with_events(rows: Rows, count: int) -> Rows:
-    """Return the rows with so many events: the last one, the message left, is told again and again.
+    """Return the rows with this many events: the last one, "message sent", is repeated.
 
-    Their places in the log are those in which they are written.
+    Their order in the log is the order in which they are written.
     """
     events = [copy(event) for event in rows[Event]]
     while len(events) < count:
@@ -151,7 +151,7 @@ def with_events(rows: Rows, count: int) -> Rows:
 
 
 def _told_again(event: Event) -> Event:
-    """Return the event as it would be told half a second later."""
+    """Return a copy of the event half a second later."""
     later = timedelta(milliseconds=500)
     again = copy(event)
     again.id = UUID(int=event.id.int + (later // timedelta(milliseconds=1) << MS_AT))
@@ -161,6 +161,6 @@ def _told_again(event: Event) -> Event:
 
 
 def uuids_of(rows: Rows) -> list[UUID]:
-    """Return the ids that were made for an order."""
+    """Return the ids that belong to an order."""
     values = (value for found in rows.values() for row in found for value in vars(row).values())
     return sorted({value for value in values if isinstance(value, UUID)})

@@ -1,4 +1,4 @@
-"""The statements that write what a model order left again and again, with other ids, names and times."""
+"""The statements that copy the rows of a model order, with other ids, names and times."""
 
 # ruff: noqa: SLF001 - `_meta` is documented API of Django
 
@@ -33,7 +33,7 @@ _LAST = ("Lovelace", "Turing", "Liskov", "Dijkstra", "Hopper", "Thompson", "Lamp
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """The orders from `first` up to, not with, `end`; each has so many events."""
+    """The orders from `first` up to, but without, `end`; each has this many events."""
 
     first: int
     end: int
@@ -41,7 +41,7 @@ class Piece:
 
 
 class Plan:
-    """What is written, and the numbers and ids that are kept for it."""
+    """The rows to write, and the numbers and ids that are reserved for them."""
 
     def __init__(self, *, orders: int, events: int, begin: datetime, accounts: range, models: Sequence[Rows]) -> None:
         self.orders, self.events, self.begin, self.accounts, self.models = orders, events, begin, accounts, models
@@ -64,7 +64,7 @@ def _is_counted(table: type[Model]) -> bool:
 
 
 def story_statement(plan: Plan, piece: Piece, rows: Rows, *, shares: range) -> Composable:
-    """Return what writes down, a row an order, all that differs from order to order."""
+    """Return the statement that stores all values that differ from order to order, a row for each order."""
     (order,) = rows[Order]
     uuids = [
         _uuid(value, since=order.id, salt=f"{plan.first_number}-{place}-", name=f"id{place}")
@@ -124,7 +124,7 @@ def _uuid(value: UUID, *, since: UUID, salt: str, name: str) -> Composable:
 
 
 def id_replacements(plan: Plan, rows: Rows) -> dict[tuple[type[Model], int], Composable]:
-    """Return what takes the place of ids that were counted."""
+    """Return the replacements of ids from sequences."""
     ids = {
         (table, row.pk): SQL("{} + n * {}").format(Literal(plan.first_id[table] + place), Literal(width))
         for table, width in plan.width.items()
@@ -140,7 +140,7 @@ def id_replacements(plan: Plan, rows: Rows) -> dict[tuple[type[Model], int], Com
 
 
 def word_replacements(rows: Rows) -> dict[str, Composable]:
-    """Return what takes the place of names, wherever they stand in a text."""
+    """Return the replacements of names, anywhere in a text."""
     (order,) = rows[Order]
     places = {str(value): SQL("id{}").format(SQL(str(place))) for place, value in enumerate(uuids_of(rows))}
     words: dict[str, Composable] = {
@@ -155,7 +155,7 @@ def word_replacements(rows: Rows) -> dict[str, Composable]:
         **dict(zip(TITLES, (SQL("title_a"), SQL("title_b")), strict=True)),
     }
     for parcel in rows[Parcel]:
-        # As the warehouse makes it of the parcel's id.
+        # As the warehouse derives it from the parcel's id.
         made = SQL("'PX' || upper(right(replace({}, '-', ''), 14))").format(places[str(parcel.id)])
         words[parcel.tracking_number] = made
     if order.idempotency_key:
@@ -164,7 +164,7 @@ def word_replacements(rows: Rows) -> dict[str, Composable]:
 
 
 def reference_replacements(plan: Plan, rows: Rows) -> dict[str, Composable]:
-    """Return what takes the place of the provider's reference, which has the number of its row in it."""
+    """Return the replacements of the provider's reference, which contains the id of its row."""
     ids = id_replacements(plan, rows)
     return {
         f"fake_{charge.pk}": SQL("'fake_' || ({})").format(ids[FakeCharge, charge.pk]) for charge in rows[FakeCharge]
@@ -230,7 +230,7 @@ def _pattern(
 
 
 def _woven(text: str, words: Mapping[str, Composable]) -> Composable:
-    """Return the text with all words replaced, those longest first that begin alike."""
+    """Return the text with all words replaced, longer ones first."""
     known = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
     parts = [words.get(part) or Literal(part) for part in re.split(f"({known})", text) if part]
     return SQL(" || ").join(parts) if parts else Literal("")

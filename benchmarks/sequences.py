@@ -1,4 +1,4 @@
-"""Ids and numbers that are kept for rows written by hand."""
+"""Reserves ids and numbers for rows that are written by hand."""
 
 # ruff: noqa: SLF001 - `_meta` is documented API of Django
 
@@ -15,7 +15,7 @@ def reserve_numbers(count: int) -> int:
 
 
 def reserve_ids(table: type[Model], count: int) -> int:
-    """Return the first of so many ids that nobody else is given."""
+    """Reserve this many ids in the sequence; return the first."""
     name, column = table._meta.db_table, str(table._meta.pk.column)
     with connection.cursor() as cursor:
         cursor.execute(

@@ -60,7 +60,7 @@ def publish(orders: list[Order]) -> None:
     with pool.acquire(block=True, timeout=5) as producer, producer.batch(max_size=500):
         for order in orders:
             steps: Any = _chain(order)
-            # apply_async of a chain would drop the producer, so the chain is laid out here.
+            # apply_async of a chain would drop the producer, so the chain is built here.
             tasks, _ = steps.prepare_steps(
                 (), {}, steps.tasks, link_error=steps.options.get("link_error"), app=current_app
             )

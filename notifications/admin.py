@@ -24,7 +24,7 @@ class NotificationAdmin(InspectAdmin):
     search_fields = ("id", "order_id")
     search_help_text = keys.searched("message id")
     ordering = ("-pk",)
-    #: Shown as the message that it becomes.
+    #: Shown as the rendered message.
     exclude = ("context",)
     change_form_before_template = "notifications/admin/message.html"
 

@@ -10,7 +10,7 @@ from .models import Notification
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """A message as its recipient gets it."""
+    """A rendered message."""
 
     sender: str
     subject: str
@@ -22,7 +22,7 @@ class Channel(Protocol):
     """A channel by which messages leave."""
 
     def render(self, notification: Notification) -> Rendered:
-        """Return what the recipient gets; it sends nothing.
+        """Return the message as its recipient gets it; it sends nothing.
 
         Raises:
             NotRendered: a template cannot be filled.
@@ -31,6 +31,6 @@ class Channel(Protocol):
     def send(self, notifications: Sequence[Notification]) -> Mapping[UUID, Exception | None]:
         """Send the messages that can be sent within some seconds; return for each None, or the exception, by id.
 
-        Why: `ChannelDown`, it may leave later; `NotRendered`. What is missing was not tried. A repeat carries the same
-        message id, so that the receiver can tell.
+        Exceptions: `ChannelDown`, it may leave later; `NotRendered`. A message without an entry was not tried. A repeat
+        has the same message id, so that the receiver can recognize it.
         """

@@ -33,7 +33,7 @@ class _NotificationEvent(DomainEvent):
 
 
 class NotificationQueued(_NotificationEvent):
-    """It was decided that a person is told something; the text stands in this context's table."""
+    """A message to a customer was queued; its text is in this context's table."""
 
     type: ClassVar[str] = "notifications.notification_queued"
 

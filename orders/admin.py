@@ -1,4 +1,4 @@
-"""The catalogue. The pages of an order join several contexts: they stand in `shop/admin/`."""
+"""The catalogue. The pages of an order join several contexts: they are in `shop/admin/`."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 

@@ -47,10 +47,10 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeOrder:
-    """What `charge` is called with.
+    """The argument of `charge`.
 
     Attributes:
-        key: fixed before the first call; the provider knows the payment by it.
+        key: fixed before the first call; identifies the payment at the provider.
         amount_minor: minor units of `currency` (ISO 4217), > 0.
     """
 

@@ -32,7 +32,7 @@ from .models import CreditAccount, CreditHold, Payment
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentRequest(ChargeOrder):
-    """What a customer owes for an order, and the key under which they are charged once."""
+    """A request to charge a customer for an order once, by its key."""
 
     order_id: UUID
 
@@ -52,9 +52,10 @@ def capture(request: PaymentRequest, *, now: datetime) -> Payment:
 def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[UUID, Payment | Exception]:
     """Charge customers once each for their orders. Return the payment, or why there is none, by order.
 
-    Reasons: `CardDeclined`, the bank says no; `PaidAlready`, the order was charged under another key;
+    Reasons: `CardDeclined`, the bank declined it; `PaidAlready`, the order was charged under another key;
     `PaymentCancelled`, `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was
-    charged; `NoAnswer`. An order that is missing has no answer yet: it may have been charged, and `find_capture` tells.
+    charged; `NoAnswer`. An order without an outcome has no answer yet: it may have been charged, and `find_capture`
+    returns the outcome.
 
     Transaction: refuses one, for the provider's answer must not wait under row locks; opens one to write the answers
         down.
@@ -235,7 +236,7 @@ def give_up(*, order_id: UUID, reason: str, now: datetime) -> None:
     """Publish that an order will not be paid, with the reason for the customer.
 
     Transaction: opens one.
-    Idempotent: no; the caller tells it once.
+    Idempotent: no; the caller publishes it once.
     """
     with transaction.atomic():
         outbox.emit(PaymentFailed(order_id=order_id, reason=reason), now=now)

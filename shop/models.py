@@ -6,10 +6,10 @@ from django.db import models
 
 
 class SalesOfDay(models.Model):
-    """What was sold of a product on a day: the lines of the orders that were confirmed on it."""
+    """The sales of a product on a day: lines of the orders that were confirmed on that day."""
 
     day = models.DateField()
-    #: The time zone whose day it is: that of the shop when the row was counted.
+    #: Time zone of the day: that of the shop when the row was counted.
     zone = models.CharField("time zone", max_length=64)
     sku = models.CharField("SKU", max_length=40)
     currency = models.CharField(max_length=3)

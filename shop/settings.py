@@ -127,7 +127,7 @@ AUTH_PASSWORD_VALIDATORS = [
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 5000
 
 LANGUAGE_CODE = "en-us"
-#: Whose days reports count, and in which pages show moments; the database, the API, the terminal and logs keep UTC.
+#: The time zone of reports and pages; the database, the API, the terminal and logs use UTC.
 TIME_ZONE = environment.time_zone("TIME_ZONE", default="UTC")
 USE_TZ = True
 FORMAT_MODULE_PATH = "shop.formats"
@@ -268,7 +268,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_STORE_ERRORS_EVEN_IF_IGNORED = True
 # The Celery fixup would close the connection around every task (3 ms each); shop/celery.py keeps it.
 CELERY_DB_REUSE_MAX = 1_000_000_000
-# Celery would take TIME_ZONE, and beat would meet its changes of the clock.
+# By default Celery uses TIME_ZONE, and beat would have its clock changes.
 CELERY_TIMEZONE = "UTC"
 # In memory: no shelve file to corrupt on a kill -9; any number of beats may run.
 CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"

@@ -1,4 +1,4 @@
-"""The ways a notification can leave, behind one protocol."""
+"""The channels of notifications, behind one protocol."""
 
 from collections.abc import Mapping
 

@@ -93,12 +93,12 @@ def _filled(template: str, context: Mapping[str, Any]) -> str:
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         if isinstance(error, VariableDoesNotExist):
-            why = f"the message has no {error.params[0]!r}"  # its own text repeats all that the message holds
+            why = f"the message has no {error.params[0]!r}"  # its own text repeats all variables of the message
         raise NotRendered(_place(template, context), why) from error
 
 
 def _place(template: str, context: Mapping[str, Any]) -> str:
-    """Return the file, and the line and tag in it, where a template fails: Django tells them in debug mode only."""
+    """Return the file, the line and the tag at which a template fails: Django reports them only in debug mode."""
     own: dict[str, Any] = settings.TEMPLATES[0]
     debugging = DjangoTemplates(
         {
@@ -112,7 +112,7 @@ def _place(template: str, context: Mapping[str, Any]) -> str:
         debugging.get_template(template).render(dict(context))
     except TryTimedOut:
         raise
-    except Exception as error:  # noqa: BLE001 - the one that is looked for
+    except Exception as error:  # noqa: BLE001 - the error of the template
         found = getattr(error, "template_debug", None)
         if found is not None:
             file = "/".join(Path(found["name"]).parts[-2:])

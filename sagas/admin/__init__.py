@@ -5,5 +5,5 @@ from backoffice import keys
 from ..core import registry
 from . import audit_trail, deliveries, events, findings, followers, interventions, runs  # noqa: F401 - they register
 
-# Here, and not as the apps get ready: without the admin the engine imports no back office.
+# Here, and not in `ready`: without the admin the engine does not import the back office.
 keys.ask_for_names(registry.named, registry.key_of, registry.key_example)

@@ -24,7 +24,7 @@ def took(start: datetime | None, end: datetime | None) -> str:
 
 
 def failed_tries(attempts: Iterable[Attempt]) -> SafeString:
-    """Return failed tries as a list, each with its traceback folded in."""
+    """Return failed tries as a list, each with its traceback in a collapsed block."""
     rows = [(moment(attempt.failed_at), attempt.kind, attempt, attempt.traceback) for attempt in attempts]
     return format_html_join(
         "",

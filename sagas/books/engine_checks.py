@@ -61,7 +61,7 @@ def _deliveries(scope: Scope) -> Iterator[Breach]:
 
 
 def _slots(scope: Scope) -> Iterator[Breach]:
-    """Yield replication slots that no process reads, for which PostgreSQL keeps its log; and slots that are lost."""
+    """Yield lost replication slots, and slots without a reader: PostgreSQL keeps its log for them."""
     with connection.cursor() as cursor:
         # As JSON, because older servers lack some of these columns.
         cursor.execute(

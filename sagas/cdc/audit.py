@@ -30,14 +30,14 @@ def slot(name: str) -> Slot:
         name=name,
         publications=(
             Publication(name=name, tables=tables),
-            # Of its own, or it would tell of each event the relay numbers as well.
+            # Its own publication, or the slot would also have an update of each event, for its number.
             Publication(name=f"{name}_events", tables=_noted(), actions="insert"),
         ),
     )
 
 
 def _noted() -> dict[str, tuple[str, ...]]:
-    """Return the tables whose rows are not kept, but noted at the changes of the same transaction."""
+    """Return the tables whose changes are not kept, but noted at the other changes of the same transaction."""
     history = {_HISTORY: ("id", "user_id")} if apps.is_installed("django.contrib.admin") else {}
     return {_EVENTS: ("type",), **history}
 

@@ -1,4 +1,4 @@
-"""What `manage.py sagas` shows: runs, steps, reactions and what needs a person, as values that JSON can carry."""
+"""The lists of `manage.py sagas`: runs, steps, reactions and work for a person, as JSON values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -27,7 +27,7 @@ def run_with_steps(run: Run) -> dict[str, Any]:
 
 
 def reactions_of(text: str) -> list[dict[str, Any]]:
-    """Return the deliveries of a key, or of what people call so, in the order of its events.
+    """Return the deliveries of a key, or of the label of one, in the order of its events.
 
     Raises:
         CommandError: there are none.
@@ -41,12 +41,12 @@ def reactions_of(text: str) -> list[dict[str, Any]]:
 
 
 def waiting(meant: Filter, limit: int) -> list[Summary]:
-    """Return what needs a person, the longest waiting first."""
+    """Return the subjects that need a person, the longest waiting first."""
     return subjects.summaries(work_queue.page(meant, limit=limit), now=clock.now())
 
 
 def standing_still() -> Iterator[str]:
-    """Yield what holds up more than one run: queues without a worker, paused subscriptions."""
+    """Yield the causes that hold up more than one run: queues without a worker, paused subscriptions."""
     now = clock.now()
     for each in standstill.unserved(now=now):
         since = "ever" if each.alive_at is None else f"since {each.alive_at:%Y-%m-%d %H:%M:%S} UTC"

@@ -228,7 +228,7 @@ def filter_of_runs(*, status: str | None, saga: str | None, step: str | None, er
 
 
 def filter_of_deliveries(subscription: str, error: str | None) -> Filter:
-    """Return the parked deliveries `--parked` means.
+    """Return the filter of `--parked`.
 
     Raises:
         CommandError: there is no such subscription.

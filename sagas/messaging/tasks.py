@@ -31,13 +31,12 @@ from .room import Room
 
 logger = structlog.get_logger(__name__)
 
-#: Maximum seconds for which one message of the relay, of read models or of the reconciliation works on a backlog; the
-#: next message of beat continues.
+#: Maximum seconds of one message of the relay, of read models or of the reconciliation on a backlog; the next message
+#: of beat continues.
 _BACKLOG_SECONDS = 5.0
 #: Maximum number of batches in one turn of the relay: enough for several workers until the next turn.
 _RELAY_BATCHES = 5
-#: Maximum seconds for which one message works on a batch of interventions; well below Celery's limit, which kills the
-#: worker.
+#: Maximum seconds of one message on a batch of interventions; well below Celery's limit, which kills the worker.
 _BATCH_SECONDS = 10.0
 #: Maximum seconds between two sweeps while the relay works.
 _SWEEP_SECONDS = 1.0
@@ -183,7 +182,7 @@ def work_on_batch(batch: UUID) -> None:
 
 
 def work_on_interventions(batch: UUID | None = None) -> int:
-    """Do a portion of what people asked for; return how many interventions and replayed events there were."""
+    """Execute a portion of the interventions; return how many interventions and replayed events there were."""
     return _handling.work_on_interventions(batch)
 
 

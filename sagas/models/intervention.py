@@ -38,7 +38,7 @@ class Intervention(models.Model):
     #: `since`, `until`: the range, moments in ISO 8601; `until` is not part of it.
     #: `position`: position in the log of the last replayed event; `end`: position of the last event of the range.
     #: `progressed`: number of events of the range up to `position`; `total`: number of events of the range.
-    #: `owed`: number of events for which a delivery was written or made pending again.
+    #: `owed`: number of events with a delivery that was written, or made pending again.
     replay = models.JSONField(null=True, blank=True)
     status = models.CharField(max_length=10, choices=choices(InterventionStatus), default=InterventionStatus.PENDING)
     #: Why it was refused, or the outcome of a replay.

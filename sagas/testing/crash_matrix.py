@@ -126,14 +126,14 @@ def crash_matrix(
 
     Args:
         invariants: what must hold when a run has ended; called with its key, they raise AssertionError.
-        start: does what starts the saga, at the time it is given.
-        runs: how many go together; with more than one they share batches (`SAGAS_BATCH_SIZE`), the path is that of the
-            first, and its neighbours are not to notice.
+        start: starts the saga at the given time.
+        runs: number of runs in a case; with more than one they share batches (`SAGAS_BATCH_SIZE`), the faults are those
+            of the first run, and its neighbours must not be affected.
         path: run the cases of this path, one of `paths(saga)`: each can be a test of its own, and they go side by side.
-        only: run the cases whose name holds this text; a failure names its case.
+        only: run the cases whose name contains this text; a failure names its case.
 
     Raises:
-        CrashMatrixFailed: the first case that went wrong.
+        CrashMatrixFailed: the first case that failed.
         ValueError: nothing is called as `path` or `only` says.
     """
     began = time.perf_counter()
@@ -179,7 +179,7 @@ class _Matrix:
         self.watch = Watch()
 
     def cases(self, wanted: str = "", only: str = "") -> Iterator[Case]:
-        """Yield each case, path by path; a path is run first without harm, to find its boundaries."""
+        """Yield each case, path by path; a path is run first without a crash, to find its boundaries."""
         skipped: set[str] = set()
         good = self.run(Case(path=Path()))
         rows = Run.objects.get(saga=self.saga.name, key=good).steps
@@ -340,7 +340,7 @@ class _Trial:
         return [journal_of(key) for key in self.keys], self.broker.published
 
 
-#: Asked after each thing that was done: one statement, and none that Django has to compile.
+#: Executed after each part of a case: one statement, which Django need not compile.
 _LEFT_TO_DO = """
     SELECT
         EXISTS (SELECT FROM sagas_event WHERE log_position IS NULL AND type = ANY(%s)),

@@ -100,7 +100,7 @@ class Scenario:
         """Run the scenario and compare; return its ending, for further assertions.
 
         Args:
-            failure: name of the error for which it was undone; likewise `attention`.
+            failure: name of the error that caused the undo; likewise `attention`.
 
         Raises:
             AssertionError: it ended in another way.

@@ -1,4 +1,4 @@
-"""What the steps and subscriptions of a saga are while it is watched: every call of an action has its boundaries."""
+"""The steps and subscriptions of a watched saga: every call of an action has its boundaries."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def watched(saga: Saga[Any], watch: Callable[[], Watch]) -> list[Subscription]:
-    """Return what the registry knows, and `saga`, with every action calling at its boundaries."""
+    """Return the registered definitions, and `saga`, with actions that record their boundaries."""
     known = registry.subscriptions()
     if saga.name not in registry.names():
         known.append(starts(saga))
@@ -119,9 +119,9 @@ def _watched_many(step: Step, watch: Callable[[], Watch]) -> SetFunction | None:
 def _act_many(
     watch: Watch, acted: Mapping[UUID, tuple[Acted, T]], action: Callable[[Sequence[T]], Mapping[UUID, Any]]
 ) -> Mapping[UUID, Any]:
-    """As `_act`, for work that is written for many calls: a fault of the victim is its outcome.
+    """As `_act`, for work that is written for many calls: the victim's fault is its outcome.
 
-    Of a batch, a lost answer is no outcome at all: the call is missing.
+    In a batch, a lost answer is a missing outcome.
     """
     leased = any(one.outside for one, _ in acted.values())
     watch.acted += [one for one, _ in acted.values()]

@@ -1,6 +1,6 @@
-"""The pages of this site that join the contexts, and those of others' tables, a module a page.
+"""The admin's pages that join the contexts, and those of other apps' tables, one module for each page.
 
-Tables of the contexts have their pages in the contexts' own `admin.py`.
+The tables of each context have their pages in its own `admin.py`.
 """
 
 from django.contrib import admin

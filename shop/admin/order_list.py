@@ -1,4 +1,4 @@
-"""The list of orders: what it shows, and how it is narrowed down."""
+"""The list of orders: columns, filters and search."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -31,7 +31,7 @@ STATUS_COLOURS = {"Pending": "info", "Confirmed": "success", "Rejected": "danger
 
 
 class AttentionFilter(admin.SimpleListFilter):
-    """Orders somebody should look at."""
+    """Orders that wait for a person."""
 
     title, parameter_name = "attention", "attention"
 
@@ -47,7 +47,7 @@ class AttentionFilter(admin.SimpleListFilter):
 
 
 class PlacedFilter(admin.DateFieldListFilter):
-    """Names the zone whose days it means."""
+    """A filter by day, with the name of the time zone."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -55,7 +55,7 @@ class PlacedFilter(admin.DateFieldListFilter):
 
 
 class OrderList(ChangeList):
-    """Adds to a page of orders what the journal says of them: two queries a page."""
+    """Adds the journal's data to a page of orders: two queries for each page."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -67,7 +67,7 @@ class OrderList(ChangeList):
 
 
 class OrderListAdmin(ModelAdmin):
-    """How orders are listed and found."""
+    """The list of orders."""
 
     list_display = ("number", "customer", "state", "total", "age", "mark")
     list_filter = ("status", AttentionFilter, ("placed_at", PlacedFilter))

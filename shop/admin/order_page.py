@@ -1,4 +1,4 @@
-"""The page of one order: why it stands where it stands, and what may be done."""
+"""The page of one order: its standing with reasons, and the possible actions."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -27,7 +27,7 @@ from ..story.timeline import story
 
 
 class OrderPageAdmin(ModelAdmin):
-    """How an order is looked at."""
+    """The page of an order."""
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -57,11 +57,11 @@ class OrderPageAdmin(ModelAdmin):
         return TemplateResponse(request, "shop/order.html", context)
 
     def story_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
-        """Return what changes on the page of an order, for the page to fetch."""
+        """Return the part of an order's page that changes; the page fetches it."""
         return TemplateResponse(request, "shop/_story.html", self._story(request, str(order_id)))
 
     def as_of_view(self, request: HttpRequest, order_id: UUID) -> HttpResponse:
-        """Show what an order was at a moment (`at`), and what changed until then (`since`)."""
+        """Show the state of an order at a moment (`at`), and its changes from another moment (`since`)."""
         self._may_look(request)
         order = self.get_queryset(request).filter(pk=order_id).first()
         if order is None:
@@ -102,7 +102,7 @@ class OrderPageAdmin(ModelAdmin):
 
 
 def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
-    """Return what this person may do now: what a button says, where it leads, what that means."""
+    """Return the actions this person may do now: label, address and effect of each button."""
     back, found = reverse("admin:orders_order_change", args=[order.pk]), []
     for facts, buttons in buttons_of_key(request, str(order.id), back=back):
         on = f" “{facts.step or facts.process}”"
@@ -111,7 +111,7 @@ def _acts(request: HttpRequest, order: Order) -> list[tuple[str, str, str]]:
     return found
 
 
-#: Where to look into what waits for a person.
+#: Labels of the links to what waits for a person.
 _PAGES = {
     Why.PARKED: ("delivery", "Open what gave up"),
     Why.HELD_BACK: ("follower", "Open the paused"),
@@ -120,7 +120,7 @@ _PAGES = {
 
 
 def _links(request: Any, standing: Standing) -> list[tuple[str, str]]:
-    """Return where to look further, and where to act, as far as the user may."""
+    """Return links to further pages, as far as the user may open them."""
     links = []
     for each in standing.attention:
         model, label = _PAGES.get(each.why, ("", ""))

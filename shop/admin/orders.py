@@ -11,4 +11,4 @@ from .placing import PlacingAdmin
 
 @admin.register(Order)
 class OrderAdmin(OrderListAdmin, PlacingAdmin, OrderPageAdmin):
-    """Orders are placed and looked at; nobody changes or deletes one."""
+    """Orders are placed and shown; they cannot be changed or deleted here."""

@@ -1,4 +1,4 @@
-"""Tables of others, in the style of this site."""
+"""Tables of other apps, in the style of this site."""
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
@@ -14,7 +14,7 @@ for _model in (TaskResult, GroupResult, User, Group):
 
 @admin.register(TaskResult)
 class TaskResultAdmin(InspectAdmin):
-    """What Celery tasks returned that a person asked for, and every failure."""
+    """Results of Celery tasks that a person requested, and every failure."""
 
     list_display = ("task_name", "state", "date_done", "worker", "task_id")
     list_filter = ("status",)
@@ -29,7 +29,7 @@ class TaskResultAdmin(InspectAdmin):
 
 @admin.register(User)
 class ShopUserAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
-    """Who may do what."""
+    """Users and their permissions."""
 
     form = UserChangeForm
     add_form = UserCreationForm

@@ -1,4 +1,4 @@
-"""The page on which an order is placed."""
+"""The page that places an order."""
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
@@ -57,12 +57,12 @@ class LineInline(TabularInline):
         return request.user.has_perm("orders.add_order")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # A row that was never saved can be taken off the page.
+        # A row that was never saved can be removed from the page.
         return obj is None
 
 
 class PlacingAdmin(ModelAdmin):
-    """How an order is placed."""
+    """The form that places an order."""
 
     form = OrderForm
     inlines = (LineInline,)
@@ -88,12 +88,12 @@ class PlacingAdmin(ModelAdmin):
         try:
             return super().changeform_view(request, object_id, form_url, extra_context)
         except OrderRefused as refused:
-            # It was rolled back; shown again, the form says why.
+            # The transaction was rolled back; the form is shown again with the reason.
             request.refused = refused
             return super().changeform_view(request, object_id, form_url, extra_context)
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:  # noqa: FBT001
-        """Do nothing: an order comes to be with its lines, in `save_related`."""
+        """Do nothing: an order is saved with its lines, in `save_related`."""
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:  # noqa: FBT001
         now = clock.now()
@@ -126,7 +126,7 @@ class PlacingAdmin(ModelAdmin):
         return [path("prices/", prices, name="orders_order_prices"), *super().get_urls()]
 
     def prices(self, request: HttpRequest) -> JsonResponse:
-        """Tell the page what the chosen products cost and how many are left."""
+        """Return the prices and the stock of the chosen products, for the page."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         ids = [int(pk) for pk in request.GET.getlist("product") if pk.isascii() and pk.isdigit() and len(pk) < 19]

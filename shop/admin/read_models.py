@@ -1,4 +1,4 @@
-"""The tables of the read models, to look at."""
+"""The tables of the read models, read only."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from .order_list import STATUS_COLOURS
 
 @admin.register(SalesOfDay)
 class SalesOfDayAdmin(InspectAdmin):
-    """What was sold, by day and product; about a second behind."""
+    """Sales by day and product; about a second behind."""
 
     list_display = ("day", "zone", "sku", "name", "orders", "quantity", "total")
     list_display_links = ("day", "sku")
@@ -31,7 +31,7 @@ class SalesOfDayAdmin(InspectAdmin):
 
 @admin.register(CustomerOrder)
 class CustomerOrderAdmin(InspectAdmin):
-    """Orders as their customers see them; about a second behind."""
+    """The orders of customers, as a read model holds them; about a second behind."""
 
     list_display = ("number", "customer_email", "state", "contents", "total", "paid", "tracking_number", "told_at")
     list_display_links = ("number",)

@@ -41,7 +41,7 @@ class Record:
 
 
 class CsvFile:
-    """A file under the reader.
+    """An open file.
 
     Attributes:
         columns: as the file names them.

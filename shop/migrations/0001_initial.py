@@ -2,7 +2,7 @@
 
 from django.db import migrations, models
 
-#: The audit trail says what rows were, so the write-ahead log has to hold it: `shop/changes.py`.
+#: The audit trail has the old values of rows, so the write-ahead log must have them: `shop/changes.py`.
 _AUDITED = ("orders_order", "orders_product", "inventory_stockitem", "payments_creditaccount", "payments_payment")
 
 

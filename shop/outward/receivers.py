@@ -241,8 +241,7 @@ def _integration_events() -> Iterable[type[IntegrationEvent]]:
             yield event
 
 
-# Receivers that are away
-# ----------------------------------------------------------------------------------------------------------
+# Receivers that are away ----------------------------------------------------------------------------------------------
 
 _K = TypeVar("_K")
 

@@ -1,1 +1,1 @@
-"""What the admin shows of an order and of the whole shop; `shop/admin/` hangs it in."""
+"""The admin's pages of an order and of the whole shop; `shop/admin/` uses them."""

@@ -30,7 +30,7 @@ def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:
 def _orders_today(now: datetime) -> list[dict[str, Any]]:
     today = midnight(now)
     counts = orders.placed_by_status(since=today)
-    # As the list's own filter by day writes it, so that the list shows "Today" as chosen.
+    # In the form of the list's filter by day, so that the list shows "Today" as selected.
     begin = timezone.localtime(today)
     placed = {"placed_at__gte": str(begin), "placed_at__lt": str(begin + timedelta(days=1))}
     url = reverse("admin:orders_order_changelist")

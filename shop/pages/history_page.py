@@ -40,7 +40,7 @@ class MomentField(forms.DateTimeField):
             moment = super().to_python(value)
             if moment is None:
                 return None
-            # At the ends of the calendar there are moments that the shop's zone cannot write.
+            # At the ends of the calendar some moments do not exist in the shop's zone.
             for shown in (moment, moment + _MILLISECOND):
                 timezone.localtime(shown)
             return moment.astimezone(UTC)
@@ -125,65 +125,64 @@ def as_of(order_id: UUID, asked: Mapping[str, str], *, now: datetime) -> AsOf:
     form = MomentsForm(asked)
     is_valid = form.is_valid()
     try:
-        told = history(order_id)
+        past = history(order_id)
     except UnreadableEventError as unreadable:
         note = f"Its history cannot be told: {unreadable}."
         return AsOf(fields=_fields(form, asked), note=note, parts={}, changes=[], moments=[])
     if not is_valid:
-        return AsOf(fields=_fields(form, asked), parts={}, changes=[], moments=list(_moments(told, None, None, None)))
-    return _page(form, asked, told, now)
+        return AsOf(fields=_fields(form, asked), parts={}, changes=[], moments=list(_moments(past, None, None, None)))
+    return _page(form, asked, past, now)
 
 
-def _page(form: MomentsForm, asked: Mapping[str, str], told: History, now: datetime) -> AsOf:
+def _page(form: MomentsForm, asked: Mapping[str, str], past: History, now: datetime) -> AsOf:
     at, since = form.cleaned_data["at"], form.cleaned_data["since"]
-    shown = told.moment(at or now)
+    shown = past.moment(at or now)
     # An event of a clock that is a little ahead has happened all the same.
-    shown = told.moments[-1] if at is None and told.moments else shown
-    before, compared = _earlier(told, shown, since)
-    place = -1 if shown is None else told.moments.index(shown)
+    shown = past.moments[-1] if at is None and past.moments else shown
+    before, compared = _earlier(past, shown, since)
+    place = -1 if shown is None else past.moments.index(shown)
     state = OrderAsOf() if shown is None else shown.state
     return AsOf(
         fields=_fields(form, asked),
-        note=_note(told, at, now),
+        note=_note(past, at, now),
         heading=f"As of {_said(at)}" if at is not None else "Now",
         status=words(state.order.status) if state.order.is_placed else "",
         tone=tone(state.order.status),
         parts=_parts(facts(state)),
         compared=compared,
         changes=changes(before, state) if compared else [],
-        moments=list(_moments(told, shown, at, since)),
-        back_url=_url(told.moments[place - 1].at, since) if place > 0 else "",
-        on_url=_url(told.moments[place + 1].at, since) if place + 1 < len(told.moments) else "",
+        moments=list(_moments(past, shown, at, since)),
+        back_url=_url(past.moments[place - 1].at, since) if place > 0 else "",
+        on_url=_url(past.moments[place + 1].at, since) if place + 1 < len(past.moments) else "",
     )
 
 
-def _earlier(told: History, shown: Moment | None, since: datetime | None) -> tuple[OrderAsOf, str]:
+def _earlier(past: History, shown: Moment | None, since: datetime | None) -> tuple[OrderAsOf, str]:
     """Return the state to compare with, and its name for people."""
     if since is not None:
-        return told.as_of(since), f"since {_said(since)}"
+        return past.as_of(since), f"since {_said(since)}"
     if shown is None:
         return OrderAsOf(), ""
-    place = told.moments.index(shown)
-    before = told.moments[place - 1].state if place else OrderAsOf()
+    place = past.moments.index(shown)
+    before = past.moments[place - 1].state if place else OrderAsOf()
     return before, f"at {_said(shown.at)}"
 
 
-def _note(told: History, at: datetime | None, now: datetime) -> str:
-    if not told.moments:
+def _note(past: History, at: datetime | None, now: datetime) -> str:
+    if not past.moments:
         return "No event of this order is kept: its history cannot be told."
-    if at is not None and at < told.moments[0].at:
-        return f"At this moment there was no such order: it was placed at {_said(told.moments[0].at)}."
+    if at is not None and at < past.moments[0].at:
+        return f"At this moment there was no such order: it was placed at {_said(past.moments[0].at)}."
     return "This moment is still to come; below is what has happened so far." if at is not None and at > now else ""
 
 
-# The texts of a state
-# ----------------------------------------------------------------------------------------------------
+# The texts of a state -------------------------------------------------------------------------------------------------
 
 
 def facts(state: OrderAsOf) -> StateTexts:
     """Return the texts of a state; none for an order that is not placed."""
-    told = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.told))
-    return {(part, label): value for part, label, value in told}
+    rows = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.told))
+    return {(part, label): value for part, label, value in rows}
 
 
 def changes(before: OrderAsOf, after: OrderAsOf) -> list[Change]:
@@ -239,8 +238,8 @@ def _money(money: MoneyState) -> Rows:
         yield _MONEY, "Given back", "all of it"
 
 
-def _messages(told: ToldState) -> Rows:
-    for message in told.messages:
+def _messages(messages: ToldState) -> Rows:
+    for message in messages.messages:
         yield _TOLD, f"{words(message.kind)}, by {message.channel}", message.status
 
 
@@ -258,14 +257,14 @@ def _parts(said: StateTexts) -> dict[str, list[tuple[str, str]]]:
 # Moments --------------------------------------------------------------------------------------------------------------
 
 
-def _moments(told: History, shown: Moment | None, at: datetime | None, since: datetime | None) -> Iterator[ShownMoment]:
+def _moments(past: History, shown: Moment | None, at: datetime | None, since: datetime | None) -> Iterator[ShownMoment]:
     """Yield the moments, oldest first; with the date if they are of several days."""
-    if not told.moments:
+    if not past.moments:
         return
-    first = told.moments[0].at
-    since_shown = None if since is None else told.moment(since)
-    dates = [None, *(timezone.localdate(moment.at) for moment in told.moments)]
-    for moment, (day_before, day) in zip(told.moments, pairwise(dates), strict=True):
+    first = past.moments[0].at
+    since_shown = None if since is None else past.moment(since)
+    dates = [None, *(timezone.localdate(moment.at) for moment in past.moments)]
+    for moment, (day_before, day) in zip(past.moments, pairwise(dates), strict=True):
         clock = f"{timezone.localtime(moment.at):%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
         yield ShownMoment(
             at=moment.at,

@@ -171,7 +171,7 @@ def span(time: timedelta) -> str:
 
 
 def ago(at: datetime, *, now: datetime) -> SafeString:
-    """Return how long ago something was; a script keeps it true while the page is open."""
+    """Return how long ago something was; a script updates it while the page is open."""
     return format_html(
         '<time data-ago datetime="{}" title="{}">{} ago</time>',
         at.isoformat(),
@@ -201,7 +201,7 @@ def _icon(entry: Entry) -> str:
 
 
 def _clock(at: datetime, since: datetime) -> str:
-    """Return the time of day, with the date where it is another one."""
+    """Return the time of day, with the date if that differs."""
     at, since = timezone.localtime(at), timezone.localtime(since)
     time = f"{at:%H:%M:%S}.{at.microsecond // 1000:03d}"
     return time if at.date() == since.date() else f"{at:%Y-%m-%d} {time}"

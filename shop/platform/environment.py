@@ -118,7 +118,7 @@ def time_zone(name: str, *, default: str) -> str:
     found: str = env.str(name, default=default)
     try:
         return ZoneInfo(found).key
-    except (KeyError, ValueError, OSError):  # no such zone, no relative path, a folder such as Europe
+    except (KeyError, ValueError, OSError):  # an unknown zone, an invalid path, or a folder such as Europe
         refuse(name, f"a time zone such as UTC or Europe/London is needed, not {found!r}")
 
 

@@ -1,4 +1,4 @@
-"""An order is reserved, paid, shipped, confirmed and told about; or undone, and told about.
+"""Fulfils an order: reserve, pay, ship, confirm, notify the customer; or undo, and notify the customer.
 
 The saga is at the bottom and reads like a table; above it are thin adapters from its steps to the contexts.
 """

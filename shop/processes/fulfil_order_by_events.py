@@ -153,7 +153,7 @@ def _calls(
     ]
 
 
-# Consequences when a step gives up ----------------------------------------------------------------------------------
+# Consequences when a step gives up ------------------------------------------------------------------------------------
 
 
 def refuse_stock(received: Received[OrderPlaced], failure: Failure) -> None:

@@ -174,7 +174,7 @@ class FeedStore:
         _redis().set(_SHADOW, int(_serving() or 0) + 1)
 
     def drop(self) -> None:
-        """Remove every generation but the one that serves, including the rest of a killed rebuild."""
+        """Remove every generation except the serving one, including the rest of a killed rebuild."""
         _redis().delete(_SHADOW)
         serving = f"{_ROOT}:{_serving()}"
         for key in _redis().scan_iter(f"{_ROOT}:*", count=1000):

@@ -1,6 +1,6 @@
-"""Sales by day and product: what confirmed orders were about, by the day on which they were confirmed.
+"""Sales by day and product: the lines of confirmed orders, by the day of the confirmation.
 
-The day is that of `TIME_ZONE`, a function of the event alone; a row keeps the zone that its day was counted in.
+The day is in `TIME_ZONE`, and depends on the event only; a row stores the zone of its day.
 """
 
 from collections import defaultdict

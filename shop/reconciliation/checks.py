@@ -47,8 +47,8 @@ def money(order: Books, _: datetime) -> Breach | None:
     if order.credit is not None and order.credit.account.currency != order.currency:
         elsewhere[order.credit.account.currency] = credit
     if order.status == "pending" and order.under_way:
-        most_by_card, most_by_invoice = (0, order.total_minor) if order.by_invoice else (order.total_minor, 0)
-        right = 0 <= kept <= most_by_card and credit <= most_by_invoice
+        max_by_card, max_by_invoice = (0, order.total_minor) if order.by_invoice else (order.total_minor, 0)
+        right = 0 <= kept <= max_by_card and credit <= max_by_invoice
     else:
         right = (kept, credit) == (owed_by_card, owed_by_invoice)
     if right and not elsewhere:

@@ -16,7 +16,7 @@ from .attention import badges, sentence
 from .situation import Situation, situation
 from .words import STAFF, Audience, ended, error_of, is_retried, quoted, times, waits, words
 
-#: Reasons for which the run, or the whole order, makes no progress until a person acts.
+#: With these reasons the run, or the whole order, makes no progress until a person acts.
 _STANDS_STILL = (Why.STOPPED, Why.PAUSED, Why.NOT_TAKEN)
 
 

@@ -31,7 +31,7 @@ def symbol(name: str) -> SafeString:
 
 @register.simple_tag
 def until(at: datetime) -> SafeString:
-    """Say when something is due; a script counts down while the page is open."""
+    """Return when something is due; a script counts down while the page is open."""
     return format_html(
         'at {} <time data-until datetime="{}"></time>', f"{timezone.localtime(at):%H:%M:%S %Z}", at.isoformat()
     )

@@ -24,7 +24,7 @@ from ...operations.work_queue import WAITING
 
 
 class Command(BaseCommand):
-    """Reads arguments and prints; what it shows is in `sagas.cli.listings`, what it does in `sagas.cli.operate`."""
+    """Parses arguments and prints; the lists are in `sagas.cli.listings`, the actions in `sagas.cli.operate`."""
 
     help = (
         "List runs, show one with its steps, check the definitions, list findings, draw a saga; show what needs a "
@@ -200,7 +200,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"        try {failed['number']}: {failed['kind']}: {failed['message']}")
 
     def _show_reactions(self, text: str, *, json: bool) -> None:
-        """Show what reacted to the events of a key that no run conducts."""
+        """Show the reactions to the events of a key that has no run."""
         found = listings.reactions_of(text)
         if json:
             self._write_json(found)
