@@ -110,7 +110,7 @@ class Compatibility(StrEnum):
 class IntegrationEvent(DomainEvent):
     """A fact that other contexts rely on: its shape is a contract, committed beside its context.
 
-    docs/events.md says what may change; `manage.py events check` shows what did change.
+    docs/contracts.md says what may change; `manage.py events check` shows what did change.
     """
 
     compatibility: ClassVar[Compatibility] = Compatibility.FULL

@@ -79,13 +79,17 @@ def ask(
         replay: the terms of a replay, as `Intervention.replay` describes them.
 
     Raises:
-        NotNow: there is no reason, or the result cannot be stored.
+        NotNow: there is no reason, the result cannot be stored, or a subject's kind has no such action.
     """
     reason = reason.strip().replace("\x00", "")
     if not reason:
         raise NotNow("A reason is needed: it is read by the next person who looks at this.")
     given, batch = batch, batch or new_id()
     tokens = version_tokens or {}
+    asked = [subjects.of(row) for row in rows]
+    for subject in asked:
+        if subject.operation(action) is None:
+            raise NotNow(f"{action} is nothing that a {subject.kind} has.")
     with transaction.atomic():
         if given is not None and _was_asked(given):
             return given
@@ -104,7 +108,7 @@ def ask(
                     replay=replay,
                     asked_at=now,
                 )
-                for subject in map(subjects.of, rows)
+                for subject in asked
             ),
             batch_size=1000,
         )

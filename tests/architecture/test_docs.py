@@ -57,3 +57,16 @@ def test_what_the_map_of_questions_names_stands_in_its_file() -> None:
         for file, name in rows
     }
     assert [pair for pair, found in defined.items() if found is None] == []
+
+
+def test_the_page_of_settings_has_every_variable_that_the_shop_reads() -> None:
+    code = "\n".join(path.read_text() for folder in ("shop", "embedded") for path in (ROOT / folder).rglob("*.py"))
+    read = set(re.findall(r'(?:environment\.\w+|\benv(?:\.\w+)?|environ(?:\.get)?)[(\[]\s*"([A-Z_]+)"', code))
+    # PATH is the system's; `make run` tells its web process of the demo login by itself.
+    assert (
+        read
+        - {"PATH", "SHOP_DEMO_LOGIN"}
+        - set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "settings.md").read_text()))
+        == set()
+    )
+    assert len(read) > 25

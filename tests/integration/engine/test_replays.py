@@ -174,7 +174,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_stood(
     drive(now=clock)
     clock.move(minutes=1)
     asked = ask(clock, since)
-    first = work(clock)  # what it owed is made before the next one
+    first = replays.work(now=clock())
     with monkeypatch.context() as dying:
         dying.setattr(replays, "heads_of", _die)
         with pytest.raises(KeyboardInterrupt):
