@@ -16,8 +16,5 @@ def day(at: datetime) -> date:
 
 
 def midnight(at: datetime) -> datetime:
-    """Return the beginning of a moment's day, in UTC.
-
-    A day without a midnight begins when the clocks are put forward.
-    """
+    """Return the beginning of a moment's day, in UTC; a day without midnight begins when clocks are put forward."""
     return timezone.make_aware(datetime.combine(day(at), time.min)).astimezone(UTC)

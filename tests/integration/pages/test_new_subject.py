@@ -19,7 +19,7 @@ from sagas.core.registry import KeyLabel
 from sagas.core.statuses import Action
 from sagas.models import Intervention
 from sagas.operations import interventions, subjects
-from sagas.operations.subject import Filter, Messages, Operation, Subject, Summary
+from sagas.operations.subject import Filter, Messages, NotNow, Operation, Subject, Summary
 from tests.factories.people import browser_of_the_boss
 
 QUEUE, FORM = "/admin/sagas/intervention/queue/", "/admin/sagas/intervention/intervene/"
@@ -149,9 +149,9 @@ def test_a_stale_click_on_it_changes_nothing(withdrawn: Product) -> None:
 
 
 def test_an_action_it_does_not_know_is_refused(withdrawn: Product) -> None:
-    interventions.ask([withdrawn], Action.SKIP, reason="why", by="ada", now=timezone.now())
-    assert interventions.work(now=timezone.now()).refused == 1
-    assert Intervention.objects.get().outcome == "skip does not apply: the product is withdrawn."
+    with pytest.raises(NotNow, match="skip is nothing that a product has"):
+        interventions.ask([withdrawn], Action.SKIP, reason="why", by="ada", now=timezone.now())
+    assert not Intervention.objects.exists()
     assert not is_for_sale()
 
 

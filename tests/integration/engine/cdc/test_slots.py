@@ -110,7 +110,9 @@ def test_a_slot_that_nobody_reads_becomes_a_finding_after_a_while(cups: None) ->
 
     assert breaches(1) == []
     (said,) = breaches(10)
-    assert said.startswith("The replication slot tests_cdc is read by nobody, and the write-ahead log is kept for it")
+    assert said.startswith(
+        "The replication slot tests_cdc has no reader, and PostgreSQL keeps the write-ahead log for it"
+    )
     with Capture(CUPS):
         assert breaches(10) == []
 
