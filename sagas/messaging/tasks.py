@@ -15,6 +15,7 @@ import structlog
 from celery import Celery, Task, current_app, shared_task
 from celery._state import connect_on_app_finalize
 from celery.exceptions import Ignore
+from celery.signals import celeryd_after_setup
 
 from ..books import reconciliation
 from ..conf import ENGINE_QUEUE, RELAY_QUEUE, conf
@@ -74,6 +75,13 @@ def register_tasks(app: Celery) -> None:
                 app.task(name=step.undo_task, bind=True, throws=(StepFailed,))(_step)
     for subscription in registry.subscriptions():
         app.task(name=subscription.task)(_deliver)
+
+
+@celeryd_after_setup.connect
+def register_late_tasks(instance: Any, **_: Any) -> None:
+    """Make the tasks of subscriptions from modules of this worker alone (`celery worker -I`)."""
+    # Celery imports those modules once its app is final.
+    register_tasks(instance.app)
 
 
 def _step(self: Task[Any, Any], run_ids: list[str], place: int, epoch: int) -> None:

@@ -113,7 +113,11 @@ class Engine(RuleBasedStateMachine):
     def move(self, seconds: int) -> None:
         self.world.clock.move(seconds=seconds)
 
-    @rule(which=WHICH, action=st.sampled_from([action for action in Action if action != Action.SKIP]), dies_at=DIES_AT)
+    @rule(
+        which=WHICH,
+        action=st.sampled_from([action for action in Action if action not in (Action.SKIP, Action.REPLAY)]),
+        dies_at=DIES_AT,
+    )
     def intervene(self, which: int, action: Action, dies_at: int) -> None:
         runs = list(Run.objects.order_by("id"))
         if runs:

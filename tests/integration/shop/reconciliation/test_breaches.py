@@ -231,7 +231,7 @@ def test_an_event_that_nobody_relays_is_found(place: Place) -> None:
     oldest = Event.objects.earliest("position")
     assert found() == {
         ("events-relayed", "orders.order_placed"): "2 events orders.order_placed not relayed, the oldest since "
-        f"{oldest.occurred_at:%Y-%m-%d %H:%M:%S}: does the relay run?"
+        f"{oldest.occurred_at:%Y-%m-%d %H:%M:%S} UTC: does the relay run?"
     }
     assert facts("events-relayed", "orders.order_placed") == {
         "type": "orders.order_placed",
