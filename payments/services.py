@@ -86,6 +86,7 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
     Raises:
         CardDeclined: the bank declined it.
         NoAnswer: the outcome is still unknown.
+        PaidAlready: the order was charged under another key since; this charge is refunded.
     """
     _refuse_transaction()
     try:
@@ -93,7 +94,11 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
     except CardDeclined as declined:
         _record({request: declined}, now)
         raise
-    return None if charge is None else _record({request: charge}, now)[request.order_id]
+    payment = None if charge is None else _record({request: charge}, now).get(request.order_id)
+    if charge is not None and payment is None:
+        refund(request, now=now)
+        raise PaidAlready(request.order_id)
+    return payment
 
 
 def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
@@ -106,15 +111,16 @@ def refund(request: PaymentRequest, *, now: datetime) -> Payment | None:
         NoAnswer: call it again.
     """
     _refuse_transaction()
-    charge = gateway().refund(key=request.key)
-    if charge is None:
+    if (charge := gateway().refund(key=request.key)) is None or (payment := _row(request, charge, now)) is None:
         return None
-    payment = _record({request: charge}, now)[request.order_id]
+    payment.status, payment.refunded_at = Payment.Status.REFUNDED, now
     with transaction.atomic():
-        payment = Payment.objects.select_for_update().get(pk=payment.pk)
-        if payment.status == Payment.Status.CAPTURED:
-            payment.status, payment.refunded_at = Payment.Status.REFUNDED, now
-            payment.save(update_fields=["status", "refunded_at"])
+        if new := insert_missing([payment], unique=["key"]):
+            outbox.emit(_event(payment), now=now)
+        captured = Payment.objects.filter(key=request.key, status=Payment.Status.CAPTURED)
+        refunded = new or captured.update(status=Payment.Status.REFUNDED, refunded_at=now)
+        payment = Payment.objects.get(key=request.key)
+        if refunded:
             outbox.emit(PaymentRefunded(**_facts(payment)), now=now)
     return payment
 
@@ -275,12 +281,12 @@ def _refuse_transaction() -> None:
 def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime) -> dict[UUID, Payment]:
     """Write the provider's charges and declines, and publish them; return the new payments, by order.
 
-    Payments that were written before are not changed.
+    Payments that were written before are not changed. A charge of an order that is paid under another key is left out.
     """
     rows = [_row(request, answer, now) for request, answer in answers.items()]
     answered = {row.key: row for row in rows if row is not None}
     with transaction.atomic():
-        new = insert_missing(list(answered.values()), unique=["key"])
+        new = insert_missing(list(answered.values()))
         outbox.emit(*(_event(row) for row in answered.values() if row.pk in new), now=now)
         if len(new) < len(answered):
             answered = {row.key: row for row in Payment.objects.filter(key__in=answered)}
@@ -290,17 +296,13 @@ def _record(answers: Mapping[PaymentRequest, Charge | Exception], now: datetime)
 def _row(request: PaymentRequest, answer: Charge | Exception, now: datetime) -> Payment | None:
     """Return the payment of an answer; None if the answer is neither a charge nor a decline."""
     payment = Payment(order_id=request.order_id, key=request.key, method=request.method, made_at=now)
-    match answer:
-        case Charge():
-            # The books of the provider count, not the request.
-            payment.status, payment.provider_reference = Payment.Status.CAPTURED, answer.reference
-            payment.amount_minor, payment.currency = answer.amount_minor, answer.currency
-        case CardDeclined():
-            payment.status, payment.reason = Payment.Status.DECLINED, answer.reason
-            payment.amount_minor, payment.currency = request.amount_minor, request.currency
-        case _:
-            return None
-    return payment
+    if isinstance(answer, Charge):  # The books of the provider count, not the request.
+        payment.status, payment.provider_reference = Payment.Status.CAPTURED, answer.reference
+        payment.amount_minor, payment.currency = answer.amount_minor, answer.currency
+    elif isinstance(answer, CardDeclined):
+        payment.status, payment.reason = Payment.Status.DECLINED, answer.reason
+        payment.amount_minor, payment.currency = request.amount_minor, request.currency
+    return payment if payment.status else None
 
 
 def _event(payment: Payment) -> PaymentCaptured | PaymentDeclined:

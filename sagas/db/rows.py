@@ -59,9 +59,10 @@ def insert_all(rows: Sequence[models.Model]) -> None:
             row.pk = key
 
 
-def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> set[Any]:
+def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str] = ()) -> set[Any]:
     """Write new rows of one model, in one statement, but those whose values of the columns `unique` exist already.
 
+    Without `unique`: but those that violate any unique constraint.
     Return the primary keys of the rows that were written.
 
     Transaction: a single statement; it waits for other transactions that write the same value.
@@ -72,9 +73,9 @@ def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str]) -> se
     if not rows:
         return set()
     statement, params = _insert(rows)
-    columns, pk = ", ".join(map(_quoted, unique)), _quoted(_pk(rows[0]).column)
+    columns, pk = f"({', '.join(map(_quoted, unique))})" if unique else "", _quoted(_pk(rows[0]).column)
     with connection.cursor() as cursor:
-        cursor.execute(f"{statement} ON CONFLICT ({columns}) DO NOTHING RETURNING {pk}", params)
+        cursor.execute(f"{statement} ON CONFLICT {columns} DO NOTHING RETURNING {pk}", params)
         return {key for (key,) in cursor.fetchall()}
 
 

@@ -1,6 +1,7 @@
 """Money on PostgreSQL: taken once, given back once."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -143,6 +144,18 @@ def test_a_declined_card_is_found_declined(transactional_db: None) -> None:
     with pytest.raises(CardDeclined):
         find("tok_chargeDeclined")
     assert (emitted("payments"), stored()) == (["payment_declined"], [("k", "declined")])
+
+
+def test_a_charge_found_after_the_order_was_paid_under_another_key_is_refunded(transactional_db: None) -> None:
+    with pytest.raises(NoAnswer):
+        capture("tok_lostReply", key="b")
+    capture(key="a")
+    for _ in range(2):
+        with suppress(PaidAlready):
+            find("tok_lostReply", key="b")
+        assert sorted(stored()) == [("a", "captured"), ("b", "refunded")]
+    assert sorted(status for status, _ in books()) == ["charged", "refunded"]
+    assert emitted("payments") == ["payment_captured", "payment_captured", "payment_refunded"]
 
 
 # refund -----------------------------------------------------------------------------------------------------------
