@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from .errors import OutcomeUnknown
+
 T = TypeVar("T")
 
 
@@ -11,7 +13,10 @@ def only(outcomes: Mapping[Any, T | Exception]) -> T:
 
     Raises:
         Exception: the outcome, if it is one.
+        OutcomeUnknown: there is none.
     """
+    if not outcomes:
+        raise OutcomeUnknown("There is no outcome yet.")
     (outcome,) = outcomes.values()
     if isinstance(outcome, Exception):
         raise outcome
