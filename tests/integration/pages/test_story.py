@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from payments.services import open_credit
+from payments.credit import open_credit
 from sagas.core import registry
 from sagas.core.statuses import Action
 from sagas.models import Delivery, Event, Run, StepRun
