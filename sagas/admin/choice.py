@@ -10,7 +10,8 @@ from django.http import Http404, HttpRequest, QueryDict
 
 from ..core.statuses import Action
 from ..operations import subjects, work_queue
-from ..operations.subject import Filter, Operation
+from ..operations.operation import Operation
+from ..operations.subject import Filter
 from ..operations.work_queue import Group
 from .buttons import Kind, back_to, may_act
 

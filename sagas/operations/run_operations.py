@@ -11,7 +11,7 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
 from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
-from .subject import Operation, unanswered_warning
+from .operation import Operation, unanswered_warning
 
 if TYPE_CHECKING:
     from .runs import RunSubject
