@@ -16,7 +16,7 @@ from ..core import registry
 from ..core.cause import Cause, caused_by
 from ..core.events import known_types
 from ..core.saga import Saga
-from ..core.statuses import LIVE_RUNS, DeliveryStatus, StepStatus
+from ..core.statuses import LIVE_DELIVERIES, LIVE_RUNS, StepStatus
 from ..log import outbox
 from ..models import Event, Run
 from .boundaries import Boundary, Watch, WatchedBroker, commits_watched
@@ -353,8 +353,7 @@ _LEFT_TO_DO = """
 
 def _left_to_do() -> tuple[bool, datetime | None]:
     """Say whether there are events to relay, and when the next run or delivery is due."""
-    live = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
     with connection.cursor() as cursor:
-        cursor.execute(_LEFT_TO_DO, [list(known_types()), [*map(str, LIVE_RUNS)], [*map(str, live)]])
+        cursor.execute(_LEFT_TO_DO, [list(known_types()), [*map(str, LIVE_RUNS)], [*map(str, LIVE_DELIVERIES)]])
         answer: tuple[bool, datetime | None] = cursor.fetchone()
     return answer
