@@ -7,7 +7,7 @@ from uuid import UUID
 from orders import selectors as orders
 from sagas.core.statuses import LIVE_DELIVERIES
 from sagas.operations import attention
-from sagas.operations.attention import Attention, Why
+from sagas.operations.attention_reasons import Attention, Why
 from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, StepRun
 
 from . import reactions

@@ -16,7 +16,7 @@ from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Follower, Heartbeat, Run
 from sagas.operations import attention, heartbeats, interventions
-from sagas.operations.attention import Attention, Why
+from sagas.operations.attention_reasons import Attention, Why
 from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
