@@ -21,8 +21,8 @@ from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
 from shop.wiring import SAGAS, wiring
+from tests.factories.orders import Place
 
-Place = Callable[..., Order]
 LIST, QUEUE = "/admin/orders/order/", "/admin/sagas/intervention/queue/"
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")

@@ -1,6 +1,6 @@
 """Money of currencies with other decimals than two, from where it is typed to where it is read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,9 +26,9 @@ from sagas.testing import drive
 from shop.importing.placing import place as place_invoices
 from shop.importing.reading import Invoice, InvoiceFile, Reject
 from shop.models import SalesOfDay
+from tests.factories.orders import Place
 from tests.factories.people import allowed, browser_of_the_boss
 
-Place = Callable[..., Order]
 ADD_PRODUCT, ADD_ACCOUNT = "/admin/orders/product/add/", "/admin/payments/creditaccount/add/"
 
 

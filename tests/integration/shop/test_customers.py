@@ -1,6 +1,6 @@
 """One customer, however the address is spelt: in every context, address and search."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,10 +20,10 @@ from sagas.models import Event, Finding
 from sagas.testing import drive
 from shop.keys import KEY_NAMES
 from tests.conftest import broker
+from tests.factories.orders import Place
 from tests.factories.people import browser_of_the_boss
 from tests.order_form import ADD, typed
 
-Place = Callable[..., Order]
 SPELLINGS = ("Ada.L@Example.com", "ada.l@example.com", "ADA.L@EXAMPLE.COM")
 
 
