@@ -51,7 +51,7 @@ class Situation:
 
 
 def situation(order_id: UUID, journal: Journal, *, now: datetime, to: Audience) -> Situation:
-    """Return the situation of an order with this journal.
+    """Return the situation of an order, as its journal and what waits for a person tell it.
 
     Raises:
         LookupError: there is no such order.
