@@ -71,8 +71,8 @@ def test_the_child_of_a_worker_is_killed_while_it_waits_for_the_payment_provider
     order = place("tok_lostReply")
     wait_for(lambda: FakeCharge.objects.filter(status="charged").exists(), why=state)
     killed = kill_child(worker)
-    wait_for(lambda: has_another_child(worker, killed))
     assert StepRun.objects.get(name="capture-payment").status == "running"
+    wait_for(lambda: has_another_child(worker, killed))
     wait_for(lambda: all_completed(1), why=state)
     order.refresh_from_db()
     assert order.status == "confirmed"
