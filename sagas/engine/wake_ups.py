@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 
 from ..core import registry
-from ..core.errors import DefinitionError
+from ..core.errors import DefinitionError, UnknownSagaError
 from ..core.statuses import LIVE_RUNS, DeliveryStatus, RunStatus
 from ..models import Delivery, Run, StepRun
 from .limits import portions
@@ -69,7 +69,7 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = Fal
             continue  # nothing was left to undo: it has no next step
         try:
             tasks = tuple(tasks_of(run, rows_of[run.id]))
-        except DefinitionError as error:
+        except (UnknownSagaError, DefinitionError) as error:
             # Other code planned it; a process with that code continues it.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
@@ -92,7 +92,7 @@ def tasks_of(run: Run, rows: Iterable[StepRun]) -> list[StepTask]:
     """Return the messages that take a run from its current step to its end.
 
     Raises:
-        DefinitionError: this process does not know one of the steps.
+        UnknownSagaError, DefinitionError: this process does not know the saga, or one of the steps.
     """
     saga = registry.saga(run.saga)
     by_place = {row.place: row for row in rows}

@@ -9,13 +9,15 @@ from sagas.core import registry
 from sagas.core.events import Data
 from sagas.core.registry import Registry
 from sagas.core.saga import Call, Pivot, Result, Saga, Step
+from sagas.core.statuses import Action
 from sagas.core.subscription import Received, Subscription, starts
 from sagas.log import outbox
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run
+from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 
-from .conftest import Asked, Script, Told, emit
+from .conftest import Ask, Asked, Script, Told, emit, intervene, standing
 
 
 def _with_colour(data: Data) -> Data:
@@ -102,6 +104,21 @@ def test_what_cannot_be_lifted_parks_alone(seen: list[str], script: Script, cloc
             clock.move(hours=1)
     assert dict(Delivery.objects.values_list("key", "status")) == {"k": "parked", "other": "done"}
     assert "KeyError" in Delivery.objects.get(key="k").error
+
+
+def test_a_person_may_act_on_a_run_that_this_process_has_no_code_for(ask: Ask, clock: MovableClock) -> None:
+    """It waits for a process that has the code; other interventions are not held up."""
+    for key in "ab":
+        ask(key)
+    relay_events(now=clock(), limit=10)
+    for run in Run.objects.all():
+        intervene(run, "pause", clock)
+    Run.objects.filter(key="a").update(saga="of-other-code")
+    for run in Run.objects.order_by("key"):
+        interventions.ask([run], Action.RESUME, reason="the code is there", by="ada", now=clock())
+    worked = interventions.work(now=clock())
+    assert (worked.done, len(worked.wake_ups)) == (2, 1)
+    assert standing("a")[0] == standing("b")[0] == "running"
 
 
 # A breaking change: a second type beside the first ------------------------------------------------------------------
