@@ -14,13 +14,14 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, DeliveryStatus
 from ..db.rows import update_all
 from ..db.storable import message_of
+from ..db.time_limit import time_limit
 from ..models import Delivery
 from . import shares
 from .claim import Verdict
 from .delivery_claim import DeliveryClaim
 from .delivery_rows import heads_of, paused, ready
 from .limits import note_resend, resend_after
-from .tries import Taken, Work, take
+from .tries import Taken, Work, check_constraints, take
 from .wake_ups import DeliveryWakeUp, delivery_wake_ups_of
 
 logger = structlog.get_logger(__name__)
@@ -97,8 +98,9 @@ class _DeliveryWork(Work[DeliveryClaim]):
             step=claim.work.name, kind=verdict.kind, error=type(error).__name__, message=message_of(error)
         )
         try:
-            with transaction.atomic(), caused_by(claim.cause):
+            with caused_by(claim.cause), transaction.atomic(), time_limit(claim.limit_seconds):
                 claim.work.on_give_up(claim.call(now), failure)
+                check_constraints()
         except Exception as raised:  # isolated like any other reaction
             logger.exception("on_give_up_failed", subscription=claim.work.name, delivery=claim.row.pk)
             claim.row.error += f"; and then {type(raised).__name__}: {message_of(raised)}"

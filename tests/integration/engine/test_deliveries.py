@@ -1,8 +1,10 @@
 """Deliveries: in order per key, tried again, parked, sent again by a person."""
 
+import time
 from collections.abc import Callable
 
 import pytest
+from pytest_django import Settings
 
 from sagas.core import registry
 from sagas.core.errors import Rejected, Retryable
@@ -156,6 +158,44 @@ def test_what_follows_is_undone_with_its_events_where_it_fails_and_the_delivery_
     parked = Delivery.objects.get(subscription="tries")
     assert (parked.status, parked.error) == ("parked", "Rejected: no; and then ZeroDivisionError: oh")
     assert not Event.objects.filter(key="never").exists()
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_what_follows_is_parked_too_where_it_violates_a_deferred_constraint(
+    tell: Tell, clock: MovableClock, outside: bool
+) -> None:
+    def react(_: Received[Told]) -> None:
+        raise Rejected("no")
+
+    def gave_up(received: Received[Told], _: Failure) -> None:
+        Attempt.objects.create(
+            step_id=-1, number=1, kind="rejected", error="of a step that is not there",
+            started_at=received.now, failed_at=received.now,
+        )  # fmt: skip
+
+    with_follow_up(react, gave_up, outside=outside)
+    tell("k", 1)
+    drive(now=clock)
+    parked = Delivery.objects.get(subscription="tries")
+    assert (parked.status, parked.attempts) == ("parked", 1)
+    assert parked.error.startswith("Rejected: no; and then IntegrityError: ")
+
+
+def test_what_follows_is_cut_short_where_it_hangs(tell: Tell, clock: MovableClock, settings: Settings) -> None:
+    settings.SAGAS_TRY_SECONDS = 0.2
+
+    def react(_: Received[Told]) -> None:
+        raise Rejected("no")
+
+    def gave_up(*_: object) -> None:
+        time.sleep(5)
+
+    with_follow_up(react, gave_up)
+    tell("k", 1)
+    drive(now=clock)
+    assert Delivery.objects.get(subscription="tries").error == (
+        "Rejected: no; and then TryTimedOut: cut short after 0.2 s"
+    )
 
 
 def test_what_follows_tells_where_it_came_from(tell: Tell, clock: MovableClock) -> None:
