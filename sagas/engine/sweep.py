@@ -16,6 +16,7 @@ from ..core.statuses import LIVE_RUNS, RunStatus
 from ..db.rows import update_all
 from ..models import Run, StepRun
 from .limits import MAX_RESENDS, note_resend
+from .plan import plan_undo
 from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .undo import hand_over, start_undo
 from .wake_ups import WakeUp, tasks_of, wake_ups_of
@@ -71,11 +72,14 @@ def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
 
 
 def _note_unknown(runs: Sequence[Run]) -> None:
-    """Set those runs as needing a person for whose rest this process has no code; one statement."""
+    """Set those runs as needing a person for whose rest, or undo, this process has no code; one statement."""
     prefetch_related_objects(runs, "steps")
     for run in runs:
         try:
-            tasks_of(run, run.steps.all())
+            if _is_to_undo(run):
+                plan_undo(registry.saga(run.saga), run, list(run.steps.all()))
+            else:
+                tasks_of(run, run.steps.all())
         except DefinitionError:
             run.attention = asdict(_other_code(run))
 

@@ -12,7 +12,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Run, StepRun
 from sagas.testing import MovableClock, drive
 
-from .conftest import Ask, Script, standing
+from .conftest import Ask, Script, intervene, standing
 
 
 def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableClock, settings: Settings) -> None:
@@ -81,6 +81,26 @@ def test_a_run_whose_step_is_gone_disturbs_no_other(
     clock.move(hours=1)
     drive(now=clock)
     assert standing("b")[0] == "undone"
+
+
+def test_a_run_whose_undo_needs_a_step_that_is_gone_waits_for_a_person(
+    ask: Ask, script: Script, clock: MovableClock
+) -> None:
+    script.says["far"] = [Rejected("no")]
+    ask()
+    (wake_up,) = relay_events(now=clock(), limit=10).wake_ups
+    for place in (0, 1):
+        steps.execute(run_ids=wake_up.run_ids, place=place, epoch=1, clock=clock)
+    StepRun.objects.filter(name="first").update(step="first-of-old")
+    for _ in range(11):
+        clock.move(minutes=11)
+        drive(now=clock)
+    assert standing()[0] == "needs_attention"
+    assert (Run.objects.get().attention or {})["error"] == "RunOfOtherCodeError"
+    StepRun.objects.filter(name="first").update(step="first")  # that code is deployed again
+    intervene(Run.objects.get(), "retry", clock)
+    drive(now=clock)
+    assert standing()[0] == "undone"
 
 
 def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: Script, clock: MovableClock) -> None:
