@@ -48,6 +48,7 @@ class Retry(_OfRun):
         # A call without an answer keeps that status: the next try probes first.
         step.status = StepStatus.PENDING if step.status == StepStatus.FAILED else step.status
         step.attempts, step.lost_tries, step.held_until, step.finished_at = 0, 0, None, None
+        subject.row.attention = None
         subject.wake(now)
 
 
@@ -72,6 +73,7 @@ class Skip(_OfRun):
     def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
         run = subject.row
         run.epoch += 1
+        run.attention = None
         if run.status != RunStatus.PAUSED:
             subject.wake(now)
         step.started_at = step.started_at or now
@@ -89,6 +91,7 @@ class _TurnBack(_OfRun):
 
     def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
         subject.wake(now)
+        subject.row.attention = None
         failure = Failure(step="", kind=self.failure_kind, error=self.error, message=asked.reason)
         set_failure(subject.row, failure)
         subject.starts_undo = True

@@ -125,7 +125,7 @@ class RunSubject(Subject[Run]):
             if run.deadline_at is not None and run.stopped_at is not None:
                 run.deadline_at += now - run.stopped_at
             run.resumes_as, run.stopped_at = "", None
-        run.attention, run.resends, run.due_at = None, 0, now
+        run.resends, run.due_at = 0, now
 
     # The kind and its sets ------------------------------------------------------------------------------------------
 
