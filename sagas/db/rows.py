@@ -180,7 +180,7 @@ class _Source:
         for column in columns:
             quoted = _quoted(column.column)
             given = [getattr(row, column.attname) for row in rows]
-            if unnested and all(value == given[0] for value in given):
+            if unnested and _are_the_same(given):
                 self.values[quoted] = f"({_cast(column)})[1]"
                 self.constants.append(array(given[:1]))
             else:
@@ -203,6 +203,14 @@ class _Source:
     @property
     def params(self) -> list[str]:
         return [*self.constants, *self.arrays]
+
+
+def _are_the_same(values: Sequence[Any]) -> bool:
+    first = values[0]
+    if not all(value == first for value in values):
+        return False
+    # To Python {"a": 1} equals {"a": True}, which is other JSON.
+    return not first or not isinstance(first, dict | list) or len({repr(value) for value in values}) == 1
 
 
 Columns = Sequence["models.Field[Any, Any]"]

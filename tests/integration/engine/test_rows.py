@@ -35,6 +35,19 @@ def test_every_column_comes_back_as_it_was_written(
         assert cursor.fetchone() == (True, "object")
 
 
+@pytest.mark.parametrize(("one", "other"), [(1, True), (0, False), (1, 1.0)])
+def test_json_that_is_equal_in_python_only_stays_apart(
+    ask: Ask, clock: MovableClock, one: object, other: object
+) -> None:
+    for key in "ab":
+        ask(key)
+    relay_events(now=clock(), limit=10)
+    runs = list(Run.objects.order_by("key"))
+    runs[0].results, runs[1].results = {"step": [one]}, {"step": [other]}
+    update_all(runs, ["results"])
+    assert [repr(run.results) for run in Run.objects.order_by("key")] == [repr(run.results) for run in runs]
+
+
 @pytest.mark.django_db
 def test_nothing_to_save_is_no_statement(django_assert_num_queries: Callable[..., object]) -> None:
     with django_assert_num_queries(0):  # type: ignore[attr-defined]
