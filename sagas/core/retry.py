@@ -7,6 +7,8 @@ from datetime import timedelta
 
 #: Maximum pause that another system can ask for: one day.
 MAX_ASKED_SECONDS = 86_400.0
+#: Any pause has reached its cap by then, and a float can still hold the product.
+_MAX_DOUBLINGS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Retry:
         """
         if asked_seconds is not None and not math.isnan(asked_seconds):
             return timedelta(seconds=min(max(asked_seconds, 0.0), MAX_ASKED_SECONDS))
-        ceiling = min(self.cap_seconds, self.base_seconds * 2 ** (attempts_made - 1))
+        ceiling = min(self.cap_seconds, self.base_seconds * 2 ** min(attempts_made - 1, _MAX_DOUBLINGS))
         return timedelta(seconds=random.uniform(0, ceiling))  # noqa: S311 - no secret
 
 

@@ -23,6 +23,10 @@ def test_pauses_are_spread_over_the_whole_range() -> None:
     assert max(pauses) > 9
 
 
+def test_a_policy_may_allow_thousands_of_tries() -> None:
+    assert Retry(attempts=10_000, cap_seconds=60).pause(9_999) <= timedelta(seconds=60)
+
+
 def test_the_other_side_may_ask_for_a_time() -> None:
     assert Retry().pause(1, asked_seconds=17) == timedelta(seconds=17)
 
