@@ -26,9 +26,13 @@ class Retryable(Exception):  # noqa: N818
         retry_after_seconds: the pause that the other side asked for; overrides the step's backoff.
     """
 
+    #: Also of a subclass that does not call this class's `__init__`.
+    retry_after_seconds: float | None = None
+
     def __init__(self, message: str = "", *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
-        self.retry_after_seconds = retry_after_seconds
+        # A header's text fails here, in the try, and not where the engine writes the outcome of the try.
+        self.retry_after_seconds = None if retry_after_seconds is None else float(retry_after_seconds)
 
 
 class OutcomeUnknown(Exception):  # noqa: N818
