@@ -2,6 +2,7 @@
 
 import json
 import re
+import traceback
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
@@ -18,6 +19,14 @@ def message_of(error: BaseException) -> str:
         return storable_text(str(error))
     except Exception as broken:  # noqa: BLE001 - a __str__ may raise anything
         return f"(its message cannot be shown: {type(broken).__name__})"
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of an exception, also if the exception cannot be formatted."""
+    try:
+        return storable_text("".join(traceback.format_exception(error)))
+    except Exception as broken:  # noqa: BLE001 - its attributes may raise anything
+        return f"(its traceback cannot be shown: {type(broken).__name__})"
 
 
 def storable_result(result: Any) -> Any:

@@ -12,7 +12,7 @@ import structlog
 from django.db import transaction
 
 from ..core.errors import OutcomeUnknown, Rejected, Retryable
-from ..db.storable import message_of, storable_text
+from ..db.storable import message_of, traceback_of
 from ..models import Attempt, Delivery, StepRun
 from .claim import Claim, Verdict
 
@@ -43,7 +43,7 @@ class Failed:
             kind=self.verdict.kind,
             error=type(self.error).__name__[:200],
             message=message_of(self.error),
-            traceback=storable_text("".join(traceback.format_exception(self.error))),
+            traceback=traceback_of(self.error),
             started_at=self.claim.tried_at,
             failed_at=self.at,
             retry_at=self.verdict.retry_at,

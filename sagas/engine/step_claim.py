@@ -11,6 +11,7 @@ from ..core.errors import OutcomeUnknown, Rejected, StepFailed
 from ..core.retry import Retry
 from ..core.saga import Call, Failure, Result, Saga, Step
 from ..core.statuses import RunStatus, StepStatus
+from ..db.storable import message_of
 from ..models import Run, StepRun
 from . import rules
 from .claim import Claim, Verdict
@@ -125,7 +126,7 @@ class StepClaim(Claim):
         except Rejected:
             raise
         except Exception as error:
-            raise OutcomeUnknown(f"no answer to the question whether it took effect: {error}") from error
+            raise OutcomeUnknown(f"no answer to the question whether it took effect: {message_of(error)}") from error
 
     def note_try(self, now: datetime) -> None:
         unanswered = (StepStatus.UNKNOWN, StepStatus.RUNNING)

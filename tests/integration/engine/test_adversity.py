@@ -99,6 +99,16 @@ def test_a_redelivery_does_not_use_up_the_tries_of_the_business(ask: Ask, script
 # Poison ----------------------------------------------------------------------------------------------------------
 
 
+class WithoutText(Exception):  # noqa: N818
+    """An exception that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("the traceback module asks for it")
+
+
 @pytest.mark.parametrize("step", ["first", "last", "probe"])
 @pytest.mark.parametrize(
     "poison",
@@ -106,11 +116,12 @@ def test_a_redelivery_does_not_use_up_the_tries_of_the_business(ask: Ask, script
         Rejected("null \x00"),
         Rejected("half a pair \ud800"),
         type("E" * 201, (Exception,), {})(),
+        WithoutText(),
         {"ratio": float("nan")},
         {"text": "null \x00"},
         {"text": "half a pair \ud800"},
     ],
-    ids=["null", "surrogate", "long name", "result nan", "result null", "result surrogate"],
+    ids=["null", "surrogate", "long name", "without text", "result nan", "result null", "result surrogate"],
 )
 def test_poison_ends_its_own_run_only(ask: Ask, script: Script, clock: MovableClock, step: str, poison: Any) -> None:
     if step == "probe":
