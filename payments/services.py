@@ -13,7 +13,7 @@ from sagas.core.outcomes import only
 from sagas.db.rows import insert_missing
 from sagas.log import outbox
 
-from .errors import CardDeclined, PaidAlready
+from .errors import CardDeclined, PaidAlready, PaymentCancelled
 from .events import PaymentCaptured, PaymentDeclined, PaymentFailed, PaymentRefunded, PaymentReleased
 from .gateway import Charge, ChargeOrder, gateway
 from .models import Payment
@@ -76,6 +76,7 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
         CardDeclined: the bank declined it.
         NoAnswer: the outcome is still unknown.
         PaidAlready: the order was charged under another key since; this charge is refunded.
+        PaymentCancelled: this charge was refunded.
     """
     _refuse_transaction()
     try:
@@ -83,10 +84,14 @@ def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
     except CardDeclined as declined:
         _record({request: declined}, now)
         raise
-    payment = None if charge is None else _record({request: charge}, now).get(request.order_id)
-    if charge is not None and payment is None:
+    if charge is None:
+        return None
+    payment = None if charge.refunded else _record({request: charge}, now).get(request.order_id)
+    if payment is None:
         refund(request, now=now)
-        raise PaidAlready(request.order_id)
+        if Payment.objects.filter(order_id=request.order_id, status=Payment.Status.CAPTURED).exists():
+            raise PaidAlready(request.order_id)
+        raise PaymentCancelled(request.key)
     return payment
 
 
