@@ -145,7 +145,7 @@ def insert_for_each(
     given = [
         column for column in columns if column.column not in computed and column.get_internal_type() != "BigAutoField"
     ]
-    template = _Source(templates, given, name="template")
+    template = _Source(templates, given, name="template", read=" ".join(computed.values()))
     pk = next(_quoted(column.column) for column in columns if column.primary_key)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -165,12 +165,17 @@ def _table(row: models.Model) -> tuple[str, "Columns"]:
 class _Source:
     """Rows as a source to select from, `new`, with an array for each column whose values differ.
 
+    Args:
+        read: SQL expressions; the columns that they read from the source have an array in any case.
+
     Attributes:
         values: the SQL expression of each column, by its quoted name: one of `new`, or a constant.
         constants, arrays: the parameters of `values` and of `sql`.
     """
 
-    def __init__(self, rows: Sequence[models.Model], columns: "Columns", *, name: str = "new", key: Any = None) -> None:
+    def __init__(
+        self, rows: Sequence[models.Model], columns: "Columns", *, name: str = "new", key: Any = None, read: str = ""
+    ) -> None:
         self.values: dict[str, str] = {}
         self.constants: list[str] = []
         self.arrays: list[str] = []
@@ -180,7 +185,7 @@ class _Source:
         for column in columns:
             quoted = _quoted(column.column)
             given = [getattr(row, column.attname) for row in rows]
-            if unnested and _are_the_same(given):
+            if unnested and f"{name}.{column.column}" not in read and _are_the_same(given):
                 self.values[quoted] = f"({_cast(column)})[1]"
                 self.constants.append(array(given[:1]))
             else:

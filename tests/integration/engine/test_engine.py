@@ -7,7 +7,7 @@ import pytest
 
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.registry import Registry
-from sagas.core.saga import Saga
+from sagas.core.saga import Saga, Step
 from sagas.core.subscription import starts
 from sagas.engine import steps
 from sagas.log.relay import relay_events
@@ -16,7 +16,7 @@ from sagas.testing import MovableClock, drive
 from tests.conftest import Redefine
 from tests.factories.journal import EventFactory
 
-from .conftest import Ask, Asked, Script, ids, standing
+from .conftest import Ask, Asked, Script, emit, ids, standing
 
 
 def test_forward_success(ask: Ask, script: Script, clock: MovableClock) -> None:
@@ -27,6 +27,19 @@ def test_forward_success(ask: Ask, script: Script, clock: MovableClock) -> None:
     run = Run.objects.get()
     assert run.results["far"] == {"by": "far"}
     assert (run.due_at, run.finished_at) == (None, clock())
+
+
+def test_a_saga_may_have_a_single_step(batches: None, transactional_db: None, clock: MovableClock) -> None:
+    saga = Saga("short", input=Asked, steps=(Step("only", queue="sagas", run=lambda call: {"by": call.key}),))
+    with Registry([starts(saga)]).active():
+        for key in "ab":
+            emit(Asked(name=key), clock)
+        drive(now=clock)
+    assert [(run.status, run.results) for run in Run.objects.order_by("key")] == [
+        ("completed", {"only": {"by": "a"}}),
+        ("completed", {"only": {"by": "b"}}),
+    ]
+    assert {row.idempotency_key for row in StepRun.objects.all()} == {f"{pk}:only" for pk in ids("a", "b")}
 
 
 def test_a_rejection_at_the_first_step_undoes_nothing(ask: Ask, script: Script, clock: MovableClock) -> None:
