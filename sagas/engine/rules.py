@@ -56,7 +56,11 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
     if row.next_place is not None:
         run.place, run.due_at = row.next_place, next_sweep_at(run.due_at, now=now)
         return
-    run.status = RunStatus.UNDONE if goes_back(run) else RunStatus.COMPLETED
+    if goes_back(run):
+        run.status = RunStatus.UNDONE
+    else:
+        # Its deadline may have passed during this last step.
+        run.status, run.failure = RunStatus.COMPLETED, None
     run.resumes_as, run.stopped_at = "", None
     run.due_at, run.deadline_at, run.finished_at = None, None, now
 

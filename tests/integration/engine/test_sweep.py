@@ -1,18 +1,23 @@
 """The sweep goes on with what lost its message, its error callback or its time."""
 
+from datetime import timedelta
+
+from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
 from pytest_django import Settings
 
 from sagas.core.errors import Rejected, Retryable
 from sagas.core.registry import Registry
+from sagas.core.saga import Call, Result, Saga, Step
+from sagas.core.subscription import starts
 from sagas.engine import steps
-from sagas.engine.sweep import sweep_runs
+from sagas.engine.sweep import expire, sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Run, StepRun
 from sagas.testing import MovableClock, drive
 
-from .conftest import Ask, Script, intervene, standing
+from .conftest import Ask, Asked, Script, emit, intervene, standing
 
 
 def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableClock, settings: Settings) -> None:
@@ -101,6 +106,28 @@ def test_a_run_whose_undo_needs_a_step_that_is_gone_waits_for_a_person(
     intervene(Run.objects.get(), "retry", clock)
     drive(now=clock)
     assert standing()[0] == "undone"
+
+
+def test_a_run_that_ends_before_the_sweep_turns_it_back_has_no_failure(
+    transactional_db: None, script: Script, clock: MovableClock
+) -> None:
+    """Its deadline passes during its last call, and one sweep notes more runs than it sends."""
+
+    def slow(call: Call[Asked]) -> Result:
+        clock.move(minutes=61)
+        with transaction.atomic():
+            assert expire(now=clock(), limit=10) == 1
+        return {"by": "slow"}
+
+    step = Step(
+        "slow", queue="sagas", run=slow, undo=script.step("undo-slow"), probe=script.step("probe"), outside=True,
+        lease=timedelta(hours=2),
+    )  # fmt: skip
+    saga = Saga("short", input=Asked, deadline=timedelta(hours=1), steps=(step,))
+    with Registry([starts(saga)]).active():
+        emit(Asked(name="k"), clock)
+        drive(now=clock)
+    assert (standing(), Run.objects.get().failure) == (("completed", {"slow": "done"}), None)
 
 
 def test_the_deadline_turns_a_run_back_before_its_pivot_only(ask: Ask, script: Script, clock: MovableClock) -> None:
