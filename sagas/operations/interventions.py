@@ -183,7 +183,7 @@ def work(*, now: datetime, batch: UUID | None = None, limit: int = PORTION) -> W
         asked = list(pending.filter(batch=batch)[:limit] if batch else pending[:limit])
         wake_ups: list[WakeUp] = []
         deliveries: list[DeliveryWakeUp] = []
-        for kind in subjects.KINDS.values():
+        for kind in reversed(subjects.KINDS.values()):
             messages = _work_on(kind, [row for row in asked if row.kind == kind.kind], now)
             wake_ups += messages.wake_ups
             deliveries += messages.deliveries

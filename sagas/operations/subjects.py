@@ -17,7 +17,8 @@ from .operation import Operation
 from .runs import RunSubject
 from .subject import Subject, Summary
 
-#: In the order in which their rows are locked and shown.
+#: In the order in which they are shown. Interventions lock their rows in the reverse order: a follower needs the lock
+#: of the log, and the relay, which holds it, may wait for the rows of a run.
 KINDS: dict[str, type[Subject[Any]]] = {kind.kind: kind for kind in (RunSubject, DeliverySubject, FollowerSubject)}
 
 

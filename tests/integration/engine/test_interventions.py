@@ -1,5 +1,6 @@
 """What a person may do to a run or a parked delivery, and what a stale or senseless click does: nothing."""
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,14 +11,14 @@ from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Call, Result, Saga
 from sagas.core.statuses import Action
 from sagas.engine import steps
-from sagas.log.relay import relay_events
-from sagas.models import Delivery, Intervention, Run, StepRun
+from sagas.log.relay import new_events, relay_events
+from sagas.models import Delivery, Follower, Intervention, Run, StepRun
 from sagas.operations import interventions
 from sagas.operations.subject import NotNow
 from sagas.operations.subjects import of, possible
 from sagas.testing import MovableClock, drive, run_chain, run_delivery
 from tests.concurrency import at_once
-from tests.conftest import Redefine
+from tests.conftest import Redefine, wait_for
 
 from .conftest import Ask, Asked, Script, Tell, intervene, standing
 
@@ -360,3 +361,29 @@ def test_a_message_under_way_when_a_person_turns_a_run_back_does_nothing(
     drive(now=clock)
     assert script.did == ["say-sorry k"]
     assert StepRun.objects.filter(status="skipped").count() == 4
+
+
+def test_interventions_and_the_relay_do_not_block_each_other(stuck: Run, ask: Ask, clock: MovableClock) -> None:
+    """In one portion the run of a key ends and a follower moves; the relay starts another run of the key."""
+    for subject in (stuck, Follower.objects.get(name="inside")):
+        interventions.ask([subject], Action.SKIP, reason="by hand", by="ada", now=clock())
+    ask()
+    relay_is_busy = threading.Event()
+
+    def find_new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `FindNew`
+        relay_is_busy.set()
+        wait_for(_somebody_waits_for_the_log)
+        return new_events(limit, low_priority)
+
+    def work() -> int:
+        relay_is_busy.wait(10)
+        return interventions.work(now=clock()).done
+
+    relayed, done = at_once(lambda: relay_events(now=clock(), limit=10, find_new=find_new).events, work)
+    assert (relayed, done) == (1, 2)
+
+
+def _somebody_waits_for_the_log() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        return bool(cursor.fetchone()[0])
