@@ -13,6 +13,7 @@ from ..core import registry
 from ..core.errors import TransactionRefusedError
 from ..core.read_model import ReadModel, Recorded
 from ..db.storable import message_of
+from ..engine.tries import check_constraints
 from ..models import Event, Follower
 from . import followers
 
@@ -60,7 +61,7 @@ def _is_where_its_store_is(model: ReadModel, follower: Follower) -> bool:
     try:
         follower.position = min(follower.position, model.store.position(shadow=False))
     except Exception as error:  # noqa: BLE001 - whatever it raises while it is away
-        logger.warning("store_away", read_model=model.name, error=str(error))
+        logger.warning("store_away", read_model=model.name, error=message_of(error))
         follower.error = f"its store is away: {message_of(error)}"[:1000]
         follower.save(update_fields=["error"])
         return False
@@ -103,6 +104,7 @@ def _taken_in(model: ReadModel, follower: Follower, upto: int, *, shadow: bool) 
                 model.store.apply(recorded, position=upto, shadow=shadow)
             elif recorded:
                 model.apply(recorded)
+                check_constraints()
     except (OperationalError, InterfaceError):
         raise  # the database is in trouble, not the event
     except Exception as error:
