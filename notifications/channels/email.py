@@ -62,8 +62,12 @@ class EmailChannel:
 def _failure(connection: BaseEmailBackend, message: EmailMultiAlternatives) -> Exception | None:
     try:
         connection.send_messages([message])
+    except TryTimedOut:
+        raise
     except (OSError, SMTPException) as error:
         return _down(error)
+    except Exception as error:  # noqa: BLE001 - such as UnicodeError, for an address that no header can hold
+        return error
     return None
 
 

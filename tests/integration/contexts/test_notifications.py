@@ -210,3 +210,15 @@ def test_a_message_that_cannot_be_rendered_does_not_double_its_neighbours(
     assert dict(Notification.objects.values_list("pk", "status")) == {
         good.pk: "sent", bad.pk: "queued", other.pk: "sent"
     }  # fmt: skip
+
+
+def test_an_address_that_no_header_can_hold_does_not_double_its_neighbours(
+    transactional_db: None, mailoutbox: list[Any]
+) -> None:
+    """Django takes the address, whose domain is too long once it is written in ASCII."""
+    good, bad, other = (queue(order_id=uuid4()) for _ in range(3))
+    Notification.objects.filter(pk=bad.pk).update(recipient=f"ada@ü{'x' * 60}.example")
+    sent = notifications.send_many([good.pk, bad.pk, other.pk], now=LATER)
+    assert isinstance(sent[bad.pk], UnicodeError)
+    assert set(Notification.objects.filter(status="sent").values_list("pk", flat=True)) == {good.pk, other.pk}
+    assert len(mailoutbox) == 2
