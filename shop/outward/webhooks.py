@@ -160,7 +160,7 @@ def _asked_seconds(text: str, now: datetime) -> float | None:
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return max(0.0, (moment - now).total_seconds()) if moment.tzinfo is not None else None
 

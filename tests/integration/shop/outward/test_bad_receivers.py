@@ -46,3 +46,13 @@ def test_a_call_has_one_time_limit_however_its_answer_comes(
         assert time.monotonic() - began < 2.5
     assert set(Delivery.objects.filter(subscription=ERP).values_list("status", flat=True)) == {"pending"}
     assert bad.calls == 1
+
+
+def test_a_time_beyond_all_numbers_is_no_time(
+    neighbour: Inside, receiver: LocalReceiver, tell: Tell, clock: MovableClock
+) -> None:
+    follow(wiring.to_webhook(webhook(receiver)), clock)
+    receiver.answers = lambda _: (503, {"Retry-After": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"})
+    tell("k", 1)
+    drive(now=clock)
+    assert Attempt.objects.get(delivery__subscription=ERP).error == "ReceiverRefused"
