@@ -370,7 +370,7 @@ def test_interventions_and_the_relay_do_not_block_each_other(stuck: Run, ask: As
     ask()
     relay_is_busy = threading.Event()
 
-    def find_new(limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `FindNew`
+    def find_new(limit: int, low_priority: bool) -> list[tuple[int, str]]:
         relay_is_busy.set()
         wait_for(_somebody_waits_for_the_log)
         return new_events(limit, low_priority)

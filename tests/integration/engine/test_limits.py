@@ -157,3 +157,18 @@ def test_a_run_whose_step_always_hangs_ends(
         clock.move(minutes=1)
     assert (Run.objects.get().failure or {})["error"] == "TryTimedOut"
     assert standing()[0] == "undone"
+
+
+def test_work_that_ends_with_its_time_leaves_no_alarm_behind() -> None:
+    """An alarm that stays would cut later work of the process short, each second."""
+    before, left_behind = signal.getsignal(signal.SIGALRM), 0
+    for number in range(1500):
+        with contextlib.suppress(TryTimedOut), time_limit(0.001 + number % 40 * 1e-6):
+            until = time.perf_counter() + 0.001015
+            while time.perf_counter() < until:
+                pass
+        if signal.getsignal(signal.SIGALRM) is not before:
+            left_behind += 1
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert left_behind == 0
