@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 #: Maximum that is counted: the pause has its maximum long before.
 MAX_RESENDS = 10
-#: After this many tries without a trace the engine assumes that the work itself kills its worker, and gives it up. One
-#: such try proves nothing: a killed worker loses neighbours that never began, and queues may be slow.
+#: After more tries than this without a trace the engine assumes that the work itself kills its worker, and gives it up.
+#: One such try proves nothing: a killed worker loses neighbours that never began, and queues may be slow.
 MAX_LOST_TRIES = 5
 #: After this many tries without a trace, work is no longer done in a batch: it may kill the worker of the whole batch.
 #: One such try proves nothing: the message may have waited in a long queue.
