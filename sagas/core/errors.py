@@ -71,6 +71,7 @@ class WorkerLostError(Exception):
 
     def __init__(self, tries: int) -> None:
         super().__init__(f"{tries} tries left no trace: their worker died, or was stopped")
+        self.tries = tries
 
 
 class NoOutcomeError(Exception):

@@ -10,6 +10,7 @@ from django.db.models import Exists, F
 
 from ..core import registry
 from ..core.cause import caused_by
+from ..core.errors import WorkerLostError
 from ..core.saga import Failure
 from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, DeliveryStatus
 from ..db.rows import update_all
@@ -20,7 +21,7 @@ from . import shares
 from .claim import Verdict
 from .delivery_claim import DeliveryClaim
 from .delivery_rows import heads_of, paused, ready
-from .limits import note_resend, resend_after
+from .limits import MAX_LOST_TRIES, note_resend, resend_after
 from .tries import Taken, Work, check_constraints, take
 from .wake_ups import DeliveryWakeUp, delivery_wake_ups_of
 
@@ -91,8 +92,12 @@ class _DeliveryWork(Work[DeliveryClaim]):
         update_all([claim.row for claim in claims], _FIELDS)
 
     def give_up(self, claim: DeliveryClaim, error: Exception, verdict: Verdict, now: datetime) -> None:
-        """Run the subscription's `on_give_up` and close the delivery as failed; if that raises, leave it parked."""
-        if claim.work.on_give_up is None:
+        """Run the subscription's `on_give_up` and close the delivery as failed; if that raises, leave it parked.
+
+        After as many lost tries again `on_give_up` itself kills its worker, and is left out.
+        """
+        kills_its_worker = isinstance(error, WorkerLostError) and error.tries > 2 * MAX_LOST_TRIES
+        if claim.work.on_give_up is None or kills_its_worker:
             return
         failure = Failure(
             step=claim.work.name, kind=verdict.kind, error=type(error).__name__, message=message_of(error)

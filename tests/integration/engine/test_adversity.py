@@ -72,6 +72,25 @@ def test_a_reaction_that_always_kills_its_worker_is_parked(
     assert script.did.count("told k 1") == 6
 
 
+def test_a_reaction_whose_consequences_kill_their_worker_is_parked(
+    saga: Saga[Asked], tell: Tell, clock: MovableClock, redefine: Redefine
+) -> None:
+    gave_up: list[str] = []
+
+    def react(_: object) -> None:
+        raise Rejected("no")
+
+    def kill(*_: object) -> None:
+        gave_up.append("killed")
+        raise Killed
+
+    redefine("inside", react=react, on_give_up=kill)
+    tell("k", 1)
+    drive_on(clock)
+    assert Delivery.objects.get().status == "parked"
+    assert len(gave_up) == 11
+
+
 def test_waiting_behind_a_parked_delivery_is_no_lost_try(tell: Tell, script: Script, clock: MovableClock) -> None:
     script.says["told k"] = [Rejected("not yet")]
     tell("k", 1)
