@@ -104,7 +104,7 @@ def test_a_paused_order_says_who_paused_it_and_why_and_promises_no_try(
     shown = stands(order)
     assert shown.sentence == (
         f"It has been paused at “Capture payment” since {said(run.stopped_at)} (boss: “The provider asked us to wait”)."
-        " It goes on when a person resumes it. “Capture payment” did not work once: The payment provider is busy (503)."
+        " It goes on when a person resumes it. “Capture payment” failed once: The payment provider is busy (503)."
     )
     assert (shown.live, shown.next_try_at) == (False, None)
     assert [(stage.name, stage.status) for stage in shown.stages][2] == ("capture-payment", "paused")

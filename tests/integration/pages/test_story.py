@@ -302,7 +302,7 @@ def test_clients_of_the_api_read_no_traceback_no_path_and_no_word_meant_for_staf
     ]
     assert set(tries[0]["data"]) == {"number", "retry_at"}
     assert told.json()["standing"] == (
-        "“Book shipment” did not work once: Something on our side did not work. It will be tried again."
+        "“Book shipment” failed once: Something on our side did not work. It will be tried again."
     )
 
 
