@@ -206,6 +206,21 @@ def test_the_page_of_an_order_costs_the_same_for_any_order(boss: Client, place: 
     assert count(small) == count(large) == 28
 
 
+def test_the_pages_of_runs_and_interventions_show_json_with_its_letters(boss: Client, place: Place) -> None:
+    order = place()
+    drive()
+    run = Run.objects.get()
+    asked = Intervention.objects.create(
+        kind="run", subject_id=str(run.pk), key=str(order.id), action="skip", reason="by hand", by="boss",
+        asked_at=timezone.now(),
+        result={"charged": "£10.00"},
+    )  # fmt: skip
+    for row in (run, asked):
+        shown = boss.get(f"/admin/sagas/{row._meta.model_name}/{row.pk}/change/").content.decode()
+        assert "£" in shown
+        assert "\\u00a3" not in shown
+
+
 def test_an_order_that_is_not_there_is_not_found(boss: Client) -> None:
     for path in (f"{uuid4()}/change/", "nonsense/change/", f"{uuid4()}/story/"):
         assert boss.get(LIST + path).status_code == 404
