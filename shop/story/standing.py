@@ -40,7 +40,8 @@ class Standing:
         step: the step that is next or under way; empty when nothing is left to do.
         sentence: the standing and its reasons, for staff; what waits for a person comes first.
         reason: the error; empty if there is none.
-        live: the order makes progress without a person.
+        live: something of the order makes progress without a person.
+        under_way: as `live`; a stopped or paused process is not under way, though its events may still be delivered.
         attention: what waits for a person.
         badges: the same, each in a few words.
         note: why there are no buttons, if there are none.
@@ -54,6 +55,7 @@ class Standing:
     reason: str
     next_try_at: datetime | None
     live: bool
+    under_way: bool
     attention: tuple[Attention, ...]
     badges: tuple[str, ...]
     stages: tuple[Stage, ...]
@@ -90,6 +92,7 @@ def standing_of(order_id: UUID, journal: Journal, *, now: datetime, to: Audience
         reason=_reason(it),
         next_try_at=_next_try_at(it),
         live=_is_live(it),
+        under_way=_is_live(it) and not it.waits_because(Why.STOPPED, Why.PAUSED),
         attention=it.attention,
         badges=badges(it.attention),
         stages=tuple(_stages_of_reactions(journal) if it.run is None else _stages(it.run)),

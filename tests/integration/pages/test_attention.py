@@ -114,6 +114,18 @@ def test_a_paused_order_says_who_paused_it_and_why_and_promises_no_try(
     assert "Resume…" in queue
 
 
+def test_a_paused_order_is_not_under_way_though_its_events_are_still_delivered(
+    boss: Client, place: Place, clock: MovableClock
+) -> None:
+    order = place("tok_flaky", now=clock())
+    drive(now=clock)
+    Delivery.objects.create(subscription="webhook-erp", event=Event.objects.earliest("position"), key=str(order.id))
+    assert "Under way" in text_of(boss, f"{LIST}{order.id}/change/")
+    ask("pause", Run.objects.get(), "The provider asked us to wait.")
+    assert stands(order).live
+    assert "Under way" not in text_of(boss, f"{LIST}{order.id}/change/")
+
+
 def test_a_paused_subscription_is_said_on_each_order_it_owes_something(
     boss: Client, place: Place, clock: MovableClock
 ) -> None:

@@ -167,7 +167,8 @@ def test_each_receiver_that_is_owed_events_of_a_finished_order_is_named_once(pla
         )
     assert standing(order.id, now=timezone.now()).sentence == (
         "Everything is done. “Webhook busy” is under way."
-        " “Webhook away” failed 3 times. It will be tried again. 2 more events follow. “Webhook new” is still to come. 1 more event follows."
+        " “Webhook away” failed 3 times. It will be tried again. 2 more events follow."
+        " “Webhook new” is still to come. 1 more event follows."
     )
 
 
