@@ -105,7 +105,7 @@ def keys(*, now: datetime) -> set[str]:
 
 def stuck_keys(*, now: datetime) -> set[str]:
     """As `keys`, without keys that have only a finding."""
-    return blocked_keys() | set(late(now=now))
+    return blocked_keys() | set(late(now=now)) | _switched_off_keys(now=now)
 
 
 def blocked_keys() -> set[str]:
@@ -136,6 +136,21 @@ def late(*, now: datetime) -> dict[str, list[Attention]]:
     owed = Delivery.objects.filter(subscription__in=served_there, status__in=_OPEN).select_related("event")
     _look_at_deliveries(found, owed.order_by("subscription", "key", "event").only(*_DELIVERY_FIELDS)[:_MAX_LATE], ())
     return found.by_key
+
+
+def _switched_off_keys(*, now: datetime) -> set[str]:
+    """Return the keys with due deliveries of subscriptions that this code does not know."""
+    names = list(Follower.objects.exclude(name__in=registry.subscription_names()).values_list("name", flat=True))
+    if not names:
+        return set()
+    due_before = now - SILENT_AFTER
+    owed = Delivery.objects.filter(
+        Q(retry_at=None) | Q(retry_at__lte=due_before),
+        subscription__in=names,
+        status__in=_OPEN,
+        event__relayed_at__lte=due_before,
+    )
+    return set(owed.order_by("subscription", "key", "event").values_list("key", flat=True)[:MAX_KEYS])
 
 
 def _held_back() -> list[Any]:

@@ -212,6 +212,7 @@ def test_a_reaction_that_is_switched_off_is_said(boss: Client, place: Place, clo
     assert (each.why, each.name) == (Why.SWITCHED_OFF, "then-capture-payment")
     assert "Capture payment" in stands(order, minutes=5).sentence
     assert "set to leave it alone" in stands(order, minutes=5).sentence
+    assert attention.keys(now=timezone.now() + timedelta(minutes=5)) == {str(order.id)}
     rows = {row.name: row.status for row in _followers()}
     assert (rows["then-capture-payment"], rows["then-close-order"]) == ("switched off here, owing", "switched off here")
 
