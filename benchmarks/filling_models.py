@@ -15,8 +15,8 @@ from inventory.models import Parcel, Reservation
 from notifications.models import Notification
 from orders import services
 from orders.models import Order, OrderLine
+from payments.credit import open_credit
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
-from payments.services import open_credit
 from sagas.core.ids import new_id
 from sagas.core.statuses import Action
 from sagas.models import Attempt, Delivery, Event, Intervention, Run, StepRun

@@ -21,7 +21,8 @@ from ..core.statuses import Action
 from ..db import clock
 from ..models import Intervention
 from ..operations import subjects, work_queue
-from ..operations.subject import Operation, Subject, Summary
+from ..operations.operation import Operation
+from ..operations.subject import Subject, Summary
 
 Kind = type[Subject[Any]]
 

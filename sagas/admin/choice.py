@@ -10,7 +10,8 @@ from django.http import Http404, HttpRequest, QueryDict
 
 from ..core.statuses import Action
 from ..operations import subjects, work_queue
-from ..operations.subject import Filter, Operation
+from ..operations.operation import Operation
+from ..operations.subject import Filter
 from ..operations.work_queue import Group
 from .buttons import Kind, back_to, may_act
 
@@ -34,11 +35,11 @@ class Choice:
 
     @classmethod
     def of(cls, request: HttpRequest, query: QueryDict) -> "Choice":
-        """Read a query string.
+        """Return the choice that a query string describes, as far as the user may act on it.
 
         Raises:
             Http404: there is no such action.
-            PermissionDenied: the user may not act on one of the picks, or on any kind that the filter means.
+            PermissionDenied: the user may not act on a picked kind, or on any kind that the filter matches.
         """
         try:
             action = Action(query.get("action", ""))

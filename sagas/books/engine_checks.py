@@ -10,7 +10,7 @@ from django.db.models import Count, F, Min, QuerySet
 from ..core import registry
 from ..core.books import Breach, Check, Scope
 from ..core.events import known_types
-from ..core.statuses import LIVE_RUNS, DeliveryStatus
+from ..core.statuses import LIVE_DELIVERIES, LIVE_RUNS
 from ..engine.limits import MAX_RESENDS
 from ..models import Delivery, Event, Run
 
@@ -54,9 +54,7 @@ def _runs_not_taken(_: Scope) -> Iterator[Breach]:
 
 
 def _deliveries(scope: Scope) -> Iterator[Breach]:
-    overdue = Delivery.objects.filter(
-        status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING), due_at__lt=scope.now - _SWEPT_AFTER
-    )
+    overdue = Delivery.objects.filter(status__in=LIVE_DELIVERIES, due_at__lt=scope.now - _SWEPT_AFTER)
     yield from _not_swept(overdue, "delivery", "subscription", set(registry.subscription_names()))
 
 

@@ -112,7 +112,7 @@ def decode(payload: bytes) -> Decoded | None:
     """Return the message; None for a kind that no reader uses.
 
     Raises:
-        ProtocolError: the bytes are no message, are cut short, or have a rest.
+        ProtocolError: the bytes are no message, too few or too many.
     """
     reader = _Reader(payload)
     kind = reader.letter()

@@ -158,7 +158,7 @@ def _refuse_what_does_not_apply(action: Action, row: Model) -> None:
     if action not in allowed:
         subject = subjects.of(row)
         instead = f" What does: {', '.join(allowed)}." if allowed else ""
-        raise CommandError(f"{action} does not apply: the {subject.kind} is {label(subject.status)}.{instead}")
+        raise CommandError(f"{action} does not apply: the {subject.kind} {subject.standing}.{instead}")
 
 
 def _many(command: Command, meant: Filter, result: Any, say: Say) -> int:

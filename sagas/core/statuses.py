@@ -87,6 +87,10 @@ STOPPED_RUNS = (RunStatus.PAUSED, RunStatus.NEEDS_ATTENTION)
 OPEN_RUNS = (*LIVE_RUNS, *STOPPED_RUNS)
 #: Statuses of steps that took effect or may have: an undo must cover them.
 MAY_HAVE_EFFECT = (StepStatus.DONE, StepStatus.RUNNING, StepStatus.UNKNOWN)
+#: Deliveries that a worker still has to take.
+LIVE_DELIVERIES = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
+#: Open deliveries: those that are not settled.
+OPEN_DELIVERIES = (*LIVE_DELIVERIES, DeliveryStatus.PARKED)
 #: Settled deliveries: they hold up no later delivery.
 SETTLED_DELIVERIES = (DeliveryStatus.DONE, DeliveryStatus.SKIPPED, DeliveryStatus.FAILED)
 

@@ -11,14 +11,14 @@ from django.db.models import Exists, F
 from ..core import registry
 from ..core.cause import caused_by
 from ..core.saga import Failure
-from ..core.statuses import SETTLED_DELIVERIES, DeliveryStatus
+from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, DeliveryStatus
 from ..db.rows import update_all
 from ..db.storable import message_of
 from ..models import Delivery
 from . import shares
 from .claim import Verdict
 from .delivery_claim import DeliveryClaim
-from .delivery_rows import OPEN, heads_of, paused, ready
+from .delivery_rows import heads_of, paused, ready
 from .limits import note_resend, resend_after
 from .tries import Taken, Work, take
 from .wake_ups import DeliveryWakeUp, delivery_wake_ups_of
@@ -150,7 +150,10 @@ def sweep_deliveries(*, now: datetime, limit: int) -> list[DeliveryWakeUp]:
     with transaction.atomic():
         due = list(
             Delivery.objects.filter(
-                ~Exists(paused()), status__in=OPEN, due_at__lte=now, subscription__in=registry.subscription_names()
+                ~Exists(paused()),
+                status__in=LIVE_DELIVERIES,
+                due_at__lte=now,
+                subscription__in=registry.subscription_names(),
             )
             .order_by("due_at")
             .select_for_update(no_key=True, skip_locked=True, of=("self",))[:limit]

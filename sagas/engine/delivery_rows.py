@@ -5,10 +5,8 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, QuerySet
 
-from ..core.statuses import SETTLED_DELIVERIES, DeliveryStatus
+from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, DeliveryStatus
 from ..models import Delivery, Follower
-
-OPEN = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
 
 
 def ready(deliveries: QuerySet[Delivery], now: datetime) -> QuerySet[Delivery]:
@@ -17,7 +15,7 @@ def ready(deliveries: QuerySet[Delivery], now: datetime) -> QuerySet[Delivery]:
         subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
     ).exclude(status__in=SETTLED_DELIVERIES)
     return (
-        deliveries.filter(~Exists(before), ~Exists(paused()), status__in=OPEN)
+        deliveries.filter(~Exists(before), ~Exists(paused()), status__in=LIVE_DELIVERIES)
         .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
         .exclude(retry_at__gt=now)
     )
@@ -30,7 +28,7 @@ def paused() -> QuerySet[Follower]:
 def heads_of(subscriptions: Collection[str], keys: Collection[str]) -> list[Delivery]:
     """Return the first open delivery of each of these subscriptions and keys."""
     return list(
-        Delivery.objects.filter(subscription__in=subscriptions, key__in=keys, status__in=OPEN)
+        Delivery.objects.filter(subscription__in=subscriptions, key__in=keys, status__in=LIVE_DELIVERIES)
         .order_by("subscription", "key", "event")
         .distinct("subscription", "key")
     )
@@ -38,5 +36,5 @@ def heads_of(subscriptions: Collection[str], keys: Collection[str]) -> list[Deli
 
 def is_busy(subscription: str, limit: int) -> bool:
     """Say whether a subscription has its maximum of open deliveries."""
-    waiting = Delivery.objects.filter(subscription=subscription, status__in=OPEN)
+    waiting = Delivery.objects.filter(subscription=subscription, status__in=LIVE_DELIVERIES)
     return waiting.values_list("pk", flat=True)[:limit].count() == limit

@@ -14,7 +14,8 @@ from ..core.statuses import Action, DeliveryStatus, RunStatus
 from ..engine.deliveries import send_again, skip_deliveries
 from ..models import Attempt, Delivery, Intervention
 from . import queries
-from .subject import STOPPED, Filter, Messages, Operation, Subject, Summary, unanswered_warning
+from .operation import Operation, unanswered_warning
+from .subject import STOPPED, Filter, Messages, Subject, Summary
 
 
 class DeliverySubject(Subject[Delivery]):

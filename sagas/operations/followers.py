@@ -13,7 +13,8 @@ from ..core.subscription import Start, Subscription
 from ..db import locks
 from ..log import followers
 from ..models import Follower, Intervention
-from .subject import Messages, Operation, Subject, Summary
+from .operation import Operation
+from .subject import Messages, Subject, Summary
 
 
 class FollowerSubject(Subject[Follower]):

@@ -59,3 +59,8 @@ def silent(*, now: datetime) -> dict[str, datetime]:
 def last_signs() -> dict[str, datetime]:
     """Return the last sign of life of each queue; one statement."""
     return dict(Heartbeat.objects.values_list("queue", "alive_at"))
+
+
+def is_silent(alive_at: datetime | None, *, now: datetime) -> bool:
+    """Say whether no worker serves a queue with this last sign of life; None if there was none."""
+    return alive_at is None or alive_at < now - SILENT_AFTER

@@ -13,6 +13,7 @@ from ..core.errors import FailureKind
 from ..core.events import DomainEvent
 from ..core.statuses import (
     LIVE_RUNS,
+    OPEN_DELIVERIES,
     OPEN_RUNS,
     Action,
     DeliveryStatus,
@@ -190,7 +191,7 @@ def followers(*, now: datetime) -> list[Lag]:
     end = log.head()
     to_come = Event.objects.filter(log_position__gt=OuterRef("position")).order_by("log_position")
     rows = Follower.objects.annotate(oldest=Subquery(to_come.values("occurred_at")[:1])).order_by("name")
-    open_ = Delivery.objects.filter(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.PARKED))
+    open_ = Delivery.objects.filter(status__in=OPEN_DELIVERIES)
     waits = ~Q(status=DeliveryStatus.PARKED)
     counted = open_.order_by().values("subscription").annotate(
         waiting=Count("pk", filter=waits), stopped=Count("pk", filter=~waits), first=Min("event_id", filter=waits)
@@ -251,12 +252,9 @@ def choreographed(subscriptions: Collection[str], keys: Collection[str]) -> dict
     Still to come: open deliveries, parked or not, and events of the log behind a subscription that is paused or late.
     Two statements.
     """
-    open_ = Q(status__in=(DeliveryStatus.PENDING, DeliveryStatus.RUNNING, DeliveryStatus.PARKED))
     owed = Delivery.objects.filter(event__key__in=keys, subscription__in=subscriptions)
-    found = {
-        key: bool(left)
-        for key, left in owed.values("key").annotate(left=Count("pk", filter=open_)).values_list("key", "left")
-    }
+    still = Count("pk", filter=Q(status__in=OPEN_DELIVERIES))
+    found = {key: bool(left) for key, left in owed.values("key").annotate(left=still).values_list("key", "left")}
     known = set(subscriptions) & set(registry.subscription_names())
     slowest = Follower.objects.filter(name__in=known).order_by("position").values("position")[:1]
     to_come = Event.objects.filter(key__in=keys, log_position__gt=Subquery(slowest))

@@ -11,7 +11,7 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
 from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
-from .subject import Operation, unanswered_warning
+from .operation import Operation, unanswered_warning
 
 if TYPE_CHECKING:
     from .runs import RunSubject
@@ -62,7 +62,7 @@ class Skip(_OfRun):
         return unanswered_warning(unanswered)
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        if _is_about_to_turn_back(run):
+        if is_about_to_turn_back(run):
             return False
         if run.status == RunStatus.NEEDS_ATTENTION:
             return True
@@ -116,7 +116,7 @@ class Pause(_OfRun):
     done = "is paused"
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.status in LIVE_RUNS and not _is_about_to_turn_back(run) and run.attention is None
+        return run.status in LIVE_RUNS and not is_about_to_turn_back(run) and run.attention is None
 
     def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
         run = subject.row
@@ -142,7 +142,8 @@ def _waits_for_its_try(run: Run, step: StepRun, now: datetime) -> bool:
     return run.status in LIVE_RUNS and waits
 
 
-def _is_about_to_turn_back(run: Run) -> bool:
+def is_about_to_turn_back(run: Run) -> bool:
+    """Return whether a step of the run gave up and its undo has not begun."""
     return run.failure is not None and run.status == RunStatus.RUNNING
 
 

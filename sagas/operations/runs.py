@@ -16,7 +16,7 @@ from ..engine.undo import undo_runs
 from ..engine.wake_ups import wake_ups_of
 from ..models import Attempt, Intervention, Run, StepRun
 from . import queries
-from .run_operations import OPERATIONS
+from .run_operations import OPERATIONS, is_about_to_turn_back
 from .subject import STOPPED, Filter, Messages, Subject, Summary
 
 _STEP_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
@@ -82,6 +82,8 @@ class RunSubject(Subject[Run]):
 
     @property
     def standing(self) -> str:
+        if is_about_to_turn_back(self.row):
+            return "is about to be undone"
         return "needs attention" if self.status == RunStatus.NEEDS_ATTENTION else super().standing
 
     def result_example(self) -> Any:

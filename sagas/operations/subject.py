@@ -1,7 +1,7 @@
 """The protocol of a subject: an object that people retry, skip, pause or replay. Each kind of subject is one class.
 
 `subjects.KINDS` lists the kinds. Interventions, the work queue, the admin's pages and the command use only what is
-declared here.
+declared here and in `operation`.
 """
 
 from abc import ABC, abstractmethod
@@ -19,10 +19,9 @@ from ..core.registry import KeyLabel
 from ..core.statuses import Action, label
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..models import Intervention
+from .operation import Operation
 
 Row = TypeVar("Row", bound=Model)
-S = TypeVar("S", bound="Subject[Any]")
-
 
 #: Value of `Filter.status`: all subjects that wait for a person, and paused runs.
 STOPPED = "stopped"
@@ -114,63 +113,6 @@ class Messages:
 
     wake_ups: list[WakeUp] = field(default_factory=list)
     deliveries: list[DeliveryWakeUp] = field(default_factory=list)
-
-
-def unanswered_warning(unanswered: int) -> str:
-    """Return the warning before a step with unanswered tries is skipped; empty if all tries were answered."""
-    if not unanswered:
-        return ""
-    tries = "1 try" if unanswered == 1 else f"{unanswered} tries"
-    return (
-        f"{tries} had no answer and may have taken effect at the other system. Look there first: what is skipped is"
-        " not asked about again."
-    )
-
-
-class Operation(ABC, Generic[S]):
-    """An action on subjects of one kind.
-
-    Attributes:
-        description: the effect, for the person who confirms it.
-        done: end of the sentence about the subject afterwards: "order 7 is being undone".
-        of_step: it applies to the step or the subscription, and names it; otherwise to the whole subject.
-        wants_result: its form has a field for the result of the step.
-        wants_range: its form has fields for a range of time.
-    """
-
-    action: ClassVar[Action]
-    description: ClassVar[str]
-    done: ClassVar[str]
-    of_step: ClassVar[bool] = False
-    wants_result: ClassVar[bool] = False
-    wants_range: ClassVar[bool] = False
-
-    @property
-    def display_name(self) -> str:
-        return label(self.action).capitalize()
-
-    @abstractmethod
-    def is_possible(self, subject: S, *, now: datetime) -> bool:
-        """Say whether it applies to the subject now."""
-
-    @abstractmethod
-    def apply(self, subject: S, asked: Intervention, *, now: datetime) -> None:
-        """Change the locked subject in memory; its kind's `save` writes it."""
-
-    def warning(self, unanswered: int) -> str:  # noqa: ARG002 - most actions need none
-        """Return the warning for subjects with this number of tries without an answer."""
-        return ""
-
-    def names(self, shown: Summary, step: str = "") -> str:
-        """Return its object, for use in a sentence: “second-step” of order 7; order 7.
-
-        Args:
-            step: the step it was applied to; if empty, the subject's current step.
-        """
-        part, whole = step or shown.step or shown.process, shown.named.in_text if shown.named else ""
-        if self.of_step:
-            return f"“{part}” of {whole or shown.key}"
-        return whole or f"{shown.process} of {shown.key}"
 
 
 class Subject(ABC, Generic[Row]):

@@ -13,8 +13,9 @@ from ..core.statuses import Action
 from . import queries
 from .deliveries import DeliverySubject
 from .followers import FollowerSubject
+from .operation import Operation
 from .runs import RunSubject
-from .subject import Operation, Subject, Summary
+from .subject import Subject, Summary
 
 #: In the order in which their rows are locked and shown.
 KINDS: dict[str, type[Subject[Any]]] = {kind.kind: kind for kind in (RunSubject, DeliverySubject, FollowerSubject)}

@@ -15,8 +15,9 @@ from .broker import (
     run_chain,
     run_delivery,
 )
+from .cases import Case, Variant
 from .clock import Clock, MovableClock
-from .crash_matrix import Case, CrashMatrixFailed, Summary, Variant, crash_cases, crash_matrix
+from .crash_matrix import CrashMatrixFailed, Summary, crash_cases, crash_matrix
 from .paths import Path, paths
 from .scenario import Ending, Scenario
 

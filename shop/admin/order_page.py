@@ -18,7 +18,7 @@ from orders.models import Order
 from payments import selectors as payments
 from sagas.admin.buttons import buttons_of_key
 from sagas.db import clock
-from sagas.operations.attention import Why
+from sagas.operations.attention_reasons import Why
 
 from ..pages.history_page import as_of
 from ..pages.order_page import Line, Shown, poll_ms

@@ -11,23 +11,15 @@ from uuid import UUID
 from django import forms
 from django.utils import timezone
 
-from backoffice.money import formatted
-from inventory.history import GoodsState
-from notifications.history import ToldState
-from orders.history import OrderState
-from payments import selectors as payments
-from payments.history import MoneyState
 from sagas.core.errors import UnreadableEventError
 from shop.story.entries import Entry, event_entry
 from shop.story.history import History, Moment, OrderAsOf, history
 from shop.story.words import words
 
 from .order_page import span, tone
+from .state_texts import Change, by_part, changes, facts, moment_text
 
 _MILLISECOND = timedelta(milliseconds=1)
-#: The texts of a state, by part of the page and label.
-StateTexts = dict[tuple[str, str], str]
-_ORDER, _GOODS, _MONEY, _TOLD = "Order", "Goods", "Money", "Messages"
 
 
 class MomentField(forms.DateTimeField):
@@ -87,16 +79,6 @@ class ShownMoment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
-    """A text that changed; empty on the side where it does not exist."""
-
-    part: str
-    label: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class AsOf:
     """The data of the page.
 
@@ -145,10 +127,10 @@ def _page(form: MomentsForm, asked: Mapping[str, str], past: History, now: datet
     return AsOf(
         fields=_fields(form, asked),
         note=_note(past, at, now),
-        heading=f"As of {_said(at)}" if at is not None else "Now",
+        heading=f"As of {moment_text(at)}" if at is not None else "Now",
         status=words(state.order.status) if state.order.is_placed else "",
         tone=tone(state.order.status),
-        parts=_parts(facts(state)),
+        parts=by_part(facts(state)),
         compared=compared,
         changes=changes(before, state) if compared else [],
         moments=list(_moments(past, shown, at, since)),
@@ -160,98 +142,20 @@ def _page(form: MomentsForm, asked: Mapping[str, str], past: History, now: datet
 def _earlier(past: History, shown: Moment | None, since: datetime | None) -> tuple[OrderAsOf, str]:
     """Return the state to compare with, and its name for people."""
     if since is not None:
-        return past.as_of(since), f"since {_said(since)}"
+        return past.as_of(since), f"since {moment_text(since)}"
     if shown is None:
         return OrderAsOf(), ""
     place = past.moments.index(shown)
     before = past.moments[place - 1].state if place else OrderAsOf()
-    return before, f"at {_said(shown.at)}"
+    return before, f"at {moment_text(shown.at)}"
 
 
 def _note(past: History, at: datetime | None, now: datetime) -> str:
     if not past.moments:
         return "No event of this order is kept: its history cannot be told."
     if at is not None and at < past.moments[0].at:
-        return f"At this moment there was no such order: it was placed at {_said(past.moments[0].at)}."
+        return f"At this moment there was no such order: it was placed at {moment_text(past.moments[0].at)}."
     return "This moment is still to come; below is what has happened so far." if at is not None and at > now else ""
-
-
-# The texts of a state -------------------------------------------------------------------------------------------------
-
-
-def facts(state: OrderAsOf) -> StateTexts:
-    """Return the texts of a state; none for an order that is not placed."""
-    rows = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.told))
-    return {(part, label): value for part, label, value in rows}
-
-
-def changes(before: OrderAsOf, after: OrderAsOf) -> list[Change]:
-    """Return the texts that differ between two states, in the order of the page."""
-    was, became = facts(before), facts(after)
-    return [
-        Change(part=key[0], label=key[1], before=was.get(key, ""), after=became.get(key, ""))
-        for key in sorted({**was, **became}, key=lambda key: (_ORDER, _GOODS, _MONEY, _TOLD).index(key[0]))
-        if was.get(key) != became.get(key)
-    ]
-
-
-Rows = Iterator[tuple[str, str, str]]
-
-
-def _order(order: OrderState) -> Rows:
-    if order.placed_at is None:
-        return
-    yield _ORDER, "Status", words(order.status)
-    if order.reason:
-        yield _ORDER, "Reason", order.reason
-    yield _ORDER, "Placed", _said(order.placed_at)
-    if order.decided_at is not None:
-        yield _ORDER, "Decided", _said(order.decided_at)
-    yield _ORDER, "Customer", f"{order.customer_name}, {order.customer_email}"
-    yield _ORDER, "Payment", payments.method_name(order.payment_method)
-    for line in order.lines:
-        each = formatted(line.unit_price_minor, order.currency)
-        yield _ORDER, f"{line.name} ({line.sku}) at {each}", f"{line.quantity:,}"
-    yield _ORDER, "Total", formatted(order.total_minor, order.currency)
-
-
-def _goods(goods: GoodsState) -> Rows:
-    for sku in dict.fromkeys(pieces.sku for pieces in goods.pieces):
-        yield _GOODS, sku, ", ".join(f"{each.quantity:,} {each.status}" for each in goods.pieces if each.sku == sku)
-    if goods.tracking_number:
-        yield _GOODS, "Parcel", goods.tracking_number
-    if goods.refused:
-        yield _GOODS, "Refused", goods.refused
-
-
-def _money(money: MoneyState) -> Rows:
-    for number, payment in enumerate(money.payments, 1):
-        said = f"{formatted(payment.amount_minor, payment.currency)} {payment.status}"
-        yield _MONEY, _numbered("Payment", number), f"{said}: {payment.reason}" if payment.reason else said
-    for currency, minor in money.kept_minor.items():
-        yield _MONEY, f"Kept ({currency})", formatted(minor, currency)
-    for number, hold in enumerate(money.credit, 1):
-        yield _MONEY, _numbered("Credit", number), f"{formatted(hold.amount_minor, hold.currency)} {hold.status}"
-    if money.failed:
-        yield _MONEY, "Failed", money.failed
-    if money.is_released:
-        yield _MONEY, "Given back", "all of it"
-
-
-def _messages(messages: ToldState) -> Rows:
-    for message in messages.messages:
-        yield _TOLD, f"{words(message.kind)}, by {message.channel}", message.status
-
-
-def _numbered(what: str, number: int) -> str:
-    return what if number == 1 else f"{what} {number}"
-
-
-def _parts(said: StateTexts) -> dict[str, list[tuple[str, str]]]:
-    parts: dict[str, list[tuple[str, str]]] = {}
-    for (part, label), value in said.items():
-        parts.setdefault(part, []).append((label, value))
-    return parts
 
 
 # Moments --------------------------------------------------------------------------------------------------------------
@@ -268,7 +172,7 @@ def _moments(past: History, shown: Moment | None, at: datetime | None, since: da
         clock = f"{timezone.localtime(moment.at):%H:%M:%S}.{moment.at.microsecond // 1000:03d}"
         yield ShownMoment(
             at=moment.at,
-            clock=clock if day == day_before else _said(moment.at),
+            clock=clock if day == day_before else moment_text(moment.at),
             offset=f"+{span(moment.at - first)}",
             entries=[event_entry(event) for event in moment.events],
             url=_url(moment.at, since),
@@ -308,8 +212,3 @@ def _typed(form: MomentsForm, name: str, asked: Mapping[str, str]) -> str:
 
 def _exact(moment: datetime) -> str:
     return f"{moment.replace(tzinfo=None).isoformat()}Z"
-
-
-def _said(moment: datetime) -> str:
-    local = timezone.localtime(moment)
-    return f"{local.day} {local:%b %Y, %H:%M:%S}.{local.microsecond // 1000:03d} {local:%Z}"

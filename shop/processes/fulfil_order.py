@@ -15,6 +15,7 @@ from notifications import services as notifications
 from notifications.events import NotificationKind
 from orders import services as orders
 from orders.events import OrderPlaced
+from payments import credit
 from payments import selectors as payments_books
 from payments import services as payments
 from payments.selectors import INVOICE
@@ -66,7 +67,7 @@ def release_stock(call: OrderCall) -> Result:
 
 def hold_credit(calls: OrderCalls) -> Outcomes:
     requests = [
-        payments.CreditRequest(
+        credit.CreditRequest(
             order_id=call.input.order_id,
             customer_email=call.input.customer_email,
             amount_minor=call.input.total_minor,
@@ -75,11 +76,11 @@ def hold_credit(calls: OrderCalls) -> Outcomes:
         )
         for call in calls
     ]
-    return _outcomes(calls, payments.hold_credit_many(requests, now=calls[0].now), _held)
+    return _outcomes(calls, credit.hold_credit_many(requests, now=calls[0].now), _held)
 
 
 def release_credit(call: OrderCall) -> Result:
-    payments.release_credit(order_id=call.input.order_id, key=call.idempotency_key, now=call.now)
+    credit.release_credit(order_id=call.input.order_id, key=call.idempotency_key, now=call.now)
     return None
 
 

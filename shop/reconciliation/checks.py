@@ -214,7 +214,7 @@ def credit(scope: Scope) -> Iterator[Breach]:
         )
 
 
-def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[Scope], Iterator[Breach]]:
+def _check_of_orders(name: str, judge: Callable[[Books, datetime], Breach | None], *, remedy: str) -> Check:
     """Make a check from a function of one order."""
 
     def look_at_all(scope: Scope) -> Iterator[Breach]:
@@ -222,40 +222,33 @@ def _of_orders(judge: Callable[[Books, datetime], Breach | None]) -> Callable[[S
             if (breach := judge(order, scope.now)) is not None:
                 yield breach
 
-    return look_at_all
+    return Check(name=name, look=look_at_all, page="admin:orders_order_change", remedy=remedy)
 
-
-_ORDER_PAGE = "admin:orders_order_change"
 
 CHECKS = (
-    Check(
-        name="money",
-        look=_of_orders(money),
-        page=_ORDER_PAGE,
+    _check_of_orders(
+        "money",
+        money,
         remedy="Take or give back the difference at the provider; dismiss the finding with the receipt as the reason.",
     ),
-    Check(
-        name="goods",
-        look=_of_orders(goods),
-        page=_ORDER_PAGE,
+    _check_of_orders(
+        "goods",
+        goods,
         remedy="Send or fetch back the parcel, or correct the stock; dismiss the finding with what you did.",
     ),
-    Check(
-        name="paid-for",
-        look=_of_orders(paid_for),
-        page=_ORDER_PAGE,
+    _check_of_orders(
+        "paid-for",
+        paid_for,
         remedy="Ask the customer to pay, or fetch back the parcel; dismiss the finding with what you did.",
     ),
-    Check(
-        name="process",
-        look=_of_orders(process),
-        page=_ORDER_PAGE,
+    _check_of_orders(
+        "process",
+        process,
         remedy="Retry or cancel the order's run if it has one; otherwise give back what was paid.",
     ),
-    Check(
-        name="told",
-        look=_of_orders(told),
-        page=_ORDER_PAGE,
+    _check_of_orders(
+        "told",
+        told,
         remedy="Retry the parked message if there is one; otherwise write to the customer and dismiss the finding.",
     ),
     Check(

@@ -8,7 +8,7 @@ from uuid import UUID
 from backoffice.moments import moment
 from orders.selectors import Order
 from sagas.operations import attention
-from sagas.operations.attention import Attention, Why
+from sagas.operations.attention_reasons import Attention, Why
 
 from .reactions import title_of
 from .words import ended, tries_of

@@ -5,8 +5,9 @@ from datetime import datetime
 from uuid import UUID
 
 from orders import selectors as orders
+from sagas.core.statuses import LIVE_DELIVERIES
 from sagas.operations import attention
-from sagas.operations.attention import Attention, Why
+from sagas.operations.attention_reasons import Attention, Why
 from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, StepRun
 
 from . import reactions
@@ -50,7 +51,7 @@ class Situation:
 
 
 def situation(order_id: UUID, journal: Journal, *, now: datetime, to: Audience) -> Situation:
-    """Return the situation of an order with this journal.
+    """Return the situation of an order, as its journal and what waits for a person tell it.
 
     Raises:
         LookupError: there is no such order.
@@ -61,14 +62,13 @@ def situation(order_id: UUID, journal: Journal, *, now: datetime, to: Audience) 
     found = tuple(attention.of([str(order_id)], now=now).get(str(order_id), ()))
     held = {each.name for each in found if each.why in (Why.HELD_BACK, Why.SWITCHED_OFF)}
     owed = [delivery for event in journal.events for delivery in event.deliveries.all()]
-    open_ = (DeliveryStatus.PENDING, DeliveryStatus.RUNNING)
     run = journal.runs[-1] if journal.runs else None
     return Situation(
         order=order,
         journal=journal,
         run=run,
         row=None if run is None else _current(run),
-        under_way=tuple(each for each in owed if each.status in open_ and each.subscription not in held),
+        under_way=tuple(each for each in owed if each.status in LIVE_DELIVERIES and each.subscription not in held),
         failed=tuple(each for each in owed if each.status == DeliveryStatus.FAILED),
         attention=found,
         choreographed=reactions.is_choreographed(journal),

@@ -9,7 +9,7 @@ from uuid import UUID
 from sagas.core.errors import FailureKind
 from sagas.db.read import one_moment
 from sagas.operations import queries as sagas
-from sagas.operations.attention import Attention, Why
+from sagas.operations.attention_reasons import Attention, Why
 from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, RunStatus, StepRun, StepStatus
 
 from . import reactions

@@ -70,3 +70,21 @@ def test_the_page_of_settings_has_every_variable_that_the_shop_reads() -> None:
         == set()
     )
     assert len(read) > 25
+
+
+def test_make_keeps_every_variable_of_the_page_of_settings_from_the_tests() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text()
+    rows = "".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| `"))
+    variables = set(re.findall(r"`([A-Z_]+)`", rows)) | set(re.findall(r"`(SAGAS_[A-Z_]+)`", page))
+    kept = set(re.findall(r"-u ([A-Z_]+)", (ROOT / "Makefile").read_text()))
+    # The first two are of `make run`; the targets set the others.
+    assert variables - kept == {"PORT", "BIND", "SHOP_VAR", "SHOP_FSYNC"}
+
+
+@pytest.mark.parametrize("package", ["shop", "sagas"])
+def test_the_folders_of_the_architecture_exist(package: str) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    (table,) = re.findall(rf"^\| `{package}/…`[^\n]*\n((?:\|[^\n]*\n)+)", page, re.MULTILINE)
+    named = re.findall(r"`([\w./]+)`", "".join(row.split("|")[1] for row in table.splitlines()))
+    assert len(named) >= 10
+    assert [name for name in named if not (ROOT / package / name).exists()] == []

@@ -15,7 +15,7 @@ from rich.console import Console
 from inventory import services as inventory
 from orders import services as orders
 from orders.models import Order
-from payments import services as payments
+from payments import credit
 from sagas.cli.progress_bar import progress
 from shop.celery import app
 
@@ -75,7 +75,7 @@ class Run:
         call_command("migrate", verbosity=0)
         orders.add_products(((sku, sku, asking.PRICE_MINOR) for sku in self.stock), currency=settings.CURRENCY)
         inventory.receive(self.stock)
-        payments.open_credit(
+        credit.open_credit(
             customer_email=asking.CREDIT_CUSTOMER, limit_minor=asking.CREDIT_MINOR, currency=settings.CURRENCY
         )
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 from notifications.models import Notification
 from orders.events import OrderPlaced
 from orders.models import Order
-from payments.services import open_credit
+from payments.credit import open_credit
 from sagas.core import registry
 from sagas.core.cause import Cause, caused_by_each
 from sagas.core.errors import Rejected

@@ -10,14 +10,12 @@ from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from orders.models import Order
 from sagas.models import Finding
 from tests.conftest import wait_for
+from tests.factories.orders import Place
 
 from .conftest import Browser, text
 from .test_work_queue import QUEUE, press, stop
-
-Place = Callable[..., Order]
 
 
 def focused(browser: Browser, attribute: str) -> Callable[[], str]:

@@ -8,7 +8,7 @@ from factory.base import Factory
 from factory.declarations import LazyFunction, Sequence, SubFactory
 from factory.django import DjangoModelFactory
 
-from payments import services as payments
+from payments import credit
 from payments.models import CreditAccount, CreditHold
 
 
@@ -16,7 +16,7 @@ class CreditAccountFactory(Factory[CreditAccount]):
     """Credit of a customer, opened by the service."""
 
     class Meta:
-        model = payments.open_credit
+        model = credit.open_credit
 
     customer_email = "ada@example.com"
     limit_minor = 10**9

@@ -3,14 +3,13 @@
 import base64
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from orders.models import Order
 from sagas.models import Delivery, Event, Follower
 from tests.conftest import Processes, wait_for
+from tests.factories.orders import Place
 from tests.integration.shop.outward.bad_receivers import bad_receiver
 from tests.integration.shop.outward.conftest import LocalReceiver, Post
 
@@ -33,9 +32,7 @@ class Arrivals(LocalReceiver):
 
 
 @pytest.mark.parametrize("how", ["drips its headers", "answers late"])
-def test_a_receiver_that_answers_badly_delays_no_other(
-    place: Callable[..., Order], processes: Processes, how: str
-) -> None:
+def test_a_receiver_that_answers_badly_delays_no_other(place: Place, processes: Processes, how: str) -> None:
     good = Arrivals()
     good.come()
     with bad_receiver(how, pause_seconds=3.0 if how == "answers late" else 0.5) as bad:
@@ -59,7 +56,7 @@ def test_a_receiver_that_answers_badly_delays_no_other(
     assert not Delivery.objects.filter(subscription="webhook-good").exclude(status="done").exists()
 
 
-def delays(place: Callable[..., Order], good: Arrivals, *, paused: str = "") -> float:
+def delays(place: Place, good: Arrivals, *, paused: str = "") -> float:
     """Place orders at a steady rate; return the longest time from the commit of one to its arrival."""
     Follower.objects.filter(name=paused).update(paused_at="2026-01-01T00:00Z")
     placed: dict[str, float] = {}

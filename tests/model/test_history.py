@@ -22,6 +22,7 @@ from notifications.events import NotificationKind
 from notifications.models import Notification
 from orders import services as orders
 from orders.models import Order
+from payments import credit
 from payments import services as payments
 from payments.history import MoneyState
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
@@ -148,12 +149,12 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)], late) as order:
             key = self.key(order, key)
             if holds:
-                request = payments.CreditRequest(
+                request = credit.CreditRequest(
                     order_id=order.id, customer_email=EMAIL, amount_minor=order.total_minor, currency="GBP", key=key
                 )
-                payments.hold_credit(request, now=self.now)
+                credit.hold_credit(request, now=self.now)
             else:
-                payments.release_credit(order_id=order.id, key=key, now=self.now)
+                credit.release_credit(order_id=order.id, key=key, now=self.now)
 
     @precondition(lambda self: self.orders)
     @rule(which=WHICH, late=st.sampled_from([0, 30]), what=st.sampled_from(["confirm", "reject", "cancel"]))

@@ -8,8 +8,8 @@ from pytest_django import Settings
 from inventory.models import Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order
+from payments.credit import open_credit
 from payments.models import CreditAccount, FakeCharge, Payment
-from payments.services import open_credit
 from sagas.core.statuses import Action
 from sagas.models import Attempt, Event, Run
 from sagas.operations import interventions

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand
 from inventory import selectors as stock
 from inventory import services as inventory
 from orders import services as orders
-from payments import services as payments
+from payments import credit
 
 DEMO_LOGIN = ("demo", "demo")
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         orders.add_products([(sku, name, price) for sku, name, price, _ in CATALOGUE], currency=settings.CURRENCY)
         known = stock.known(sku for sku, *_ in CATALOGUE)
         inventory.receive({sku: pieces for sku, _, _, pieces in CATALOGUE if sku not in known})
-        payments.open_credit(customer_email="credit@example.com", limit_minor=100_000, currency=settings.CURRENCY)
+        credit.open_credit(customer_email="credit@example.com", limit_minor=100_000, currency=settings.CURRENCY)
         name, password = DEMO_LOGIN
         if not User.objects.filter(username=name).exists():
             User.objects.create_superuser(name, "demo@example.com", password)

@@ -12,12 +12,10 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payments import selectors
-from payments import services as payments
+from payments import credit, selectors
 from payments.errors import CreditHoldEnded, CreditLimitExceeded
 from payments.events import credit_account_id
 from payments.models import CreditAccount
-from payments.services import CreditRequest
 from sagas.core.ids import new_id
 from sagas.models import Event, Snapshot
 
@@ -26,16 +24,16 @@ ADA = {"customer_email": "ada@example.com", "currency": "GBP"}
 
 @pytest.fixture
 def account(db: None) -> CreditAccount:
-    return payments.open_credit(limit_minor=500_000, **ADA)
+    return credit.open_credit(limit_minor=500_000, **ADA)
 
 
 def hold(order_id: UUID, amount_minor: int = 1000) -> None:
-    request = CreditRequest(order_id=order_id, amount_minor=amount_minor, key=f"{order_id}:hold", **ADA)
-    payments.hold_credit(request, now=timezone.now())
+    request = credit.CreditRequest(order_id=order_id, amount_minor=amount_minor, key=f"{order_id}:hold", **ADA)
+    credit.hold_credit(request, now=timezone.now())
 
 
 def release(order_id: UUID) -> None:
-    payments.release_credit(order_id=order_id, key=f"{order_id}:hold", now=timezone.now())
+    credit.release_credit(order_id=order_id, key=f"{order_id}:hold", now=timezone.now())
 
 
 def by_events(account: CreditAccount) -> Any:
@@ -68,8 +66,8 @@ def test_the_events_of_an_account_add_up_to_what_it_holds(
 
 def test_holds_of_a_batch_are_events_of_their_accounts_one_after_the_other(account: CreditAccount) -> None:
     orders = [new_id(), new_id()]
-    requests = [CreditRequest(order_id=each, amount_minor=1000, key=f"{each}:hold", **ADA) for each in orders]
-    payments.hold_credit_many(requests, now=timezone.now())
+    requests = [credit.CreditRequest(order_id=each, amount_minor=1000, key=f"{each}:hold", **ADA) for each in orders]
+    credit.hold_credit_many(requests, now=timezone.now())
     told = Event.objects.filter(aggregate="credit_account").order_by("sequence")
     assert list(told.values_list("subject", "sequence", "key")) == [
         (credit_account_id(**ADA), number, str(order_id)) for number, order_id in enumerate(orders, 1)

@@ -1,18 +1,18 @@
 """The payment provider is chosen by the setting PAYMENTS_GATEWAY."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from orders.models import Order
 from payments import selectors
 from payments.gateway import Charge, ChargeOrder, Method, check_gateway, gateway
 from payments.gateways.fake import FakeGateway
 from payments.models import FakeCharge, Payment
 from sagas.testing import drive
+from tests.factories.orders import Place
 
 HERE = "tests.integration.contexts.test_gateway_setting"
 
@@ -75,9 +75,7 @@ def test_one_object_serves_a_process() -> None:
     assert gateway() is gateway()
 
 
-def test_another_provider_brings_its_methods_and_takes_the_money(
-    ledger: type[Ledger], place: Callable[..., Order]
-) -> None:
+def test_another_provider_brings_its_methods_and_takes_the_money(ledger: type[Ledger], place: Place) -> None:
     assert check_gateway() == []
     assert selectors.methods() == ("ledger", "invoice")
     assert selectors.method_name("ledger") == "On the slate"

@@ -23,6 +23,7 @@ from sagas.operations.interventions import Worked
 from sagas.testing import MovableClock
 
 Ask = Callable[..., Event]
+Tell = Callable[[str, int], Event]
 
 
 class Asked(IntegrationEvent):
@@ -115,7 +116,7 @@ def deploy(*sagas: Saga[Any]) -> None:
 
 
 @pytest.fixture
-def ask(saga: Saga[Asked], clock: MovableClock) -> Callable[..., Event]:
+def ask(saga: Saga[Asked], clock: MovableClock) -> Ask:
     def ask(name: str = "k") -> Event:
         return emit(Asked(name=name), clock)
 
@@ -123,7 +124,7 @@ def ask(saga: Saga[Asked], clock: MovableClock) -> Callable[..., Event]:
 
 
 @pytest.fixture
-def tell(saga: Saga[Asked], clock: MovableClock) -> Callable[..., Event]:
+def tell(saga: Saga[Asked], clock: MovableClock) -> Tell:
     def tell(name: str, number: int) -> Event:
         return emit(Told(name=name, number=number), clock)
 

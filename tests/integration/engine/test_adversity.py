@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import threading
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -19,14 +18,11 @@ from sagas.engine.deliveries import sweep_deliveries
 from sagas.engine.sweep import sweep_runs
 from sagas.log import relay as relay_module
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Run
+from sagas.models import Delivery, Run
 from sagas.testing import MovableClock, drive, run_delivery
 from tests.conftest import Redefine
 
-from .conftest import Asked, Script, deploy, intervene, standing
-
-Ask = Callable[..., Event]
-Tell = Callable[[str, int], Event]
+from .conftest import Ask, Asked, Script, Tell, deploy, intervene, standing
 
 
 class Killed(BaseException):

@@ -1,7 +1,6 @@
 """Mistakes that are found before they bite: in definitions, and in runs under way as code changes."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
@@ -15,14 +14,12 @@ from sagas.core.errors import OutcomeUnknown, Rejected
 from sagas.core.retry import Retry
 from sagas.core.saga import Pivot, Saga, Step
 from sagas.core.subscription import Subscription
-from sagas.models import Event, Run
+from sagas.models import Run
 from sagas.operations.stranded_runs import faults_in_flight
 from sagas.operations.system_checks import check_definitions
 from sagas.testing import MovableClock, drive
 
-from .conftest import Asked, Script, Told, deploy, standing
-
-Ask = Callable[..., Event]
+from .conftest import Ask, Asked, Script, Told, deploy, standing
 
 
 def deploy_steps(saga: Saga[Asked], *steps: Step) -> None:

@@ -15,9 +15,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Attempt, Delivery, Event
 from sagas.testing import MovableClock, drive, run_delivery
 
-from .conftest import Asked, Script, Told, intervene
-
-Tell = Callable[[str, int], Event]
+from .conftest import Asked, Script, Tell, Told, intervene
 
 
 def test_deliveries_of_a_key_are_made_in_order(tell: Tell, script: Script, clock: MovableClock) -> None:

@@ -10,14 +10,11 @@ from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.core.saga import Saga
 from sagas.engine import tries
 from sagas.engine.failures import Failed, journal
-from sagas.models import Attempt, Delivery, Event, Run
+from sagas.models import Attempt, Delivery, Run
 from sagas.testing import Killed, MovableClock, drive
 from shop.platform.logs import Repeats
 
-from .conftest import Asked, Script
-
-Ask = Callable[..., Event]
-Tell = Callable[..., Event]
+from .conftest import Ask, Asked, Script, Tell
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Fences: each of these fails if its check is left out."""
 
-from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,14 +12,11 @@ from sagas.core.statuses import RunStatus
 from sagas.engine import limits, steps, undo
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Run, StepRun
+from sagas.models import Delivery, Run, StepRun
 from sagas.testing import MovableClock, drive, run_delivery
 from tests.conftest import Redefine
 
-from .conftest import Script, ids, standing
-
-Ask = Callable[..., Event]
-Tell = Callable[[str, int], Event]
+from .conftest import Ask, Script, Tell, ids, standing
 
 
 def test_a_step_is_not_taken_for_a_message_of_an_old_epoch(ask: Ask, script: Script, clock: MovableClock) -> None:

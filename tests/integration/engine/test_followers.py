@@ -1,6 +1,6 @@
 """Subscriptions follow the log: from now, from the beginning, paused, unknown for a while; nothing is missed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,10 +21,7 @@ from sagas.operations.subject import NotNow
 from sagas.testing import MovableClock, drive
 from tests.factories.journal import FollowerFactory
 
-from .conftest import Asked, Script, Told, emit, intervene
-
-Ask = Callable[..., Event]
-Tell = Callable[[str, int], Event]
+from .conftest import Ask, Asked, Script, Tell, Told, emit, intervene
 
 
 class Analytics:

@@ -11,7 +11,7 @@ from sagas.core.saga import Saga
 from sagas.core.statuses import Action
 from sagas.engine import steps
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event, Intervention, Run, StepRun
+from sagas.models import Delivery, Intervention, Run, StepRun
 from sagas.operations import interventions
 from sagas.operations.subject import NotNow
 from sagas.operations.subjects import of, possible
@@ -19,10 +19,7 @@ from sagas.testing import MovableClock, drive, run_chain, run_delivery
 from tests.concurrency import at_once
 from tests.conftest import Redefine
 
-from .conftest import Asked, Script, intervene, standing
-
-Ask = Callable[..., Event]
-Tell = Callable[[str, int], Event]
+from .conftest import Ask, Asked, Script, Tell, intervene, standing
 
 
 def run_of(key: str = "k") -> Run:

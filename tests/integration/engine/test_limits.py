@@ -18,9 +18,7 @@ from sagas.models import Attempt, Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from tests.conftest import Redefine
 
-from .conftest import Asked, Script, standing
-
-Ask = Callable[..., Event]
+from .conftest import Ask, Asked, Script, Tell, standing
 
 HASTY = Retry(attempts=2, base_seconds=10, try_seconds=0.2)
 
@@ -78,7 +76,7 @@ def test_an_outside_call_that_hangs_is_unknown_and_asked_after(
 
 
 def test_a_reaction_that_hangs_is_cut_short(
-    tell: Callable[[str, int], Event], script: Script, clock: MovableClock, redefine: Redefine, settings: Any
+    tell: Tell, script: Script, clock: MovableClock, redefine: Redefine, settings: Any
 ) -> None:
     settings.SAGAS_TRY_SECONDS = 0.2
     tell("k", 1)

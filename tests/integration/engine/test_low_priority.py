@@ -1,7 +1,6 @@
 """What nobody sits and waits for yields to what somebody does: an import does not hold up an order placed by hand."""
 
 import time
-from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
@@ -26,9 +25,8 @@ from tests.concurrency import at_once
 from tests.conftest import broker
 from tests.factories.orders import Place
 
-from .conftest import Asked, Told, emit
+from .conftest import Ask, Asked, Told, emit
 
-Ask = Callable[..., Event]
 IN_BULK = Cause(low_priority=True)
 
 

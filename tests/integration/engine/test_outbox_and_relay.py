@@ -1,6 +1,5 @@
 """Events are saved with what they tell of, and become runs and deliveries once and in order."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
@@ -18,10 +17,8 @@ from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.testing import MovableClock, drive, run_delivery
 
-from .conftest import Asked, Script, Told, emit, intervene, standing
+from .conftest import Ask, Asked, Script, Tell, Told, emit, intervene, standing
 
-Ask = Callable[..., Event]
-Tell = Callable[[str, int], Event]
 CORRELATION = UUID("01890000-0000-7000-8000-000000000001")
 
 

@@ -17,9 +17,7 @@ from sagas.models import Event, Finding, Reconciliation
 from sagas.testing import MovableClock
 from tests.concurrency import at_once
 
-from .conftest import Asked
-
-Ask = Callable[..., Event]
+from .conftest import Ask, Asked
 
 
 class Watch:

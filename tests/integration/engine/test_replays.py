@@ -1,6 +1,5 @@
 """A range of the log is owed to one subscription once more: in order, once, whoever dies, and to nobody else."""
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,14 +13,12 @@ from sagas.core.retry import Retry
 from sagas.core.subscription import Received, StartAt, Subscription
 from sagas.log import followers
 from sagas.messaging import tasks
-from sagas.models import Delivery, Event, Follower, Intervention
+from sagas.models import Delivery, Follower, Intervention
 from sagas.operations import replays, subjects
 from sagas.operations.subject import NotNow
 from sagas.testing import MovableClock, drive
 
-from .conftest import Script, Told, intervene
-
-Tell = Callable[[str, int], Event]
+from .conftest import Script, Tell, Told, intervene
 
 
 class Far:

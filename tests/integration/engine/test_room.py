@@ -15,13 +15,11 @@ from sagas.core.subscription import Received, starts
 from sagas.engine.deliveries import deliver, sweep_deliveries
 from sagas.engine.wake_ups import DeliveryWakeUp
 from sagas.log.relay import relay_events
-from sagas.models import Delivery, Event
+from sagas.models import Delivery
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
 
-from .conftest import Asked, Script
-
-Tell = Callable[..., Event]
+from .conftest import Asked, Script, Tell
 
 
 @pytest.fixture

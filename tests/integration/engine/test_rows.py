@@ -7,14 +7,14 @@ from django.db import connection
 
 from sagas.db.rows import update_all
 from sagas.log.relay import relay_events
-from sagas.models import Event, Run
+from sagas.models import Run
 from sagas.testing import MovableClock
 
-from .conftest import Script
+from .conftest import Ask, Script
 
 
 def test_every_column_comes_back_as_it_was_written(
-    ask: Callable[..., Event], script: Script, clock: MovableClock, django_assert_num_queries: Callable[..., object]
+    ask: Ask, script: Script, clock: MovableClock, django_assert_num_queries: Callable[..., object]
 ) -> None:
     for key in "abc":
         ask(key)

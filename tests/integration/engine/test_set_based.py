@@ -17,13 +17,12 @@ from sagas.engine import steps
 from sagas.engine.deliveries import deliver
 from sagas.engine.sweep import sweep_runs
 from sagas.log.relay import relay_events
-from sagas.models import Attempt, Delivery, Event, Run, StepRun
+from sagas.models import Attempt, Delivery, Run, StepRun
 from sagas.testing import Broker, Killed, MovableClock, drive
 from tests.conftest import Redefine
 
-from .conftest import Asked, Script, Told, emit, ids, standing
+from .conftest import Ask, Asked, Script, Told, emit, ids, standing
 
-Ask = Callable[..., Event]
 Together = Callable[[str], None]
 
 

@@ -16,13 +16,13 @@ from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Follower, Heartbeat, Run
 from sagas.operations import attention, heartbeats, interventions
-from sagas.operations.attention import Attention, Why
+from sagas.operations.attention_reasons import Attention, Why
 from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
 from shop.wiring import SAGAS, wiring
+from tests.factories.orders import Place
 
-Place = Callable[..., Order]
 LIST, QUEUE = "/admin/orders/order/", "/admin/sagas/intervention/queue/"
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")

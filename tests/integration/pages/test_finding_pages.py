@@ -1,19 +1,17 @@
 """A finding says what to do, stands together with others of the same key, and has the buttons of what is stuck."""
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 from django.test import Client
 from django.utils import timezone
 
-from orders.models import Order
 from sagas.core import registry
 from sagas.log.relay import relay_events
 from sagas.models import Finding, Run
 from sagas.testing import drive
+from tests.factories.orders import Place
 
-Place = Callable[..., Order]
 QUEUE = "/admin/sagas/intervention/queue/"
 
 

@@ -1,6 +1,5 @@
 """An intervention names what it was done to: the order where that is meant, otherwise the step or the subscription."""
 
-from collections.abc import Callable
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -16,8 +15,8 @@ from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Intervention, Run
 from sagas.operations import interventions, subjects
+from tests.factories.orders import Place
 
-Place = Callable[..., Order]
 FORM = "/admin/sagas/intervention/intervene/"
 
 

@@ -1,6 +1,5 @@
 """Where a row has the id of an order, its page has the order's number, with a link, and is found by it."""
 
-from collections.abc import Callable
 from io import StringIO
 
 import pytest
@@ -17,8 +16,7 @@ from sagas.core.statuses import Action
 from sagas.models import Run
 from sagas.operations import interventions
 from sagas.testing import drive
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 LISTS = [
     "payments/payment", "inventory/reservation", "inventory/parcel", "notifications/notification", "sagas/run",

@@ -19,7 +19,8 @@ from sagas.core.registry import KeyLabel
 from sagas.core.statuses import Action
 from sagas.models import Intervention
 from sagas.operations import interventions, subjects
-from sagas.operations.subject import Filter, Messages, NotNow, Operation, Subject, Summary
+from sagas.operations.operation import Operation
+from sagas.operations.subject import Filter, Messages, NotNow, Subject, Summary
 from tests.factories.people import browser_of_the_boss
 
 QUEUE, FORM = "/admin/sagas/intervention/queue/", "/admin/sagas/intervention/intervene/"

@@ -1,7 +1,7 @@
 """What the story of an order says of steps by hand, of the way back, of causes, and to clients of the API."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Order
-from payments.services import open_credit
+from payments.credit import open_credit
 from sagas.core import registry
 from sagas.core.statuses import Action
 from sagas.models import Delivery, Event, Run, StepRun
@@ -27,8 +27,7 @@ from shop.story.entries import Entry
 from shop.story.standing import Standing, standing
 from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
-
-Place = Callable[..., Order]
+from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 

@@ -178,6 +178,15 @@ def test_an_ended_run_offers_nothing(place: Place) -> None:
     assert refused("pause", order.number, *WHY) == "pause does not apply: the run is completed."
 
 
+def test_a_refusal_says_how_the_run_stands(running: Order) -> None:
+    failure = {"step": "capture-payment", "kind": "retryable", "error": "Busy", "message": ""}
+    Run.objects.update(failure=failure)
+    assert refused("pause", running.number, *WHY) == "pause does not apply: the run is about to be undone."
+    Run.objects.update(failure=None)
+    stop(running)
+    assert "pause does not apply: the run needs attention. What does:" in refused("pause", running.number, *WHY)
+
+
 @pytest.mark.parametrize(
     ("filters", "count"),
     [

@@ -1,6 +1,6 @@
 """Money of currencies with other decimals than two, from where it is typed to where it is read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from notifications.models import Notification
 from orders import services as orders
 from orders.models import Order, Product
 from orders.services import LineRequest
-from payments import services as payments
+from payments import credit
 from payments.gateway import Charge
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from sagas.admin.findings import _rows
@@ -26,9 +26,9 @@ from sagas.testing import drive
 from shop.importing.placing import place as place_invoices
 from shop.importing.reading import Invoice, InvoiceFile, Reject
 from shop.models import SalesOfDay
+from tests.factories.orders import Place
 from tests.factories.people import allowed, browser_of_the_boss
 
-Place = Callable[..., Order]
 ADD_PRODUCT, ADD_ACCOUNT = "/admin/orders/product/add/", "/admin/payments/creditaccount/add/"
 
 
@@ -111,10 +111,10 @@ def test_services_refuse_a_currency_that_is_none_and_store_capitals(db: None) ->
         with pytest.raises(UnknownCurrency):
             orders.add_products([("FAN", "Fan", 1)], currency=wrong)
         with pytest.raises(UnknownCurrency):
-            payments.open_credit(customer_email="ada@example.com", limit_minor=1, currency=wrong)
+            credit.open_credit(customer_email="ada@example.com", limit_minor=1, currency=wrong)
     assert (Product.objects.count(), CreditAccount.objects.count()) == (0, 0)
     orders.add_products([("FAN", "Fan", 1)], currency="jpy")
-    payments.open_credit(customer_email="ada@example.com", limit_minor=1, currency="jpy")
+    credit.open_credit(customer_email="ada@example.com", limit_minor=1, currency="jpy")
     assert Product.objects.get().currency == CreditAccount.objects.get().currency == "JPY"
 
 
@@ -153,7 +153,7 @@ def test_an_order_in_yen_reads_the_same_on_the_page_in_the_mail_and_in_the_api(s
 
 
 def test_pages_show_amounts_as_money_and_never_as_minor_units(staff: Client, place: Place) -> None:
-    payments.open_credit(customer_email="ada@example.com", limit_minor=10_000, currency="GBP")
+    credit.open_credit(customer_email="ada@example.com", limit_minor=10_000, currency="GBP")
     place()
     place("invoice")
     followers.create_missing(now=timezone.now())

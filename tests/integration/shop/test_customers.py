@@ -1,6 +1,6 @@
 """One customer, however the address is spelt: in every context, address and search."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +10,7 @@ from django.utils import timezone
 from orders import selectors, services
 from orders.models import Order
 from orders.services import LineRequest, OrderRequest
-from payments import services as payments
+from payments import credit
 from payments.models import CreditAccount, CreditHold
 from sagas.books import reconciliation
 from sagas.core import registry
@@ -20,10 +20,10 @@ from sagas.models import Event, Finding
 from sagas.testing import drive
 from shop.keys import KEY_NAMES
 from tests.conftest import broker
+from tests.factories.orders import Place
 from tests.factories.people import browser_of_the_boss
 from tests.order_form import ADD, typed
 
-Place = Callable[..., Order]
 SPELLINGS = ("Ada.L@Example.com", "ada.l@example.com", "ADA.L@EXAMPLE.COM")
 
 
@@ -79,8 +79,8 @@ def test_the_order_form_takes_every_spelling(staff: Client) -> None:
 
 
 def test_one_credit_account_serves_every_spelling(staff: Client, place: Place) -> None:
-    payments.open_credit(customer_email="Ada.L@Example.com", limit_minor=10_000, currency="GBP")
-    payments.open_credit(customer_email="ada.l@example.com", limit_minor=99_000, currency="GBP")
+    credit.open_credit(customer_email="Ada.L@Example.com", limit_minor=10_000, currency="GBP")
+    credit.open_credit(customer_email="ada.l@example.com", limit_minor=99_000, currency="GBP")
     account_form = {"customer_email": "ADA.L@example.com", "limit_minor": "5", "currency": "GBP"}
     response = staff.post("/admin/payments/creditaccount/add/", account_form)
     assert dict(response.context["adminform"].form.errors) == {
@@ -98,7 +98,7 @@ def test_one_credit_account_serves_every_spelling(staff: Client, place: Place) -
 
 
 def test_books_that_do_not_add_up_are_found_under_any_spelling(shelves: None) -> None:
-    payments.open_credit(customer_email="Ada.L@Example.com", limit_minor=10_000, currency="GBP")
+    credit.open_credit(customer_email="Ada.L@Example.com", limit_minor=10_000, currency="GBP")
     CreditAccount.objects.update(held_minor=1)
     reconciliation.reconcile(now=timezone.now(), checks=registry.checks(), walks=registry.walks())
     assert Finding.objects.get().key == "ada.l@example.com"

@@ -15,7 +15,7 @@ from inventory.models import Reservation, StockItem
 from notifications.models import Notification
 from orders import services as orders
 from orders.models import Order, OrderLine
-from payments import services as payments
+from payments import credit
 from payments.models import CreditAccount, FakeCharge, Payment
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
@@ -93,7 +93,7 @@ def shop(transactional_db: None, tmp_path: Path, settings: Settings) -> Shop:
     settings.EMAIL_BACKEND, settings.EMAIL_FILE_PATH = "shop.platform.mail.MailFolder", tmp_path
     orders.add_products([(sku, sku, PRICE_MINOR) for sku in STOCK], currency=django_settings.CURRENCY)
     inventory.receive(STOCK)
-    payments.open_credit(customer_email=CREDIT_CUSTOMER, limit_minor=10**6, currency=django_settings.CURRENCY)
+    credit.open_credit(customer_email=CREDIT_CUSTOMER, limit_minor=10**6, currency=django_settings.CURRENCY)
     shop, clock = Shop(tmp_path), MovableClock()
     for ask in ASKED:
         placed = orders.place(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from payments import credit
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
 from tests.factories.credit import CreditAccountFactory
@@ -46,7 +47,7 @@ def books() -> list[tuple[str, int]]:
 
 @pytest.fixture
 def account(db: None) -> CreditAccount:
-    return payments.open_credit(customer_email="Ada@Example.com", limit_minor=5000, currency="GBP")
+    return credit.open_credit(customer_email="Ada@Example.com", limit_minor=5000, currency="GBP")
 
 
 @pytest.fixture
@@ -60,11 +61,11 @@ def key_of(order_id: UUID) -> str:
 
 def hold(amount_minor: int = 2000, *, order_id: UUID = ORDER, now: datetime = NOW, **more: Any) -> CreditHold:
     asked: dict[str, Any] = {"customer_email": "ADA@example.com", "currency": "GBP", "key": key_of(order_id)} | more
-    return payments.hold_credit(payments.CreditRequest(order_id=order_id, amount_minor=amount_minor, **asked), now=now)
+    return credit.hold_credit(credit.CreditRequest(order_id=order_id, amount_minor=amount_minor, **asked), now=now)
 
 
 def release(order_id: UUID = ORDER, *, key: str | None = None) -> None:
-    payments.release_credit(order_id=order_id, key=key or key_of(order_id), now=LATER)
+    credit.release_credit(order_id=order_id, key=key or key_of(order_id), now=LATER)
 
 
 def kept_back() -> int:

@@ -9,7 +9,7 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from payments import services as payments
+from payments import credit
 from payments.errors import (
     CreditHeldAlready,
     CreditHoldEnded,
@@ -25,7 +25,7 @@ from .conftest import LATER, NOW, ORDER, OTHER, hold, kept_back, release
 
 
 def test_an_account_that_stands_is_left_as_it_is(account: CreditAccount) -> None:
-    again = payments.open_credit(customer_email="ada@example.COM", limit_minor=1, currency="EUR")
+    again = credit.open_credit(customer_email="ada@example.COM", limit_minor=1, currency="EUR")
     assert (again, again.limit_minor, again.currency) == (account, 5000, "GBP")
 
 
