@@ -31,6 +31,7 @@ class Notification(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        verbose_name = "message"
         constraints = [
             models.UniqueConstraint(
                 fields=["order_id", "kind", "channel"], name="notifications_one_per_order_kind_and_channel"

@@ -4,7 +4,7 @@ from django.core.checks import register
 
 class PaymentsConfig(AppConfig):
     name = "payments"
-    verbose_name = "Payments"
+    verbose_name = "Money"
 
     def ready(self) -> None:
         from .gateway import check_gateway

@@ -5,7 +5,7 @@ from django.apps import AppConfig
 
 class ShopConfig(AppConfig):
     name = "shop"
-    verbose_name = "Shop"
+    verbose_name = "Figures"
 
     def ready(self) -> None:
         from sagas.core import registry

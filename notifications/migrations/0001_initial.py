@@ -41,6 +41,7 @@ class Migration(migrations.Migration):
                 ("sent_at", models.DateTimeField(blank=True, null=True)),
             ],
             options={
+                "verbose_name": "message",
                 "constraints": [
                     models.UniqueConstraint(
                         fields=("order_id", "kind", "channel"), name="notifications_one_per_order_kind_and_channel"

@@ -19,6 +19,7 @@ from ..models import Intervention
 from ..operations import replays, subjects
 from .batch_page import BatchPartView, BatchView
 from .intervene_page import InterveneView
+from .parts import as_json
 from .queue_page import QueueView
 
 _COLOURS = {"pending": "info", "done": "success", "refused": "danger"}
@@ -41,13 +42,13 @@ class InterventionAdmin(InspectAdmin):
         "applied_to",
         "reason",
         "outcome",
-        "result",
+        "result_json",
         "replayed",
         "by",
         ("asked_at", "done_at"),
         ("batch", "version_token"),
     )
-    readonly_fields = ("state", "subject", "replayed")
+    readonly_fields = ("state", "subject", "result_json", "replayed")
 
     @admin.display(description="range", empty_value="-")
     def replayed(self, row: Intervention) -> str | None:
@@ -57,6 +58,10 @@ class InterventionAdmin(InspectAdmin):
         since, until = (datetime.fromisoformat(row.replay[name]) for name in ("since", "until"))
         done = f"{far.done:,} of {far.total:,} events done"
         return f"{moment(since)} until {moment(until)}; {done}"
+
+    @admin.display(description="result")
+    def result_json(self, row: Intervention) -> SafeString:
+        return as_json(row.result)
 
     @admin.display(description="on")
     def subject(self, row: Intervention) -> SafeString | str:

@@ -35,6 +35,9 @@ def failed_tries(attempts: Iterable[Attempt]) -> SafeString:
 
 
 def as_json(value: Any) -> SafeString:
+    """Return JSON with its letters as they are; a dash for none."""
+    if value is None:
+        return SafeString("-")
     shown = json.dumps(value, indent=2, ensure_ascii=False)
     return format_html('<pre style="white-space:pre-wrap;overflow-wrap:anywhere">{}</pre>', shown)
 

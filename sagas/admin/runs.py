@@ -9,7 +9,7 @@ from backoffice.inspect import InspectInline, labelled
 from ..models import Attempt, Run, StepRun
 from ..operations.runs import RunSubject
 from .buttons import ActAdmin, actions_of
-from .parts import SagaFilter, failed_tries, took
+from .parts import SagaFilter, as_json, failed_tries, took
 
 _RUN_COLOURS = {
     "running": "info",
@@ -66,14 +66,14 @@ class RunAdmin(ActAdmin):
     fields = (
         ("saga", "state"),
         ("about", "key"),
-        "attention",
-        "failure",
+        "attention_json",
+        "failure_json",
         "failed_tries",
         ("started_at", "finished_at"),
         ("took", "deadline_at"),
         ("due_at", "resends"),
-        "results",
-        "input",
+        "results_json",
+        "input_json",
         "id",
         "event_id",
         "correlation_id",
@@ -81,7 +81,9 @@ class RunAdmin(ActAdmin):
         "definition_hash",
         "interventions",
     )
-    readonly_fields = ("state", "took", "failed_tries", "interventions")
+    readonly_fields = (
+        "state", "took", "failed_tries", "interventions", "attention_json", "failure_json", "results_json", "input_json"
+    )  # fmt: skip
 
     @labelled("status", _RUN_COLOURS)
     def state(self, run: Run) -> str:
@@ -94,3 +96,19 @@ class RunAdmin(ActAdmin):
     @admin.display(description="failed tries")
     def failed_tries(self, run: Run) -> SafeString:
         return failed_tries(Attempt.objects.filter(step__run=run).select_related("step").order_by("failed_at"))
+
+    @admin.display(description="attention")
+    def attention_json(self, run: Run) -> SafeString:
+        return as_json(run.attention)
+
+    @admin.display(description="failure")
+    def failure_json(self, run: Run) -> SafeString:
+        return as_json(run.failure)
+
+    @admin.display(description="results")
+    def results_json(self, run: Run) -> SafeString:
+        return as_json(run.results)
+
+    @admin.display(description="input")
+    def input_json(self, run: Run) -> SafeString:
+        return as_json(run.input)

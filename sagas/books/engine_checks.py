@@ -87,9 +87,10 @@ def _slots(scope: Scope) -> Iterator[Breach]:
 def _not_swept(overdue: QuerySet[Any], what: str, of: str, known: set[str]) -> Iterator[Breach]:
     for row in _grouped(overdue, of, "due_at"):
         why = "does the sweep run?" if row[of] in known else f"this code does not know the {of}."
+        are = "is" if row["count"] == 1 else "are"
         yield Breach(
             key=row[of],
-            message=f"{_counted(row['count'], what)} of {row[of]} not swept, the oldest due {_at(row)}: {why}",
+            message=f"{_counted(row['count'], what)} of {row[of]} {are} not swept, the oldest due {_at(row)}: {why}",
             facts={of: row[of], f"known_{of}": row[of] in known},
             moving={"count": row["count"], "oldest_due_at": row["oldest"]},
         )
@@ -113,14 +114,14 @@ CHECKS = (
         name="events-relayed",
         look=_events,
         whole=True,
-        remedy="Start the relay: beat and a worker of the queue `relay`, or `manage.py relay`.",
+        remedy="Start the relay: beat and a worker of the queue “relay”, or `manage.py relay`.",
         remedy_page="admin:sagas_event_changelist",
     ),
     Check(
         name="runs-swept",
         look=_runs,
         whole=True,
-        remedy="Start beat and a worker of the queue `relay`: the sweep sends what is due again.",
+        remedy="Start beat and a worker of the queue “relay”: the sweep sends what is due again.",
         remedy_page="admin:sagas_run_changelist",
     ),
     Check(
@@ -134,7 +135,10 @@ CHECKS = (
         name="deliveries-swept",
         look=_deliveries,
         whole=True,
-        remedy="Start beat and a worker of the queue `relay`: the sweep sends what is due again.",
+        remedy=(
+            "Start beat and a worker of the queue “relay”: the sweep sends what is due again. If this code does not"
+            " know the subscription: name it in the settings again, or skip what it is behind."
+        ),
         remedy_page="admin:sagas_delivery_changelist",
     ),
     Check(

@@ -46,7 +46,7 @@ class Work(ABC, Generic[C]):
 
     @abstractmethod
     def count_lost(self, claims: Sequence[C]) -> None:
-        """Count tries that left no trace."""
+        """Count tries of inside work that left no trace."""
 
     @abstractmethod
     def save_leases(self, claims: Sequence[C]) -> None:
@@ -106,9 +106,12 @@ def _take_inside(work: Work[C], taken: Taken[C], clock: Clock) -> list[list[C]]:
     while True:
         with transaction.atomic():
             claims = work.claim(clock())
+            for claim in claims:
+                if claim.sent_again and claim.work.outside:
+                    claim.row.lost_tries += 1  # saved with its lease, before the call
             given_up = [claim for claim in claims if claim.is_given_up]
             fit = [claim for claim in _without(claims, given_up) if not work.is_batch or claim.fits_a_batch]
-            doubtful = [] if counted else [claim for claim in fit if claim.sent_again]
+            doubtful = [] if counted else [claim for claim in fit if claim.sent_again and not claim.work.outside]
             if not doubtful:
                 taken.failed += given_up
                 taken.left += _without(claims, (*given_up, *fit))

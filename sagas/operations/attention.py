@@ -7,6 +7,8 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from django.db.models import Q
+
 from ..conf import RELAY_QUEUE
 from ..core import registry
 from ..core.statuses import LIVE_DELIVERIES, LIVE_RUNS, STOPPED_RUNS, DeliveryStatus, FindingStatus
@@ -63,7 +65,7 @@ def keys(*, now: datetime) -> set[str]:
 
 def stuck_keys(*, now: datetime) -> set[str]:
     """As `keys`, without keys that have only a finding."""
-    return blocked_keys() | set(late(now=now))
+    return blocked_keys() | set(late(now=now)) | _switched_off_keys(now=now)
 
 
 def blocked_keys() -> set[str]:
@@ -94,6 +96,19 @@ def late(*, now: datetime) -> dict[str, list[Attention]]:
     owed = Delivery.objects.filter(subscription__in=served_there, status__in=LIVE_DELIVERIES).select_related("event")
     look_at_deliveries(found, owed.order_by("subscription", "key", "event").only(*DELIVERY_FIELDS)[:_MAX_LATE], ())
     return found.by_key
+
+
+def _switched_off_keys(*, now: datetime) -> set[str]:
+    """Return the keys with due deliveries of subscriptions that this code does not know."""
+    names = list(Follower.objects.exclude(name__in=registry.subscription_names()).values_list("name", flat=True))
+    due_before = now - heartbeats.SILENT_AFTER
+    owed = Delivery.objects.filter(
+        Q(retry_at=None) | Q(retry_at__lte=due_before),
+        subscription__in=names,
+        status__in=LIVE_DELIVERIES,
+        event__relayed_at__lte=due_before,
+    )
+    return set(owed.order_by("subscription", "key", "event").values_list("key", flat=True)[:MAX_KEYS])
 
 
 def _held_back() -> list[Any]:

@@ -1,5 +1,6 @@
 """The current standing of an order, with reasons, in a few sentences and facts. Read only."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +40,8 @@ class Standing:
         step: the step that is next or under way; empty when nothing is left to do.
         sentence: the standing and its reasons, for staff; what waits for a person comes first.
         reason: the error; empty if there is none.
-        live: the order makes progress without a person.
+        live: something of the order makes progress without a person.
+        under_way: as `live`; a stopped or paused process is not under way, though its events may still be delivered.
         attention: what waits for a person.
         badges: the same, each in a few words.
         note: why there are no buttons, if there are none.
@@ -53,6 +55,7 @@ class Standing:
     reason: str
     next_try_at: datetime | None
     live: bool
+    under_way: bool
     attention: tuple[Attention, ...]
     badges: tuple[str, ...]
     stages: tuple[Stage, ...]
@@ -89,6 +92,7 @@ def standing_of(order_id: UUID, journal: Journal, *, now: datetime, to: Audience
         reason=_reason(it),
         next_try_at=_next_try_at(it),
         live=_is_live(it),
+        under_way=_is_live(it) and not it.waits_because(Why.STOPPED, Why.PAUSED),
         attention=it.attention,
         badges=badges(it.attention),
         stages=tuple(_stages_of_reactions(journal) if it.run is None else _stages(it.run)),
@@ -108,7 +112,7 @@ def _sentences(it: Situation) -> Iterator[str]:
             yield sentence(each, choreographed=it.choreographed)
     yield _process(it)
     if it.run is not None and it.is_over:
-        yield from map(_still, it.under_way)
+        yield from _still(it)
 
 
 def _process(it: Situation) -> str:
@@ -144,7 +148,7 @@ def _paused(it: Situation, run: Run) -> str:
     """Yield what happened before the pause, which has its own sentence."""
     if run.failure is not None:
         return f"{_verdict(run, over=False)}: {quoted(run.failure, it.to)}"
-    return f"“{words(it.row.name)}” {_did_not_work(it.row, it.to)}" if it.row is not None and waits(it.row) else ""
+    return f"“{words(it.row.name)}” {_failed(it.row, it.to)}" if it.row is not None and waits(it.row) else ""
 
 
 def _completed(it: Situation, _run: Run) -> str:
@@ -178,15 +182,15 @@ def _now(it: Situation) -> str:
         return ""
     title = f"“{words(it.row.name)}”"
     if waits(it.row):
-        return f"{title} {_did_not_work(it.row, it.to)} It will be tried again."
+        return f"{title} {_failed(it.row, it.to)} It will be tried again."
     return f"{title} is under way." if it.row.status == StepStatus.RUNNING else f"{title} is next."
 
 
-def _did_not_work(row: StepRun, to: Audience) -> str:
+def _failed(row: StepRun, to: Audience) -> str:
     tries = list(row.tries.all())
     last = tries[-1] if tries else None
     said = "" if last is None else f" {ended(to.tell(last.kind, last.error, last.message))}"
-    return f"did not work {times(row.attempts)}:{said}"
+    return f"failed {times(row.attempts)}:{said}"
 
 
 def _among_themselves(it: Situation) -> str:
@@ -208,15 +212,23 @@ def _next_reaction(it: Situation, delivery: Delivery) -> str:
     title = it.title(delivery.subscription)
     if is_retried(delivery):
         said = ended(error_of(delivery, it.to))
-        return f"{title} did not work {times(delivery.attempts)}: {said} It will be tried again."
+        return f"{title} failed {times(delivery.attempts)}: {said} It will be tried again."
     return f"{title} is under way." if delivery.status == DeliveryStatus.RUNNING else f"{title} is next."
 
 
-def _still(delivery: Delivery) -> str:
-    """Yield the open deliveries, once the run is over."""
-    again = " It will be tried again." if delivery.retry_at else ""
-    failed = f"did not work {times(delivery.attempts)}." if delivery.attempts else "is still to come."
-    return f"“{words(delivery.subscription)}” {failed}{again}"
+def _still(it: Situation) -> Iterator[str]:
+    """Yield the open deliveries once the run is over: of each subscription the first one, and how many follow it."""
+    owed: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in it.under_way:
+        owed[delivery.subscription].append(delivery)
+    for name, (first, *others) in owed.items():
+        state = f"failed {times(first.attempts)}. It will be tried again." if is_retried(first) else _state(first)
+        more = f" {len(others)} more {'event follows' if len(others) == 1 else 'events follow'}." if others else ""
+        yield f"“{words(name)}” {state}{more}"
+
+
+def _state(delivery: Delivery) -> str:
+    return "is under way." if delivery.status == DeliveryStatus.RUNNING else "is still to come."
 
 
 # The facts -------------------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ from sagas.core.retry import Retry
 from sagas.operations.queries import Delivery, DeliveryStatus, StepRun, StepStatus
 
 #: The meaning of a failure, for readers who may not see the error itself.
-_MEANINGS = {FailureKind.UNKNOWN: "No answer came; it may or may not have been done."}
+_MEANINGS = {
+    FailureKind.UNKNOWN: "No answer came; it may or may not have been done.",
+    FailureKind.UNDONE: "Somebody on our side decided so.",
+}
 _ELSE = "Something on our side did not work."
 
 

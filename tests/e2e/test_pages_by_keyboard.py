@@ -1,4 +1,4 @@
-"""What all pages of the admin do alike in a browser: a way past the navigation, a field ready for typing, news."""
+"""What all pages of the admin do alike in a browser: a way past the navigation, a title, a first field, news."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +29,18 @@ def test_the_first_tab_leads_past_the_navigation(browser: Browser, live_server: 
     assert focused(browser, "class")() == "backoffice-skip"
     press(browser, Keys.ENTER)
     wait_for(lambda: focused(browser, "id")() == "content")
+
+
+def test_the_number_of_an_order_is_whole_on_a_narrow_page(browser: Browser, live_server: Any, place: Place) -> None:
+    order = place()
+    narrow = {"width": 400, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    browser.get(f"{live_server.url}/admin/orders/order/{order.id}/change/")
+    crumbs = "[...document.querySelectorAll('#header-inner h1 > a')].filter(crumb => crumb.offsetParent)"
+    shown = browser.execute_script(
+        f"return {crumbs}.map(crumb => [crumb.innerText.trim(), crumb.scrollWidth <= crumb.clientWidth])"
+    )
+    assert shown == [["Orders", True], [order.number, True]]
 
 
 @pytest.mark.parametrize(("path", "field"), [("orders/product/add/", "sku"), ("orders/order/add/", "customer_name")])

@@ -278,7 +278,7 @@ def test_the_page_of_a_choreographed_order_says_where_it_stands_and_why(
     assert said == [
         "The order is saved; its process starts in a moment.",
         "“Reserve stock” is next.",
-        "“Capture payment” did not work once: The payment provider is busy (503). It will be tried again.",
+        "“Capture payment” failed once: The payment provider is busy (503). It will be tried again.",
         "Everything is done.",
         "It could not be fulfilled: Your card was declined. All that had been done for it is undone.",
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -145,6 +145,28 @@ def test_a_delivery_that_found_no_room_again_and_again_is_no_lost_try(
         (wake_up,) = sweep_deliveries(now=clock(), limit=10)
         assert deliver(delivery_ids=wake_up.delivery_ids, clock=clock) == []
     assert states()[1] == ("pending", 0, 0)
+
+
+def test_a_delivery_whose_room_is_taken_in_the_moment_of_its_claim_is_no_lost_try(
+    far: Callable[..., None], tell: Tell, clock: MovableClock
+) -> None:
+    """Many messages of one delivery may be under way: each of them would count."""
+    far(1)
+    tell("a", 1)
+    tell("b", 1)
+    of_a, of_b = messages(clock)
+    Delivery.objects.filter(pk=of_b).update(resends=1)
+    calls = 0
+
+    def busy_clock() -> datetime:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # the first was for the claim
+            Delivery.objects.filter(pk=of_a).update(status="running", due_at=clock() + timedelta(hours=2))
+        return clock()
+
+    deliver(delivery_ids=[of_b], clock=busy_clock)
+    assert states()[1] == ("done", 1, 0)
 
 
 def test_room_that_a_dead_worker_held_is_free_when_its_lease_runs_out(

@@ -5,6 +5,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from django.apps import apps
 from django.conf import settings
 from django.db import connection
 from django.test import Client
@@ -17,6 +18,7 @@ from orders.models import Order, Product
 from payments.models import CreditAccount
 from sagas.models import Delivery, Intervention, Run
 from sagas.testing import drive
+from shop.pages.navigation import UNFOLD
 from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 from tests.factories.people import allowed
@@ -204,6 +206,29 @@ def test_the_page_of_an_order_costs_the_same_for_any_order(boss: Client, place: 
     small, large = place(), place("tok_chargeDeclined", lines=(("MUG", 1), ("TRAY", 2), ("LAMP", 3)))
     drive()
     assert count(small) == count(large) == 28
+
+
+def test_a_page_is_called_in_its_title_as_in_the_navigation(boss: Client) -> None:
+    groups = {group["title"]: group["items"] for group in UNFOLD["SIDEBAR"]["navigation"]}
+    for title in ("Orders", "Warehouse", "Money", "Messages", "Figures"):
+        for item in groups[title]:
+            assert apps.get_app_config(str(item["link"]).split("/")[2]).verbose_name == title
+    assert "Select message to view" in boss.get("/admin/notifications/notification/").content.decode()
+
+
+def test_the_pages_of_runs_and_interventions_show_json_with_its_letters(boss: Client, place: Place) -> None:
+    order = place()
+    drive()
+    run = Run.objects.get()
+    asked = Intervention.objects.create(
+        kind="run", subject_id=str(run.pk), key=str(order.id), action="skip", reason="by hand", by="boss",
+        asked_at=timezone.now(),
+        result={"charged": "£10.00"},
+    )  # fmt: skip
+    for row in (run, asked):
+        shown = boss.get(f"/admin/sagas/{row._meta.model_name}/{row.pk}/change/").content.decode()
+        assert "£" in shown
+        assert "\\u00a3" not in shown
 
 
 def test_an_order_that_is_not_there_is_not_found(boss: Client) -> None:

@@ -104,7 +104,7 @@ def test_a_paused_order_says_who_paused_it_and_why_and_promises_no_try(
     shown = stands(order)
     assert shown.sentence == (
         f"It has been paused at “Capture payment” since {said(run.stopped_at)} (boss: “The provider asked us to wait”)."
-        " It goes on when a person resumes it. “Capture payment” did not work once: The payment provider is busy (503)."
+        " It goes on when a person resumes it. “Capture payment” failed once: The payment provider is busy (503)."
     )
     assert (shown.live, shown.next_try_at) == (False, None)
     assert [(stage.name, stage.status) for stage in shown.stages][2] == ("capture-payment", "paused")
@@ -112,6 +112,18 @@ def test_a_paused_order_says_who_paused_it_and_why_and_promises_no_try(
     queue = text_of(boss, QUEUE)
     assert "paused by boss: The provider asked us to wait." in queue
     assert "Resume…" in queue
+
+
+def test_a_paused_order_is_not_under_way_though_its_events_are_still_delivered(
+    boss: Client, place: Place, clock: MovableClock
+) -> None:
+    order = place("tok_flaky", now=clock())
+    drive(now=clock)
+    Delivery.objects.create(subscription="webhook-erp", event=Event.objects.earliest("position"), key=str(order.id))
+    assert "Under way" in text_of(boss, f"{LIST}{order.id}/change/")
+    ask("pause", Run.objects.get(), "The provider asked us to wait.")
+    assert stands(order).live
+    assert "Under way" not in text_of(boss, f"{LIST}{order.id}/change/")
 
 
 def test_a_paused_subscription_is_said_on_each_order_it_owes_something(
@@ -200,6 +212,7 @@ def test_a_reaction_that_is_switched_off_is_said(boss: Client, place: Place, clo
     assert (each.why, each.name) == (Why.SWITCHED_OFF, "then-capture-payment")
     assert "Capture payment" in stands(order, minutes=5).sentence
     assert "set to leave it alone" in stands(order, minutes=5).sentence
+    assert attention.keys(now=timezone.now() + timedelta(minutes=5)) == {str(order.id)}
     rows = {row.name: row.status for row in _followers()}
     assert (rows["then-capture-payment"], rows["then-close-order"]) == ("switched off here, owing", "switched off here")
 

@@ -301,8 +301,20 @@ def test_clients_of_the_api_read_no_traceback_no_path_and_no_word_meant_for_staf
     ]
     assert set(tries[0]["data"]) == {"number", "retry_at"}
     assert told.json()["standing"] == (
-        "“Book shipment” did not work once: Something on our side did not work. It will be tried again."
+        "“Book shipment” failed once: Something on our side did not work. It will be tried again."
     )
+
+
+def test_clients_of_the_api_read_of_an_undone_order_that_somebody_decided_so(
+    place: Place, clock: MovableClock, settings: Any
+) -> None:
+    settings.API_TOKEN = "secret"
+    order = place("tok_flaky", now=clock())
+    drive(now=clock)
+    ask("undo", Run.objects.get(), "Between us: a wrong address.", clock())
+    told = Client().get(f"/api/orders/{order.id}", headers={"authorization": "Bearer secret"})
+    assert "Between us" not in told.content.decode()
+    assert told.json()["standing"].startswith("A person has it undone: Somebody on our side decided so. ")
 
 
 def _lost_file(*_: Any, **__: Any) -> None:

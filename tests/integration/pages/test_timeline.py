@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from sagas.models import Delivery, Run, StepRun
+from sagas.models import Delivery, Event, Run, StepRun
 from sagas.testing import Broker, drive
 from shop.pages.order_page import Shown, span
 from shop.story.standing import standing
@@ -149,6 +149,29 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
     assert not stands.live
 
 
+def test_each_receiver_that_is_owed_events_of_a_finished_order_is_named_once(place: Place, clock: TickingClock) -> None:
+    order = place(now=clock())
+    drive(now=clock)
+    events = list(Event.objects.filter(key=str(order.id)).order_by("log_position")[:3])
+    owed = [
+        ("webhook-busy", events[0], "running", 1, None),
+        ("webhook-away", events[0], "pending", 3, clock()),
+        ("webhook-away", events[1], "pending", 0, None),
+        ("webhook-away", events[2], "pending", 0, None),
+        ("webhook-new", events[0], "pending", 0, None),
+        ("webhook-new", events[1], "pending", 0, None),
+    ]
+    for name, event, status, attempts, retry_at in owed:
+        Delivery.objects.create(
+            subscription=name, event=event, key=event.key, status=status, attempts=attempts, retry_at=retry_at
+        )
+    assert standing(order.id, now=timezone.now()).sentence == (
+        "Everything is done. “Webhook busy” is under way."
+        " “Webhook away” failed 3 times. It will be tried again. 2 more events follow."
+        " “Webhook new” is still to come. 1 more event follows."
+    )
+
+
 def test_a_step_that_waits_says_when_it_is_tried_again(place: Place, clock: TickingClock) -> None:
     order = place("tok_flaky", now=clock())
     drive(now=clock)
@@ -156,7 +179,7 @@ def test_a_step_that_waits_says_when_it_is_tried_again(place: Place, clock: Tick
     stands = standing(order.id, now=timezone.now())
     assert stands.next_try_at == row.held_until
     assert stands.sentence == (
-        "“Capture payment” did not work once: The payment provider is busy (503). It will be tried again."
+        "“Capture payment” failed once: The payment provider is busy (503). It will be tried again."
     )
     assert stands.live
     [step] = [entry for entry in timeline(order.id) if entry.title == "Capture payment"]

@@ -12,6 +12,7 @@ from inventory.models import Parcel, Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order, OrderLine
 from payments.models import CreditAccount, CreditHold, Payment
+from sagas.books.engine_checks import CHECKS
 from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Run
@@ -250,6 +251,17 @@ def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed:
     turn(after=timedelta(seconds=31))
     assert facts("events-relayed", "orders.order_gilded")["known_type"] is False
     assert found()["events-relayed", "orders.order_gilded"].endswith("this code does not know the type.")
+
+
+def test_deliveries_of_a_receiver_that_was_removed_come_with_what_to_do(confirmed: Order) -> None:
+    at = Event.objects.latest("position").occurred_at
+    Delivery.objects.create(
+        subscription="webhook-gone", event=Event.objects.latest("position"), key=str(confirmed.id), due_at=at
+    )
+    turn(after=timedelta(minutes=30))
+    assert found()["deliveries-swept", "webhook-gone"].startswith("1 delivery of webhook-gone is not swept, ")
+    (check,) = (check for check in CHECKS if check.name == "deliveries-swept")
+    assert "name it in the settings again, or skip what it is behind" in check.remedy
 
 
 @pytest.mark.parametrize(
