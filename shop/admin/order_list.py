@@ -18,8 +18,8 @@ from orders.models import Order
 from sagas.db import clock
 from sagas.operations import attention
 
-from ..pages.order_page import ago
 from ..pages.order_search import searched
+from ..pages.timeline_lines import ago
 from ..story.attention import SUSPICIOUS_AFTER, of_orders
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from sagas.db import clock
 from sagas.operations.attention_reasons import Why
 
 from ..pages.history_page import as_of
-from ..pages.order_page import Line, Shown, poll_ms
+from ..pages.timeline_lines import Line, Shown, poll_ms
 from ..story.standing import Standing
 from ..story.timeline import story
 

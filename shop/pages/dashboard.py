@@ -16,7 +16,7 @@ from sagas.operations import attention, heartbeats
 from sagas.operations import queries as sagas
 
 from ..reconciliation import LATE_SECONDS
-from .order_page import span
+from .timeline_lines import span
 
 
 def dashboard(request: Any, context: dict[str, Any]) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from shop.story.entries import Entry, event_entry
 from shop.story.history import History, Moment, OrderAsOf, history
 from shop.story.words import words
 
-from .order_page import span, tone
 from .state_texts import Change, by_part, changes, facts, moment_text
+from .timeline_lines import span, tone
 
 _MILLISECOND = timedelta(milliseconds=1)
 

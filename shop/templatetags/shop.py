@@ -8,19 +8,19 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from sagas.db import clock
-from shop.pages import order_page
+from shop.pages import timeline_lines
 
 register = template.Library()
 
 
 @register.filter
 def tone(status: str) -> str:
-    return order_page.tone(status)
+    return timeline_lines.tone(status)
 
 
 @register.filter
 def icon(status: str) -> SafeString:
-    return symbol(order_page.icon(status))
+    return symbol(timeline_lines.icon(status))
 
 
 @register.simple_tag
@@ -39,4 +39,4 @@ def until(at: datetime) -> SafeString:
 
 @register.filter
 def ago(at: datetime) -> SafeString:
-    return order_page.ago(at, now=clock.now())
+    return timeline_lines.ago(at, now=clock.now())

@@ -21,7 +21,7 @@ from sagas.models import Delivery, Event, Run, StepRun
 from sagas.operations import interventions, subjects
 from sagas.testing import MovableClock, drive
 from shop.models import CustomerOrder
-from shop.pages.order_page import Shown
+from shop.pages.timeline_lines import Shown
 from shop.story.causes import Placed, in_order
 from shop.story.entries import Entry
 from shop.story.standing import Standing, standing

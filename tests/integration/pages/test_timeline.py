@@ -14,7 +14,7 @@ from django.utils import timezone
 from orders.models import Order
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.testing import Broker, drive
-from shop.pages.order_page import Shown, span
+from shop.pages.timeline_lines import Shown, span
 from shop.story.standing import standing
 from shop.story.timeline import story, timeline
 from tests.concurrency import at_once

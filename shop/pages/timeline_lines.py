@@ -19,7 +19,7 @@ from shop.story.standing import Standing
 _TONES = {
     **dict.fromkeys(("done", "completed", "captured", "sent", "shipped", "confirmed"), "good"),
     **dict.fromkeys(("failed", "rejected", "declined", "parked", "needs_attention", "refused"), "bad"),
-    **dict.fromkeys(("undone", "undoing", "undoing", "undone", "released", "refunded"), "back"),
+    **dict.fromkeys(("undoing", "undone", "released", "refunded"), "back"),
     **dict.fromkeys(
         ("unknown", "retryable", "unexpected", "waiting", "cancelled", "paused", "skipped by hand"), "back"
     ),
