@@ -13,6 +13,7 @@ from ..core.cause import caused_by
 from ..core.errors import WorkerLostError
 from ..core.saga import Failure
 from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, DeliveryStatus
+from ..db.constraints import check_constraints
 from ..db.rows import update_all
 from ..db.storable import message_of
 from ..db.time_limit import time_limit
@@ -22,7 +23,7 @@ from .claim import Verdict
 from .delivery_claim import DeliveryClaim
 from .delivery_rows import heads_of, paused, ready
 from .limits import MAX_LOST_TRIES, note_resend, resend_after
-from .tries import Taken, Work, check_constraints, take
+from .tries import Taken, Work, take
 from .wake_ups import DeliveryWakeUp, delivery_wake_ups_of
 
 logger = structlog.get_logger(__name__)

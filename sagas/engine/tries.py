@@ -21,6 +21,7 @@ from django.db import connection, transaction
 
 from ..core.cause import caused_by, caused_by_each
 from ..core.errors import TransactionRefusedError
+from ..db.constraints import check_constraints
 from ..db.storable import message_of
 from ..db.time_limit import time_limit
 from .claim import Claim, Verdict, is_cut_short_by_others
@@ -221,15 +222,6 @@ def _outcomes(claims: Sequence[C], now: datetime) -> dict[C, Exception | None]:
             if tried[claim] is None:
                 claim.keep(outcome)
     return tried
-
-
-def check_constraints() -> None:
-    """Make deferred constraints fail in the work that violates them, not at the commit of the batch.
-
-    Transaction: requires one.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED")
 
 
 # Outside ------------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from ..core import registry
 from ..core.errors import TransactionRefusedError
 from ..core.read_model import ReadModel, Recorded
+from ..db.constraints import check_constraints
 from ..db.storable import message_of
-from ..engine.tries import check_constraints
 from ..models import Event, Follower
 from . import followers
 
