@@ -84,8 +84,6 @@ class Services(RuleBasedStateMachine):
         self.now = self.clock() - timedelta(milliseconds=late)
         with may_refuse():
             yield order
-        latest = max(event.occurred_at for event in queries.events_of(str(order.id)))
-        self.seen[order.id][latest] = rows_of(order.id)
 
     def key(self, order: Order, key: str) -> str:
         return f"{order.id}:{key}"
@@ -93,8 +91,9 @@ class Services(RuleBasedStateMachine):
     @invariant()
     def the_fold_is_the_row(self) -> None:
         for order in self.orders:
-            events = queries.events_of(str(order.id))
-            assert folded(events).moments[-1].state == rows_of(order.id)
+            events, rows = queries.events_of(str(order.id)), rows_of(order.id)
+            assert folded(events).moments[-1].state == rows
+            self.seen[order.id][max(event.occurred_at for event in events)] = rows
 
     @precondition(lambda self: len(self.orders) < 2)
     @rule(method=METHODS, lines=LINES, name=st.text("aé\"\\ '", min_size=1, max_size=5))
