@@ -198,17 +198,22 @@ def work_on_interventions(batch: UUID | None = None) -> int:
 
 
 def _give_sign() -> None:
-    """Note that relay and sweep are served, by a worker or by their own process."""
+    """Note that relay and sweep are served, by a worker or by their own process, and ask the other queues."""
     if time.monotonic() - _process.signed_at > _SIGN_SECONDS:
-        heartbeats.answered(RELAY_QUEUE, now=clock.now())
         _process.signed_at = time.monotonic()
+        _ask(RELAY_QUEUE)
 
 
 @shared_task(name="sagas.ask_workers", store_errors_even_if_ignored=False)
 def ask_workers() -> None:
-    """Send a question to every queue; the worker that takes it shows that the queue is served."""
-    for queue in heartbeats.ask(now=clock.now()):
-        answer.apply_async((queue,), queue=queue, retry=False)
+    """Send a question to every other queue; the worker that takes it shows that the queue is served."""
+    _ask(ENGINE_QUEUE)
+
+
+def _ask(by: str) -> None:
+    for queue in heartbeats.ask(by=by, now=clock.now()):
+        with contextlib.suppress(Exception):  # without a broker no queue is served
+            answer.apply_async((queue,), queue=queue, retry=False)
 
 
 @shared_task(name="sagas.answer", store_errors_even_if_ignored=False)

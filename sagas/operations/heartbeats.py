@@ -23,14 +23,20 @@ def queues() -> list[str]:
     return sorted(named | {ENGINE_QUEUE, RELAY_QUEUE})
 
 
-def ask(*, now: datetime) -> list[str]:
-    """Note the questions, and return their queues; called by a worker of the engine's queue, which thereby answers.
+def ask(*, by: str, now: datetime) -> list[str]:
+    """Note the questions to the other queues, and return these queues.
+
+    The engine's queue asks, and the relay: if the worker of one of them is dead, the other queues are still asked. The
+    relay is not asked: it may be a process without a queue.
 
     Transaction: a statement each.
+
+    Args:
+        by: the queue whose worker asks; it thereby answers.
     """
-    answered(ENGINE_QUEUE, now=now)
+    answered(by, now=now)
     open_ = Heartbeat.objects.filter(asked_at__gt=now - _ASK_AGAIN_AFTER).values_list("queue", flat=True)
-    asked = sorted({*queues()} - {ENGINE_QUEUE, RELAY_QUEUE, *open_})
+    asked = sorted({*queues()} - {by, RELAY_QUEUE, *open_})
     # A queue without an earlier question counts as served until now.
     rows = [Heartbeat(queue=queue, asked_at=now, alive_at=now) for queue in asked]
     Heartbeat.objects.bulk_create(rows, update_conflicts=True, unique_fields=["queue"], update_fields=["asked_at"])

@@ -119,7 +119,8 @@ def test_a_worker_of_older_code_drops_a_message_and_the_sweep_sends_another(plac
 
 def test_every_queue_of_a_worker_gives_signs_of_life_and_those_of_a_frozen_one_stop(processes: Processes) -> None:
     processes.beat()
-    processes.worker("relay,sagas", name="engine")
+    processes.worker("relay", name="relay")
+    engine = processes.worker("sagas", name="engine")
     contexts = processes.worker("orders,inventory,payments,notifications", name="contexts")
 
     def signs() -> dict[str, datetime]:
@@ -133,3 +134,7 @@ def test_every_queue_of_a_worker_gives_signs_of_life_and_those_of_a_frozen_one_s
     assert all(signs()[queue] == frozen[queue] for queue in ("orders", "inventory", "payments", "notifications"))
     os.killpg(contexts.pid, signal.SIGCONT)
     wait_for(lambda: all(signs()[queue] > frozen[queue] for queue in frozen))
+    # The relay goes on asking where the worker of the engine's queue is dead.
+    processes.kill(engine)
+    last = signs()
+    wait_for(lambda: all(signs()[queue] > last[queue] for queue in last if queue != "sagas"), seconds=60)

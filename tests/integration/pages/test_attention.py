@@ -252,16 +252,16 @@ def test_keys_are_those_that_have_something_to_say(place: Place, clock: MovableC
 def test_a_queue_is_asked_again_when_it_has_answered_or_the_question_may_be_lost(transactional_db: None) -> None:
     now = timezone.now()
     contexts = ["inventory", "notifications", "orders", "payments"]
-    assert heartbeats.ask(now=now) == contexts
-    assert heartbeats.ask(now=now + timedelta(seconds=5)) == []
+    assert heartbeats.ask(by="sagas", now=now) == contexts
+    assert heartbeats.ask(by="sagas", now=now + timedelta(seconds=5)) == []
     heartbeats.answered("orders", now=now + timedelta(seconds=6))
-    assert heartbeats.ask(now=now + timedelta(seconds=10)) == ["orders"]
-    assert heartbeats.ask(now=now + timedelta(seconds=13)) == ["inventory", "notifications", "payments"]
+    assert heartbeats.ask(by="sagas", now=now + timedelta(seconds=10)) == ["orders"]
+    assert heartbeats.ask(by="sagas", now=now + timedelta(seconds=13)) == ["inventory", "notifications", "payments"]
 
 
 def test_a_queue_that_answers_no_more_is_silent_since_its_last_sign(transactional_db: None) -> None:
     now = timezone.now()
-    heartbeats.ask(now=now)
+    heartbeats.ask(by="sagas", now=now)
     heartbeats.answered("orders", now=now + timedelta(seconds=20))
     assert heartbeats.silent(now=now + timedelta(seconds=29)) == {}
     silent = heartbeats.silent(now=now + timedelta(seconds=31))
