@@ -21,6 +21,11 @@ def _item(title: str, icon: str, model: str) -> dict[str, Any]:
     return {"title": title, "icon": icon, "link": link, "permission": _may_view(model)}
 
 
+def _is_of_interventions(request: Any) -> bool:
+    """The address of the work queue begins with theirs."""
+    return str(request.resolver_match.url_name).startswith("sagas_intervention")
+
+
 def _group(title: str, *items: dict[str, Any]) -> dict[str, Any]:
     return {"title": title, "separator": True, "items": list(items)}
 
@@ -72,7 +77,7 @@ UNFOLD: dict[str, Any] = {
                 _item("Events", "history", "sagas.event"),
                 _item("Followers of the log", "dynamic_feed", "sagas.follower"),
                 _item("Deliveries", "outbox", "sagas.delivery"),
-                _item("Interventions", "history_edu", "sagas.intervention"),
+                _item("Interventions", "history_edu", "sagas.intervention") | {"active": _is_of_interventions},
                 _item("Audit trail", "manage_search", "sagas.auditrecord"),
                 _item("Task results", "task_alt", "django_celery_results.taskresult"),
             ),

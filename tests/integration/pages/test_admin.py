@@ -216,6 +216,21 @@ def test_a_page_is_called_in_its_title_as_in_the_navigation(boss: Client) -> Non
     assert "Select message to view" in boss.get("/admin/notifications/notification/").content.decode()
 
 
+@pytest.mark.parametrize(
+    ("path", "title"),
+    [
+        ("sagas/intervention/queue/", "Work queue"),
+        ("sagas/intervention/", "Interventions"),
+        ("sagas/run/", "Runs"),
+        ("", None),
+    ],
+)
+def test_one_entry_of_the_navigation_is_that_of_the_page(boss: Client, path: str, title: str | None) -> None:
+    groups = boss.get(f"/admin/{path}").context["sidebar_navigation"]
+    active = [item["title"] for group in groups for item in group["items"] if item["active"]]
+    assert active == ([title] if title else [])
+
+
 def test_the_pages_of_runs_and_interventions_show_json_with_its_letters(boss: Client, place: Place) -> None:
     order = place()
     drive()
