@@ -94,7 +94,8 @@ class Step:
         run: does the work of one call, and returns its result (JSON values), or raises.
         run_many: does the work of many calls, and returns an outcome for each. Outside, it waits for no slow answer.
         undo: takes the effect back; it is called too if the effect is uncertain. Required before the pivot.
-        probe: outside, returns the result of an effect that happened, None of one that did not.
+        probe: outside, returns the result of an effect that happened, None of one that did not; it raises Rejected if
+            the other system refused the call and will not carry it out later: the step has no effect, and no undo.
         when: a condition on the input, evaluated as the run starts; if it is false, the step is written as skipped.
         retry: when a failed try is made again, and how often; `undo_retry` for the undo.
         lease: how long one try outside may take before another worker takes the step over; by default the setting

@@ -232,7 +232,7 @@ class World:
             queue="sagas",
             run_many=self._act_together("pay", self._pay),
             undo=self._act("give-back", self._give_back),
-            probe=self._act("pay?", self._ask),
+            probe=self._act("pay?", self._ask, refuses=self._declined),
             outside=True,
             retry=RETRY,
             undo_retry=RETRY,
@@ -271,11 +271,13 @@ class World:
 
         return write
 
-    def _act(self, name: str, work: Callable[[Call[Any]], Result]) -> Callable[[Call[Any]], Result]:
+    def _act(
+        self, name: str, work: Callable[[Call[Any]], Result], *, refuses: Callable[[Call[Any]], bool] = lambda _: True
+    ) -> Callable[[Call[Any]], Result]:
         def act(call: Call[Any]) -> Result:
             answer = self._answer(name)
             match answer:
-                case "rejected":
+                case "rejected" if refuses(call):
                     raise Rejected("no")
                 case "busy":
                     raise Retryable("busy")
@@ -354,6 +356,10 @@ class World:
     def _give_back(self, call: Call[Any]) -> Result:
         self.bank.give_back(call.idempotency_key)
         return None
+
+    def _declined(self, call: Call[Any]) -> bool:
+        """Have the bank say that it declined: not after it charged, and it charges no more after that."""
+        return self.bank.status.setdefault(call.idempotency_key, "spent") != "charged"
 
     def _ask(self, call: Call[Any]) -> Result:
         return {"paid": True} if self.bank.status.get(call.idempotency_key) == "charged" else None
