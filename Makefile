@@ -53,7 +53,7 @@ bench: setup ## how fast it is, against peers and floors, in one run: docs/bench
 matrix: setup ## every crash there is, for every way to pay, with its table; some minutes
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off CRASH_MATRIX=all $(PY) -m pytest -n 2 --dist worksteal -rP tests/processes/test_crash_matrix.py
 
-model: setup ## 10,000 random histories of engine and broker, judged after each step; about half an hour
+model: setup ## 10,000 random histories of engine and broker, judged after each step; some ten minutes
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off MODEL_HISTORIES=$${MODEL_HISTORIES:-10000} \
 		$(PY) -m pytest -n 2 --dist worksteal -s tests/model $(ARGS)
 
