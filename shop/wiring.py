@@ -60,8 +60,8 @@ _ALWAYS = (
         queue="notifications",
         react_many=send_notifications,
         outside=True,
-        # A slow mail server leaves two of the four worker processes of `make run` to the orders.
-        at_once=2,
+        # A slow mail server leaves one of the four worker processes of `make run` to the orders.
+        at_once=3,
     ),
     # receivers of the environment →
     *configured(),

@@ -49,11 +49,11 @@ def _behind(taken: Taken[DeliveryClaim], now: datetime) -> list[Delivery]:
     """Return the deliveries that waited for the claimed ones: behind them in line, or for their share of workers."""
     tried = {claim.work.name: claim.work for claim in taken.all if claim.tried_at is not None and claim.work.outside}
     over = [claim for claim in (*taken.done, *taken.failed) if claim.delivery.status in SETTLED_DELIVERIES]
-    in_line = [claim.delivery for claim in over if claim.work.at_once is None]
-    return _next_in_line(in_line) + shares.next_of(
+    in_line = _next_in_line([claim.delivery for claim in over])
+    return in_line + shares.next_of(
         tried.values(),
         succeeded={claim.work.name for claim in over},
-        left_out=[claim.delivery.pk for claim in taken.left],
+        left_out=[claim.delivery.pk for claim in taken.left] + [delivery.pk for delivery in in_line],
         now=now,
     )
 
@@ -69,11 +69,12 @@ class _DeliveryWork(Work[DeliveryClaim]):
     def claim(self, now: datetime) -> list[DeliveryClaim]:
         heads = list(ready(Delivery.objects.claimed().select_related("event").filter(pk__in=self.delivery_ids), now))
         works = {name: registry.subscription(name) for name in sorted({delivery.subscription for delivery in heads})}
-        open_ = {name: work for name, work in works.items() if work is not None and not shares.is_full(work, now)}
+        full = {name for name, work in works.items() if work is not None and shares.is_full(work, now)}
+        shares.refuse([delivery for delivery in heads if delivery.subscription in full], now)
         return [
-            DeliveryClaim(work=open_[delivery.subscription], delivery=delivery)
+            DeliveryClaim(work=work, delivery=delivery)
             for delivery in heads
-            if delivery.subscription in open_
+            if (work := works[delivery.subscription]) is not None and work.name not in full
         ]
 
     def count_lost(self, claims: Sequence[DeliveryClaim]) -> None:
@@ -115,8 +116,8 @@ class _DeliveryWork(Work[DeliveryClaim]):
 
 
 _FIELDS = (
-    "status", "attempts", "lost_tries", "due_at", "retry_at", "resends", "lease_token", "error", "started_at",
-    "finished_at",
+    "status", "attempts", "lost_tries", "due_at", "retry_at", "refused_at", "resends", "lease_token", "error",
+    "started_at", "finished_at",
 )  # fmt: skip
 
 

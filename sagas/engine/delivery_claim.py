@@ -86,7 +86,7 @@ class DeliveryClaim(Claim):
         """Keep nothing: the return value of a reaction is not used."""
 
     def hold(self, until: datetime) -> None:
-        self.delivery.status, self.delivery.due_at = DeliveryStatus.RUNNING, until
+        self.delivery.status, self.delivery.due_at, self.delivery.refused_at = DeliveryStatus.RUNNING, until, None
 
     def is_in_time(self, now: datetime) -> bool:
         return self.delivery.due_at is None or now < self.delivery.due_at

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 
 from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, DeliveryStatus
 from ..models import Delivery, Follower
@@ -11,11 +11,11 @@ from ..models import Delivery, Follower
 
 def ready(deliveries: QuerySet[Delivery], now: datetime) -> QuerySet[Delivery]:
     """Return the deliveries that are due and whose earlier deliveries (same subscription and key) are all settled."""
-    before = Delivery.objects.filter(
-        subscription=OuterRef("subscription"), key=OuterRef("key"), event__lt=OuterRef("event")
-    ).exclude(status__in=SETTLED_DELIVERIES)
+    # Not by EXISTS: after a burst the planner would join each delivery with all others of the subscription.
+    line = Delivery.objects.filter(subscription=OuterRef("subscription"), key=OuterRef("key"))
+    head = line.exclude(status__in=SETTLED_DELIVERIES).order_by("event").values("pk")[:1]
     return (
-        deliveries.filter(~Exists(before), ~Exists(paused()), status__in=LIVE_DELIVERIES)
+        deliveries.filter(~Exists(paused()), pk=Subquery(head), status__in=LIVE_DELIVERIES)
         .exclude(status=DeliveryStatus.RUNNING, due_at__gt=now)
         .exclude(retry_at__gt=now)
     )

@@ -1,11 +1,11 @@
 """A subscription's share of the workers: `Subscription.at_once`.
 
-Note [Share]: a message changes nothing if the maximum of its subscription's messages is under way. The worker that ends
-one of them wakes the next deliveries that are due: a batch after a success, one delivery after a failure, so that a
-failing receiver has no more messages. When that worker dies, the sweep sends them.
+Note [Share]: a message is refused if the maximum of its subscription's messages is under way; its deliveries note that.
+The worker that ends one of them sends refused deliveries again: a batch after a success, one delivery after a failure,
+so that a failing receiver has no more messages. When that worker dies, the sweep sends them.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import takewhile
 
@@ -30,10 +30,19 @@ def is_full(subscription: Subscription, now: datetime) -> bool:
     return under_way.values("lease_token").distinct().count() >= subscription.at_once
 
 
+def refuse(deliveries: Sequence[Delivery], now: datetime) -> None:
+    """Note that their message was refused. Note [Share].
+
+    Transaction: requires the transaction that has locked them.
+    """
+    if deliveries:
+        Delivery.objects.filter(pk__in=[delivery.pk for delivery in deliveries]).update(refused_at=now)
+
+
 def next_of(
     tried: Iterable[Subscription], *, succeeded: Collection[str], left_out: Collection[int], now: datetime
 ) -> list[Delivery]:
-    """Return deliveries that may have been refused by the share while these were tried. Note [Share].
+    """Return deliveries to send again that were refused while these were tried. Note [Share].
 
     Args:
         succeeded: names of the subscriptions with a successful delivery.
@@ -43,8 +52,8 @@ def next_of(
     for subscription in tried:
         if subscription.at_once is not None:
             limit = conf.BATCH_SIZE if subscription.name in succeeded else 1
-            due = ready(Delivery.objects.filter(subscription=subscription.name), now).exclude(pk__in=left_out)
-            waiting = list(due.order_by("due_at")[:limit])
+            refused = Delivery.objects.filter(subscription=subscription.name, refused_at__isnull=False)
+            waiting = list(ready(refused, now).exclude(pk__in=left_out).order_by("refused_at")[:limit])
             # A try that is not the first is a single call.
             found += list(takewhile(lambda delivery: delivery.started_at is None, waiting)) or waiting[:1]
     return found

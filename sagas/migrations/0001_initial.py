@@ -160,6 +160,7 @@ class Migration(migrations.Migration):
                 ),
                 ("due_at", models.DateTimeField(blank=True, null=True)),
                 ("retry_at", models.DateTimeField(blank=True, null=True)),
+                ("refused_at", models.DateTimeField(blank=True, null=True)),
                 ("resends", models.PositiveSmallIntegerField(default=0)),
                 (
                     "replays",
@@ -612,6 +613,14 @@ class Migration(migrations.Migration):
                 condition=models.Q(("status", sagas.core.statuses.DeliveryStatus["DONE"]), _negated=True),
                 fields=["subscription", "key", "event"],
                 name="sagas_delivery_line",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("refused_at__isnull", False)),
+                fields=["subscription", "refused_at"],
+                name="sagas_delivery_refused",
             ),
         ),
         migrations.AddIndex(

@@ -27,6 +27,8 @@ class Delivery(models.Model):
     due_at = models.DateTimeField(null=True, blank=True)
     #: When the next try is due, after a failed one.
     retry_at = models.DateTimeField(null=True, blank=True)
+    #: When its message was refused because its subscription's share of the workers was used up. Note [Share].
+    refused_at = models.DateTimeField(null=True, blank=True)
     resends = models.PositiveSmallIntegerField(default=0)
     replays = models.PositiveSmallIntegerField(
         default=0, db_default=0, help_text="How often it was owed once more after it was done."
@@ -56,6 +58,11 @@ class Delivery(models.Model):
                 fields=["subscription", "key", "event"],
                 name="sagas_delivery_line",
                 condition=~models.Q(status=DeliveryStatus.DONE),
+            ),
+            models.Index(
+                fields=["subscription", "refused_at"],
+                name="sagas_delivery_refused",
+                condition=models.Q(refused_at__isnull=False),
             ),
             models.Index(fields=["id"], name="sagas_delivery_parked", condition=models.Q(status=DeliveryStatus.PARKED)),
         ]

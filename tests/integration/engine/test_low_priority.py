@@ -197,7 +197,7 @@ def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
     assert isinstance(placed, Order)
     assert Run.objects.count() == 3
     with broker() as connection:
-        assert connection.llen("inventory") == 2
+        assert sum(b"sagas.answer" not in message for message in connection.lrange("inventory", 0, -1)) == 2
 
 
 def test_messages_in_line_are_seen_with_other_brokers_too() -> None:

@@ -54,8 +54,10 @@ def _open_some(due_at: datetime) -> None:
         delivery.status, delivery.due_at = "pending", due_at
     for delivery in owed[: OPEN // 10]:
         delivery.status, delivery.due_at = "parked", None
+    for delivery in owed[OPEN // 10 : OPEN // 5]:
+        delivery.refused_at = due_at
     Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
-    Delivery.objects.bulk_update(owed, ("status", "due_at"))
+    Delivery.objects.bulk_update(owed, ("status", "due_at", "refused_at"))
     Intervention.objects.bulk_create(
         Intervention(
             kind="run",
@@ -98,7 +100,7 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
         lambda: sweep_deliveries(now=timezone.now(), limit=500),
         {"sagas_delivery_due", "sagas_event_pkey"},
     ),
-    "share of workers": (look_for_a_share, {"sagas_delivery_due", "sagas_delivery_line"}),
+    "share of workers": (look_for_a_share, {"sagas_delivery_due", "sagas_delivery_line", "sagas_delivery_refused"}),
     "interventions": (lambda: interventions.work(now=timezone.now()), {"sagas_intervention_pending"}),
     "replays": (
         lambda: replays.work(now=timezone.now()),
