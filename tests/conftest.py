@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -37,16 +38,25 @@ class Redefine(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, by its own timeout, so that no process is left alone with it at the end."""
+    """Begin with what takes minutes, by its own timeout, so that no process is left alone with it at the end.
+
+    xdist gives each process a piece of the list, and later to each that is done half of the longest piece that is left.
+    """
 
     def seconds_allowed(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
         return marker.args[0] if marker else 0.0
 
-    items.sort(key=seconds_allowed, reverse=True)
-    # xdist divides the list among its processes in one piece each: what takes long stands at the head of each piece.
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    items[:] = [item for first in range(processes) for item in items[first::processes]]
+    long = sorted(filter(seconds_allowed, items), key=seconds_allowed, reverse=True)
+    others = iter([item for item in items if not seconds_allowed(item)])  # by module, as its fixtures need them
+    processes, left = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), len(items)
+    items.clear()
+    for number in range(processes):
+        size = left // (processes - number)
+        left -= size
+        piece = long[number::processes]
+        items += [*piece, *islice(others, max(size - len(piece), 0))]
+    items += others
 
 
 @pytest.fixture(scope="session")
