@@ -28,6 +28,14 @@ def take(lock: Lock | str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_number(lock)])
 
 
+def wait_until_free(lock: Lock | str) -> None:
+    """Wait until the transaction that has the lock ends.
+
+    Transaction: call it in none; the lock is free again when it returns.
+    """
+    take(lock)
+
+
 def take_if_free(lock: Lock | str) -> bool:
     """Take a lock if it is free; say whether this transaction has it now.
 

@@ -44,6 +44,8 @@ def next_of(
 ) -> list[Delivery]:
     """Return deliveries to send again that were refused while these were tried. Note [Share].
 
+    Transaction: call it in none; the tries are committed.
+
     Args:
         succeeded: names of the subscriptions with a successful delivery.
         left_out: primary keys of deliveries that are sent anyway.
@@ -53,6 +55,8 @@ def next_of(
         if subscription.at_once is not None:
             limit = conf.BATCH_SIZE if subscription.name in succeeded else 1
             refused = Delivery.objects.filter(subscription=subscription.name, refused_at__isnull=False)
+            # A refusal that is not committed yet still counted this worker.
+            locks.wait_until_free(f"share of {subscription.name}")
             waiting = list(ready(refused, now).exclude(pk__in=left_out).order_by("refused_at")[:limit])
             # A try that is not the first is a single call.
             found += list(takewhile(lambda delivery: delivery.started_at is None, waiting)) or waiting[:1]

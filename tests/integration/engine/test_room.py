@@ -1,6 +1,8 @@
 """Of a subscription with `at_once`, few messages are worked on at once; what waited goes on without the sweep."""
 
 import json
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -218,3 +220,29 @@ def test_what_is_ready_is_found_with_as_many_pages_for_each_also_in_a_burst(
         relay_events(now=clock(), limit=1000)
         read.append(pages())
     assert read[1] < 1.5 * read[0]
+
+
+def test_a_refusal_that_is_not_committed_yet_is_waited_for(
+    far: Callable[..., None], tell: Tell, clock: MovableClock
+) -> None:
+    """It still counted the worker that asks: that one would be the last to send it again, before the sweep."""
+    far(1)
+    tell("a", 1)
+    (of_a,) = messages(clock)
+    subscription = registry.subscription("inside")
+    assert subscription is not None
+    refused = threading.Event()
+
+    def refuse_slowly() -> None:
+        with transaction.atomic():
+            shares.is_full(subscription, clock())
+            refuse(of_a, at=clock())
+            refused.set()
+            time.sleep(0.3)  # the work between the refusal and its commit
+
+    def end() -> list[int]:
+        assert refused.wait(10)
+        found = shares.next_of([subscription], succeeded={"inside"}, left_out=(), now=clock())
+        return [delivery.pk for delivery in found]
+
+    assert at_once(refuse_slowly, end) == [None, [of_a]]
