@@ -95,7 +95,7 @@ _PROBE_QUEUE = "_kombu.probe"
 
 
 def try_broker() -> None:
-    """Send a message that nobody reads, to find out whether the broker takes it; raise its error after about a second.
+    """Send a message that no worker reads, to check that the broker takes it; raise its error after about a second.
 
     A broker that answers may still refuse every message: its memory is full, or it has become a replica.
     """
