@@ -22,6 +22,7 @@ from orders.models import Order
 from sagas.core import registry
 from sagas.core.subscription import Start, Subscription
 from sagas.db import clock
+from shop.celery import app
 
 from .emptying import empty_in_the_cheaper_way
 from .factories.orders import TWO_MUGS, Lines, Place, PlacedOrderFactory
@@ -61,7 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """Read the clock once, so that no statement a test counts is a reading; empty tables in the cheaper way."""
+    """Read the clock once, so that no statement a test counts is a reading; empty tables in the cheaper way.
+
+    Make the Celery app final with the shop's definitions: it would take those of the test that needs it first.
+    """
+    app.finalize()
     empty_in_the_cheaper_way()
     with django_db_blocker.unblock():
         clock.now()

@@ -1,10 +1,11 @@
-"""What import-linter cannot see: foreign keys, strings, sizes."""
+"""What import-linter cannot see: foreign keys, strings, the Celery app."""
 
 import ast
 import re
 from pathlib import Path
 
 import pytest
+from celery import current_app
 from django.apps import apps
 from django.db.models import ForeignKey
 
@@ -79,3 +80,8 @@ def test_nobody_asks_the_clock_of_the_machine() -> None:
     exempt = {*ROOT.glob("sagas/testing/*.py"), ROOT / "shop/celery.py"}
     asking = [str(path.relative_to(ROOT)) for path in SOURCES if path not in exempt and asked.search(path.read_text())]
     assert asking == []
+
+
+def test_no_test_brings_a_celery_app_of_its_own() -> None:
+    """An app that a test module imports becomes the current one of the main thread, in all tests of the process."""
+    assert current_app.main == "shop"
