@@ -27,7 +27,9 @@ from shop.celery import app
 from .emptying import empty_in_the_cheaper_way
 from .factories.orders import TWO_MUGS, Lines, Place, PlacedOrderFactory
 from .factories.products import fill_shelves
+from .forking import Forked
 
+Process = subprocess.Popen[bytes] | Forked
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -140,21 +142,26 @@ class Processes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: list[Process] = []
         self.mail = folder / "mail"
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        return self.run([sys.executable, "-m", "celery", "-A", "shop", *arguments], **environment)
+    def start(self, *arguments: str, **environment: str) -> Process:
+        """Start `celery -A shop`."""
+        if "LD_PRELOAD" in environment:  # only a new program loads it
+            return self.run([sys.executable, "-m", "celery", "-A", "shop", *arguments], **environment)
+        forked = Forked(["-A", "shop", *arguments], environment=self.environment() | environment, log=self.next_log)
+        self.started.append(forked)
+        return forked
 
     def manage(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         return self.run([sys.executable, "manage.py", *arguments], **environment)
 
     def run(self, command: list[str], **environment: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"process-{len(self.started)}.log").open("wb") as log:
+        with self.next_log.open("wb") as log:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=os.environ | self.environment() | environment,
+                env=self.environment() | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -162,8 +169,12 @@ class Processes:
         self.started.append(process)
         return process
 
+    @property
+    def next_log(self) -> Path:
+        return self.folder / f"process-{len(self.started)}.log"
+
     def environment(self) -> dict[str, str]:
-        return {
+        return os.environ | {
             "DJANGO_SETTINGS_MODULE": "tests.worker_settings",
             "TEST_DATABASE": connection.settings_dict["NAME"],
             "TEST_MAIL": str(self.mail),
@@ -182,17 +193,17 @@ class Processes:
         arguments += ["--without-gossip", "--without-mingle", *(["-Q", queues] if queues else [])]
         return self.start(*arguments, **environment)
 
-    def ready(self, process: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+    def ready(self, process: Process) -> Process:
         wait_for(lambda: b" ready." in self.log(process), why=lambda: self.log(process).decode())
         return process
 
-    def beat(self, **environment: str) -> subprocess.Popen[bytes]:
+    def beat(self, **environment: str) -> Process:
         return self.start("beat", "--pidfile=", "-l", "warning", **environment)
 
-    def log(self, process: subprocess.Popen[bytes]) -> bytes:
+    def log(self, process: Process) -> bytes:
         return (self.folder / f"process-{self.started.index(process)}.log").read_bytes()
 
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
+    def kill(self, process: Process) -> None:
         """Kill -9 a worker with all its children."""
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

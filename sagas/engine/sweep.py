@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, prefetch_related_objects
+from django.db.models import F, Q, prefetch_related_objects
 
 from ..core import registry
 from ..core.errors import DefinitionError, FailureKind, RunOfOtherCodeError
@@ -21,7 +21,7 @@ from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
 from .undo import hand_over, start_undo
 from .wake_ups import WakeUp, tasks_of, wake_ups_of
 
-#: Within this time a process with the right code would have taken the run.
+#: Within this time a process that knows the saga would have taken the run.
 _FORGOTTEN_AFTER = timedelta(hours=1)
 
 
@@ -34,17 +34,22 @@ def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
     """
     with transaction.atomic():
         expire(now=now, limit=limit)
-        due = list(
-            Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now, saga__in=registry.names())
+        known = registry.names()
+        found = list(
+            Run.objects.filter(Q(saga__in=known) | Q(due_at__lte=now - _FORGOTTEN_AFTER))
+            .filter(status__in=LIVE_RUNS, due_at__lte=now)
             .order_by("due_at")
             .select_for_update(no_key=True, skip_locked=True)[:limit]
         )
-        due = _not_held(due, now)
+        due = _not_held([run for run in found if run.saga in known], now)
+        forgotten = [run for run in found if run.saga not in known]
         for run in due:
             note_resend(run, now)
         _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])
-        update_all(due, ("resends", "due_at", "attention"))
-        _hand_over([*(run for run in due if run.attention is not None), *_forgotten(now, limit)], now)
+        for run in forgotten:
+            run.attention = asdict(_other_code(run))
+        update_all([*due, *forgotten], ("resends", "due_at", "attention"))
+        _hand_over([run for run in (*due, *forgotten) if run.attention is not None], now)
         failed = [run for run in due if _is_to_undo(run)]
         forward = [run for run in due if run.attention is None and run not in failed]
         return _start_undo(failed, now) + wake_ups_of(forward)
@@ -82,20 +87,6 @@ def _note_unknown(runs: Sequence[Run]) -> None:
                 tasks_of(run, run.steps.all())
         except DefinitionError:
             run.attention = asdict(_other_code(run))
-
-
-def _forgotten(now: datetime, limit: int) -> list[Run]:
-    """Return runs of sagas this process does not know, and that no other process has served for an hour."""
-    runs = list(
-        Run.objects.filter(status__in=LIVE_RUNS, due_at__lte=now - _FORGOTTEN_AFTER)
-        .exclude(saga__in=registry.names())
-        .order_by("due_at")
-        .select_for_update(no_key=True, skip_locked=True)[:limit]
-    )
-    for run in runs:
-        run.attention = asdict(_other_code(run))
-    update_all(runs, ("attention",))
-    return runs
 
 
 def _other_code(run: Run) -> Failure:

@@ -10,6 +10,7 @@ import structlog
 
 from ..conf import conf
 from ..engine import deliveries, steps
+from ..engine.due import due
 from ..engine.sweep import sweep_runs
 from ..engine.undo import after_failure
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp
@@ -67,11 +68,15 @@ class Handling:
         Each part runs also if an earlier one failed; the first error is raised at the end.
         """
         now, limit = self.clock(), conf.RELAY_LIMIT
-        _each(
-            lambda: self.send(sweep_runs(now=now, limit=limit)),
-            lambda: self.send(owed=deliveries.sweep_deliveries(now=now, limit=limit)),
-            self.work_on_interventions,
-        )
+        found = due(now)
+        parts: list[Callable[[], object]] = []
+        if found.runs:
+            parts.append(lambda: self.send(sweep_runs(now=now, limit=limit)))
+        if found.deliveries:
+            parts.append(lambda: self.send(owed=deliveries.sweep_deliveries(now=now, limit=limit)))
+        if found.interventions:
+            parts.append(self.work_on_interventions)
+        _each(*parts)
 
     def work_on_interventions(self, batch: UUID | None = None) -> int:
         """Execute a portion of the interventions; return how many interventions and replayed events there were."""

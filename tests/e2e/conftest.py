@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,31 +22,43 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    "--window-size=1280,1000",
 )
+WINDOW = 1280, 1000
 
 Browser = webdriver.Chrome
 
 
-@pytest.fixture
-def browser(live_server: Any, shelves: None, tmp_path: Path) -> Iterator[Browser]:
-    """A browser in which somebody is logged in who may do everything."""
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests of a process: it takes a second to start."""
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+    options.binary_location = CHROMIUM
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chromium = webdriver.Chrome(options=options, service=Service(DRIVER))
-    try:
-        client = browser_of_the_boss()
-        chromium.get(f"{live_server.url}/admin/login/")
-        chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
-        yield chromium
-        assert errors(chromium) == []
-    finally:
-        chromium.quit()
+    yield chromium
+    chromium.quit()
+
+
+@pytest.fixture
+def browser(live_server: Any, shelves: None, chromium: Browser) -> Iterator[Browser]:
+    """A new window in which somebody is logged in who may do everything."""
+    (blank,) = chromium.window_handles
+    chromium.switch_to.new_window("window")
+    chromium.set_window_size(*WINDOW)
+    chromium.get(f"{live_server.url}/admin/login/")
+    chromium.execute_script("localStorage.clear(); sessionStorage.clear()")
+    chromium.delete_all_cookies()
+    client = browser_of_the_boss()
+    chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
+    yield chromium
+    said = errors(chromium)
+    chromium.close()
+    chromium.switch_to.window(blank)
+    assert said == []
 
 
 def errors(browser: Any) -> list[str]:

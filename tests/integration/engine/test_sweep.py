@@ -5,7 +5,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
-from pytest_django import Settings
+from pytest_django import DjangoAssertNumQueries, Settings
 
 from sagas.core.errors import Rejected, Retryable
 from sagas.core.registry import Registry
@@ -16,6 +16,7 @@ from sagas.engine.sweep import expire, sweep_runs
 from sagas.log.relay import relay_events
 from sagas.models import Run, StepRun
 from sagas.testing import MovableClock, drive
+from sagas.testing.broker import Broker
 
 from .conftest import Ask, Asked, Script, emit, intervene, standing
 
@@ -32,6 +33,16 @@ def test_a_lost_message_is_sent_again_ever_more_rarely(ask: Ask, clock: MovableC
             pauses.append((clock() - begin).total_seconds())
             begin = clock()
     assert pauses == [20, 40, 80, 160]
+
+
+def test_a_sweep_that_finds_nothing_due_is_one_statement(
+    ask: Ask, clock: MovableClock, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    broker = Broker(clock)
+    ask()
+    broker.relay()
+    with django_assert_num_queries(1):
+        broker.sweep()
 
 
 def test_a_failure_whose_error_callback_was_lost_is_swept_into_its_undo(

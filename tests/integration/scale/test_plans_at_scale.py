@@ -17,6 +17,7 @@ from sagas.core import registry
 from sagas.core.books import Scope
 from sagas.engine import shares
 from sagas.engine.deliveries import sweep_deliveries
+from sagas.engine.due import due
 from sagas.engine.sweep import sweep_runs
 from sagas.log import followers
 from sagas.log.relay import relay_events
@@ -94,6 +95,10 @@ QUESTIONS: dict[str, tuple[Callable[[], object], set[str]]] = {
     "relay": (
         lambda: relay_events(now=timezone.now(), limit=500),
         {"sagas_event_to_number", "sagas_event_one_per_log_position"},
+    ),
+    "what is due?": (
+        lambda: due(timezone.now()),
+        {"sagas_run_due", "sagas_run_deadline", "sagas_delivery_due", "sagas_intervention_pending"},
     ),
     "sweep": (lambda: sweep_runs(now=timezone.now(), limit=500), {"sagas_run_due", "sagas_run_deadline"}),
     "sweep of deliveries": (
