@@ -133,7 +133,7 @@ def wait_for(what: Callable[[], T], *, seconds: float = 30.0, why: Callable[[], 
     while not (answer := what()):
         if time.monotonic() > until:
             pytest.fail(f"waited {seconds:g} s in vain; last answer: {answer!r} {why()}")
-        time.sleep(0.02)
+        time.sleep(0.05)
     return answer
 
 
