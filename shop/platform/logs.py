@@ -36,7 +36,10 @@ class _Repeated:
 
 
 class Repeats(logging.Filter):
-    """Writes a repeated failure more and more rarely, with the number of omitted lines (`repeated`)."""
+    """Writes a repeated failure more and more rarely, with the number of omitted lines (`repeated`).
+
+    Other handlers get the same record, so its text stays as it is: `_add_repeated` adds the number to the line.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,17 +61,16 @@ class Repeats(logging.Filter):
         if now - known.at < known.pause_seconds:
             known.repeated += 1
             return False
-        _add(record, known.repeated)
+        record.repeated = known.repeated
         known.at, known.repeated = now, 0
         known.pause_seconds = min(2 * known.pause_seconds, _LAST_PAUSE_SECONDS)
         return True
 
 
-def _add(record: logging.LogRecord, repeated: int) -> None:
-    if repeated and isinstance(record.msg, dict):
-        record.msg = record.msg | {"repeated": repeated}
-    elif repeated:
-        record.msg, record.args = f"{record.getMessage()} (repeated {repeated} times)", ()
+def _add_repeated(_logger: Any, _name: str, line: Any) -> Any:
+    if repeated := getattr(line["_record"], "repeated", 0):
+        line["repeated"] = repeated
+    return line
 
 
 def _failure(record: logging.LogRecord) -> str:
@@ -106,7 +108,12 @@ def config(level: str) -> dict[str, Any]:
             "structlog": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "foreign_pre_chain": _SHARED,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *exceptions, renderer],
+                "processors": [
+                    _add_repeated,
+                    structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                    *exceptions,
+                    renderer,
+                ],
             },
         },
         "filters": {"repeats": {"()": Repeats}},

@@ -143,12 +143,22 @@ def test_a_failure_that_goes_on_is_told_ever_more_rarely_with_how_often_it_came(
     for _ in range(8 * 200):
         logger.warning("refused")
         moment.seconds += 0.125
-    repeated = [7, 15, 31, 63, 127, 255, 479, 479]
-    told = lines.read_all()
-    if "repeated" in told[1]:
-        assert [line.get("repeated", 0) for line in told] == [0, *repeated]
-    else:
-        assert [line["event"] for line in told] == ["refused", *(f"refused (repeated {n} times)" for n in repeated)]
+    repeated = [0, 7, 15, 31, 63, 127, 255, 479, 479]
+    assert [(line["event"], line.get("repeated", 0)) for line in lines.read_all()] == [("refused", n) for n in repeated]
+
+
+@pytest.mark.parametrize("logger", [structlog.get_logger("tests.logs"), logging.getLogger("tests.logs")])
+def test_another_handler_gets_the_same_text_each_time(
+    moment: Clock, caplog: pytest.LogCaptureFixture, logger: Any
+) -> None:
+    logging.getLogger("tests.logs").addHandler(caplog.handler)
+    for _ in range(3):
+        logger.warning("refused")
+        moment.seconds += 0.6
+    logging.getLogger("tests.logs").removeHandler(caplog.handler)
+    texts = [record.msg["event"] if isinstance(record.msg, dict) else record.getMessage() for record in caplog.records]
+    assert texts == ["refused"] * 3
+    assert not [record for record in caplog.records if isinstance(record.msg, dict) and "repeated" in record.msg]
 
 
 def test_a_failure_that_comes_back_is_told_at_once(lines: Lines, moment: Clock) -> None:
