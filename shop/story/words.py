@@ -12,7 +12,7 @@ from sagas.operations.queries import Delivery, DeliveryStatus, StepRun, StepStat
 #: The meaning of a failure, for readers who may not see the error itself.
 _MEANINGS = {
     FailureKind.UNKNOWN: "No answer came; it may or may not have been done.",
-    FailureKind.UNDONE: "A person on our side decided so.",
+    FailureKind.UNDONE: "Our staff decided so.",
 }
 _ELSE = "Something on our side did not work."
 

@@ -314,7 +314,7 @@ def test_clients_of_the_api_read_of_an_undone_order_that_somebody_decided_so(
     ask("undo", Run.objects.get(), "Between us: a wrong address.", clock())
     told = Client().get(f"/api/orders/{order.id}", headers={"authorization": "Bearer secret"})
     assert "Between us" not in told.content.decode()
-    assert told.json()["standing"].startswith("A person has it undone: A person on our side decided so. ")
+    assert told.json()["standing"].startswith("A person has it undone: Our staff decided so. ")
 
 
 def _lost_file(*_: Any, **__: Any) -> None:
