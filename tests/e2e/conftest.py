@@ -45,20 +45,21 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 @pytest.fixture
 def browser(live_server: Any, shelves: None, chromium: Browser) -> Iterator[Browser]:
-    """A new window in which somebody is logged in who may do everything."""
-    (blank,) = chromium.window_handles
+    """A new window; a superuser is logged in."""
+    blank = chromium.current_window_handle
     chromium.switch_to.new_window("window")
-    chromium.set_window_size(*WINDOW)
-    chromium.get(f"{live_server.url}/admin/login/")
-    chromium.execute_script("localStorage.clear(); sessionStorage.clear()")
-    chromium.delete_all_cookies()
-    client = browser_of_the_boss()
-    chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
-    yield chromium
-    said = errors(chromium)
-    chromium.close()
-    chromium.switch_to.window(blank)
-    assert said == []
+    try:
+        chromium.set_window_size(*WINDOW)
+        chromium.get(f"{live_server.url}/admin/login/")
+        chromium.execute_script("localStorage.clear(); sessionStorage.clear()")
+        chromium.delete_all_cookies()
+        client = browser_of_the_boss()
+        chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
+        yield chromium
+        assert errors(chromium) == []
+    finally:
+        chromium.close()
+        chromium.switch_to.window(blank)
 
 
 def errors(browser: Any) -> list[str]:
