@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from django.db import connections
+from django.db import connection, connections
 
 T = TypeVar("T")
 
@@ -31,3 +31,10 @@ def at_once(*calls: Callable[[], T], seconds: float = 20) -> list[T | Exception]
         thread.join(seconds)
     assert len(answers) == len(calls), f"{len(calls) - len(answers)} calls did not come back in {seconds:g} s"
     return [answers[number] for number in range(len(calls))]
+
+
+def another_waits_for_us() -> bool:
+    """Say whether another transaction waits for a lock of this one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+        return cursor.fetchone() is not None

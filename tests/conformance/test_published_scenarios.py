@@ -20,9 +20,9 @@ from orders.models import Order
 from sagas.core.errors import Rejected, Retryable
 from sagas.models import Attempt, Run, StepRun
 from sagas.testing import Broker, MovableClock
+from tests.concurrency import another_waits_for_us
 from tests.conftest import ROOT, Processes, wait_for
 from tests.factories.orders import Place
-from tests.faults.conftest import somebody_waits_for_us
 
 from .conftest import FORWARD, Store, run_of, settle, statuses
 
@@ -129,7 +129,7 @@ def test_mid_compensation_worker_restart(place: Place, processes: Processes) -> 
         StockItem.objects.select_for_update().get(sku="MUG")
         processes.worker("payments", name="payments", concurrency=1)
         # Stock is held already: only its release can wait for this row.
-        wait_for(somebody_waits_for_us)
+        wait_for(another_waits_for_us)
         processes.kill(worker)
     assert [reservation.status for reservation in Reservation.objects.all()] == ["held"]
     processes.worker("inventory", name="second", concurrency=1)

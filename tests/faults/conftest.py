@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
-
 from inventory.models import Parcel, Reservation
 from orders.models import Order
 from payments.models import FakeCharge, Payment
@@ -52,13 +50,6 @@ def assert_all_done_once(orders: int) -> None:
     assert list(Reservation.objects.values_list("status", "quantity")) == [("shipped", 2)] * orders
     assert Parcel.objects.count() == orders
     assert stock("MUG") == (100 - 2 * orders, 0)
-
-
-def somebody_waits_for_us() -> bool:
-    """Say whether another transaction waits for a row that this one has locked."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
-        return cursor.fetchone() is not None
 
 
 def clock_off_by(seconds: float) -> dict[str, Any]:

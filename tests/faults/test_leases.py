@@ -3,7 +3,6 @@
 A frozen process (SIGSTOP) keeps its connections, its locks and its messages, and goes on where it stood when woken.
 """
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -20,19 +19,16 @@ from sagas.log.relay import relay_events
 from sagas.messaging.publish import send
 from sagas.models import Attempt, Delivery, Event, Run, StepRun
 from tests.asking import stock
-from tests.concurrency import at_once
-from tests.conftest import Processes, broker, wait_for
+from tests.concurrency import another_waits_for_us, at_once
+from tests.conftest import Process, Processes, broker, wait_for
 from tests.factories.orders import Place
 
 from .conftest import (
     all_completed,
     assert_all_done_once,
     message_ids,
-    somebody_waits_for_us,
     state,
 )
-
-Worker = subprocess.Popen[bytes]
 
 STEPS = "orders,inventory,payments,notifications,sagas"
 #: A worker whose transaction is ended two seconds after it froze.
@@ -41,16 +37,16 @@ IDLE: dict[str, Any] = {"DATABASE_IDLE_IN_TRANSACTION_SECONDS": "2"}
 SOON: dict[str, Any] = {"SAGAS_RESEND_AFTER_SECONDS": "1"}
 
 
-def child_of(worker: Worker) -> psutil.Process:
+def child_of(worker: Process) -> psutil.Process:
     (child,) = psutil.Process(worker.pid).children()
     return child
 
 
-def the_child(worker: Worker) -> list[psutil.Process]:
+def the_child(worker: Process) -> list[psutil.Process]:
     return [child_of(worker)]
 
 
-def all_of_it(worker: Worker) -> list[psutil.Process]:
+def all_of_it(worker: Process) -> list[psutil.Process]:
     return [psutil.Process(worker.pid), child_of(worker)]
 
 
@@ -78,7 +74,7 @@ def all_is_told(processes: Processes, mails: int = 1) -> bool:
     return len(message_ids(processes)) == mails and not undone
 
 
-def lost_its_session(processes: Processes, worker: Worker) -> bool:
+def lost_its_session(processes: Processes, worker: Process) -> bool:
     log = processes.log(worker)
     return b"raised unexpected: OperationalError" in log or b"database_away" in log
 
@@ -91,7 +87,7 @@ def place_elsewhere(place: Place, *more: str) -> None:
 
 @pytest.mark.parametrize("who", [the_child, all_of_it])
 def test_a_worker_frozen_while_the_provider_answers_changes_nothing_when_it_wakes(
-    place: Place, processes: Processes, who: Callable[[Worker], list[psutil.Process]]
+    place: Place, processes: Processes, who: Callable[[Process], list[psutil.Process]]
 ) -> None:
     # Long enough to be frozen in, and shorter than the lease.
     answer: dict[str, Any] = {"PAYMENTS_TIMEOUT_SECONDS": "1", "SAGAS_LEASE_SECONDS": "2"}
@@ -126,7 +122,7 @@ def _unacked(redis: Any) -> int:
 
 @pytest.mark.parametrize("who", [the_child, all_of_it])
 def test_a_worker_frozen_in_a_transaction_loses_its_locks_and_another_goes_on(
-    place: Place, processes: Processes, who: Callable[[Worker], list[psutil.Process]]
+    place: Place, processes: Processes, who: Callable[[Process], list[psutil.Process]]
 ) -> None:
     others = processes.coming_worker("orders,payments,notifications,sagas,relay", name="others", **SOON)
     first = processes.worker("inventory", name="first", concurrency=1, prefetch=1, **IDLE)
@@ -135,7 +131,7 @@ def test_a_worker_frozen_in_a_transaction_loses_its_locks_and_another_goes_on(
     with transaction.atomic():
         StockItem.objects.select_for_update().get(sku="MUG")
         place_elsewhere(place)
-        wait_for(somebody_waits_for_us, why=state)
+        wait_for(another_waits_for_us, why=state)
         freezer.enter_context(frozen(who(first)))
     # Its backend got the lock it waited for; now it holds the run, the step and the stock, and nobody asks it on.
     with freezer:
@@ -161,7 +157,7 @@ def test_a_relay_frozen_with_its_lock_makes_way_for_another(place: Place, proces
             cursor.execute("LOCK TABLE sagas_run IN EXCLUSIVE MODE")
         place_elsewhere(place)
         processes.beat()
-        wait_for(somebody_waits_for_us, why=state)
+        wait_for(another_waits_for_us, why=state)
         freezer.enter_context(frozen(all_of_it(first)))
     with freezer:
         assert not Run.objects.exists()
@@ -182,12 +178,12 @@ def test_the_locks_of_a_worker_killed_while_it_waits_for_another_are_freed_in_se
     with transaction.atomic():
         StockItem.objects.select_for_update().get(sku="MUG")
         place_elsewhere(place)
-        wait_for(somebody_waits_for_us, why=state)
+        wait_for(another_waits_for_us, why=state)
         assert at_once(_lockable_runs) == [0]
         processes.kill(worker)
         # The kernel closed its socket; its backend, asleep in our queue, has to look to notice.
         wait_for(lambda: at_once(_lockable_runs) == [1], seconds=6, why=state)
-        assert not somebody_waits_for_us()
+        assert not another_waits_for_us()
     processes.worker(name="next")
     wait_for(lambda: all_completed(1), why=state)
     assert_all_done_once(1)

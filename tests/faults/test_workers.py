@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from datetime import datetime
 
 import psutil
@@ -14,8 +13,8 @@ from payments.models import FakeCharge
 from sagas.models import Delivery, Event, Heartbeat, Run, StepRun
 from sagas.operations import heartbeats
 from tests.asking import stock
-from tests.concurrency import at_once
-from tests.conftest import Processes, wait_for
+from tests.concurrency import another_waits_for_us, at_once
+from tests.conftest import Process, Processes, wait_for
 from tests.factories.orders import Place
 
 from .conftest import (
@@ -24,19 +23,18 @@ from .conftest import (
     assert_all_done_once,
     confirmed,
     message_ids,
-    somebody_waits_for_us,
     state,
 )
 
 
-def kill_child(worker: subprocess.Popen[bytes]) -> int:
+def kill_child(worker: Process) -> int:
     """Kill -9 the one process that does the work of a prefork worker; return its id."""
     (child,) = psutil.Process(worker.pid).children()
     os.kill(child.pid, signal.SIGKILL)
     return int(child.pid)
 
 
-def has_another_child(worker: subprocess.Popen[bytes], killed: int) -> bool:
+def has_another_child(worker: Process, killed: int) -> bool:
     return any(child.pid != killed for child in psutil.Process(worker.pid).children())
 
 
@@ -88,7 +86,7 @@ def test_the_child_of_a_worker_is_killed_in_the_middle_of_a_transaction(place: P
         StockItem.objects.select_for_update().get(sku="MUG")
         # Committed on a connection of its own, as the lock is held on this one.
         _place_elsewhere(place)
-        wait_for(somebody_waits_for_us, why=state)
+        wait_for(another_waits_for_us, why=state)
         killed = kill_child(worker)
         wait_for(lambda: has_another_child(worker, killed))
         assert stock("MUG") == (100, 0)

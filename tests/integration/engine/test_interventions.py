@@ -17,7 +17,7 @@ from sagas.operations import interventions
 from sagas.operations.subject import NotNow
 from sagas.operations.subjects import of, possible
 from sagas.testing import MovableClock, drive, run_chain, run_delivery
-from tests.concurrency import at_once
+from tests.concurrency import another_waits_for_us, at_once
 from tests.conftest import Redefine, wait_for
 
 from .conftest import Ask, Asked, Script, Tell, intervene, standing
@@ -372,7 +372,7 @@ def test_interventions_and_the_relay_do_not_block_each_other(stuck: Run, ask: As
 
     def find_new(limit: int, low_priority: bool) -> list[tuple[int, str]]:
         relay_is_busy.set()
-        wait_for(_somebody_waits_for_the_log)
+        wait_for(another_waits_for_us)
         return new_events(limit, low_priority)
 
     def work() -> int:
@@ -381,9 +381,3 @@ def test_interventions_and_the_relay_do_not_block_each_other(stuck: Run, ask: As
 
     relayed, done = at_once(lambda: relay_events(now=clock(), limit=10, find_new=find_new).events, work)
     assert (relayed, done) == (1, 2)
-
-
-def _somebody_waits_for_the_log() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
-        return bool(cursor.fetchone()[0])

@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,7 +22,8 @@ from sagas.engine.wake_ups import DeliveryWakeUp
 from sagas.log.relay import relay_events
 from sagas.models import Delivery
 from sagas.testing import MovableClock, drive
-from tests.concurrency import at_once
+from tests.concurrency import another_waits_for_us, at_once
+from tests.conftest import wait_for
 
 from .conftest import Asked, Script, Tell
 
@@ -238,7 +238,7 @@ def test_a_refusal_that_is_not_committed_yet_is_waited_for(
             shares.is_full(subscription, clock())
             refuse(of_a, at=clock())
             refused.set()
-            time.sleep(0.3)  # the work between the refusal and its commit
+            wait_for(another_waits_for_us)
 
     def end() -> list[int]:
         assert refused.wait(10)
