@@ -1,7 +1,7 @@
 """Tables are emptied between tests: to delete their few rows takes 4 ms, to truncate them all 70.
 
 What kinds of things there are and who may do what with them stays: it is the code's. `migrate` has written it down, and
-to do so anew takes 50 ms.
+to do so anew takes 50 ms. The connection stays as well: to make one takes 15 ms, in both processes.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib.contenttypes.management import create_contenttypes
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.db.models.signals import post_migrate
+from django.test import TransactionTestCase
 
 _STAYS = {"django_content_type", "auth_permission"}
 
@@ -38,6 +39,7 @@ END $$
 def empty_in_the_cheaper_way() -> None:
     """Have Django's `flush`, which runs after each test that commits, do it so; to be called after `migrate`."""
     DatabaseOperations.sql_flush = _sql_flush  # type: ignore[method-assign,assignment]
+    TransactionTestCase._should_reload_connections = lambda _: False  # type: ignore[attr-defined]
     assert post_migrate.disconnect(create_contenttypes)
     assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
 
