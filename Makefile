@@ -37,7 +37,7 @@ run: runtime ## set up and run the shop on PORT=8000: database, broker, demo dat
 	@exec $(PY) -m shop.platform.run
 
 test: setup ## set up and run the tests, on servers of their own; ARGS="-k name -n 0" goes to pytest
-	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 3 --dist worksteal $(ARGS)
+	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 4 --dist worksteal $(ARGS)
 
 quick: setup ## the tests to run while one writes code, in under 90 s; it says what it leaves out
 	@$(CLEAN) SHOP_VAR=var/test SHOP_FSYNC=off $(PY) -m pytest -n 3 --dist worksteal $(QUICK) \

@@ -41,25 +41,33 @@ class Redefine(Protocol):
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes minutes, by its own timeout, so that no process is left alone with it at the end.
+    """Let one process begin with the tests that wait, the others with those that take long: they have a timeout marker.
 
-    xdist gives each process a piece of the list, and later to each that is done half of the longest piece that is left.
+    So there is work for the cores all the time, and no process is left alone with a long test at the end. xdist gives
+    each process a piece of the list, and later to each that is done half of the longest piece that is left.
     """
+
+    def waits(item: pytest.Item) -> bool:
+        return not {"processes", "browser"}.isdisjoint(getattr(item, "fixturenames", ()))
 
     def seconds_allowed(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
         return marker.args[0] if marker else 0.0
 
-    long = sorted(filter(seconds_allowed, items), key=seconds_allowed, reverse=True)
-    others = iter([item for item in items if not seconds_allowed(item)])  # by module, as its fixtures need them
+    items.sort(key=seconds_allowed, reverse=True)  # the others stay by module, as its fixtures need them
+    waiting = [item for item in items if waits(item)]
+    long = [item for item in items if not waits(item) and seconds_allowed(item)]
+    others = iter([item for item in items if not waits(item) and not seconds_allowed(item)])
     processes, left = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")), len(items)
     items.clear()
-    for number in range(processes):
+    heads = [waiting, *(long[number :: processes - 1] for number in range(processes - 1))] if processes > 1 else [long]
+    for number, head in enumerate(heads):
         size = left // (processes - number)
         left -= size
-        piece = long[number::processes]
-        items += [*piece, *islice(others, max(size - len(piece), 0))]
+        items += [*head, *islice(others, max(size - len(head), 0))]
     items += others
+    if processes == 1:
+        items += waiting
 
 
 @pytest.fixture(scope="session")

@@ -115,6 +115,7 @@ def test_a_worker_is_killed_in_the_middle_of_a_chain(place: Place, processes: Pr
     wait_for(lambda: len(processes.mails()) == 1)
 
 
+@pytest.mark.timeout(180)
 def test_redis_is_flushed_with_a_hundred_runs_under_way(place: Place, processes: Processes) -> None:
     """Messages are wake-ups: the sweep sends others, and every order ends, charged once."""
     orders = [place(lines=(("MUG", 1),)) for _ in range(100)]

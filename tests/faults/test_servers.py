@@ -37,6 +37,7 @@ def kill_and_wait(server: embedded.Server) -> None:
         connections.close_all()
 
 
+@pytest.mark.timeout(180)
 def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
     # A chain an order: together they would perhaps be done before the server is dead.
     workers = [processes.worker(name=name, concurrency=1, SAGAS_BATCH_SIZE="1") for name in ("first", "second")]
@@ -52,6 +53,7 @@ def test_redis_is_killed_while_orders_flow(place: Place, processes: Processes) -
     assert [worker.poll() for worker in workers] == [None, None]
 
 
+@pytest.mark.timeout(180)
 def test_postgresql_is_killed_while_orders_flow(place: Place, processes: Processes) -> None:
     with connection.cursor() as cursor:
         # Or it would first replay what other tests have written, for longer than workers wait.

@@ -31,6 +31,7 @@ def results_of(done: subprocess.CompletedProcess[str], folder: Path) -> Any:
     return json.loads((folder / "bench" / "results.json").read_text())
 
 
+@pytest.mark.timeout(180)
 def test_what_was_measured_is_kept_and_gone_on_with(tmp_path: Path) -> None:
     asked = ("--only", "e", "--contenders", "plain", "--relay-events", "20", "--stored", "100")
     before = results_of(bench(tmp_path, *asked, "--rounds", "1"), tmp_path)
