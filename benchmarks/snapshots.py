@@ -126,14 +126,12 @@ class _Subject:
                 outbox.emit(*(self.kind.event(subject, number) for number in portion), now=clock.now())
 
     def take(self, subject: UUID) -> None:
-        from sagas.db import clock
         from sagas.log import snapshots
 
         snapshots.current(
             self.kind.fold,
             aggregate=self.kind.aggregate,
             subject=self.kind.subject(subject),
-            now=clock.now(),
             every=1,
         )
 

@@ -14,7 +14,6 @@ from backoffice.customers import identity
 from backoffice.edit import EditAdmin
 from backoffice.inspect import InspectAdmin, labelled
 from backoffice.money import formatted
-from sagas.db import clock
 
 from . import selectors
 from .models import CreditAccount, CreditHold, FakeCharge, Payment
@@ -71,7 +70,7 @@ class CreditAccountAdmin(EditAdmin):
     def by_events(self, account: CreditAccount) -> str:
         if not account.pk:
             return "-"
-        reached = selectors.account_by_events(account, now=clock.now())
+        reached = selectors.account_by_events(account)
         held, orders = formatted(reached.state.held_minor, account.currency), reached.state.orders
         told = f"{held} held by {_counted(orders, 'order')}, after {_counted(reached.sequence, 'movement')}"
         if reached.state.held_minor == account.held_minor:

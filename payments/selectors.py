@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 from django.db.models import OuterRef, Q, QuerySet, Subquery, Sum
@@ -80,13 +79,13 @@ def credit_held(order_ids: Collection[UUID]) -> dict[UUID, CreditHold]:
     return {hold.order_id: hold for hold in holds.select_related("account")}
 
 
-def account_by_events(account: CreditAccount, *, now: datetime) -> Reached[AccountState]:
+def account_by_events(account: CreditAccount) -> Reached[AccountState]:
     """Return the state of an account by its events, from its latest snapshot on; write a new snapshot when it is due.
 
     Transaction: needs none; three statements at most, however long the account lives.
     """
     subject = credit_account_id(customer_email=account.customer_email, currency=account.currency)
-    return snapshots.current(ACCOUNT, aggregate=CreditHeld.aggregate, subject=subject, now=now)
+    return snapshots.current(ACCOUNT, aggregate=CreditHeld.aggregate, subject=subject)
 
 
 def miscounted_accounts(*, emails: Collection[str], order_ids: Collection[UUID]) -> list[tuple[CreditAccount, int]]:

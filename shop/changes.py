@@ -4,7 +4,7 @@ from sagas.core.registry import Audited
 
 from .catalogue import CATALOGUE
 
-#: The audited tables. They have REPLICA IDENTITY FULL: migration 0002.
+#: The audited tables. They have REPLICA IDENTITY FULL: migration 0001.
 AUDITED = (
     Audited(table="orders_order", name="number"),
     Audited(table="orders_product", name="sku"),

@@ -76,7 +76,7 @@ def _insert(
     if run.status in LIVE_RUNS:
         tasks = tuple(tasks_of(run, rows))
         started.wake_ups.extend(
-            WakeUp(run_ids=tuple(portion), epoch=run.epoch, undoing=False, tasks=tasks, low_priority=run.low_priority)
+            WakeUp(run_ids=tuple(portion), epoch=run.epoch, tasks=tasks, low_priority=run.low_priority)
             for portion in portions(run_ids)
         )
 

@@ -9,7 +9,7 @@ import structlog
 
 from ..core import registry
 from ..core.errors import DefinitionError, UnknownSagaError
-from ..core.statuses import LIVE_RUNS, DeliveryStatus, RunStatus
+from ..core.statuses import LIVE_RUNS, DeliveryStatus
 from ..models import Delivery, Run, StepRun
 from .limits import portions
 
@@ -37,7 +37,6 @@ class WakeUp:
 
     run_ids: tuple[UUID, ...]
     epoch: int
-    undoing: bool
     tasks: tuple[StepTask, ...]
     low_priority: bool = False
     single: bool = False
@@ -63,7 +62,7 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = Fal
     rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.place):
         rows_of[row.run_id].append(row)
-    groups: dict[tuple[int, bool, tuple[StepTask, ...], bool], list[UUID]] = defaultdict(list)
+    groups: dict[tuple[int, tuple[StepTask, ...], bool], list[UUID]] = defaultdict(list)
     for run in runs:
         if run.status not in LIVE_RUNS:
             continue  # nothing was left to undo: it has no next step
@@ -73,12 +72,10 @@ def wake_ups(runs: Iterable[Run], rows: Iterable[StepRun], *, single: bool = Fal
             # Other code planned it; a process with that code continues it.
             logger.warning("run_of_other_code", run_id=str(run.id), error=str(error))
             continue
-        groups[run.epoch, run.status == RunStatus.UNDOING, tasks, run.low_priority].append(run.id)
+        groups[run.epoch, tasks, run.low_priority].append(run.id)
     return [
-        WakeUp(
-            run_ids=tuple(portion), epoch=epoch, undoing=undoing, tasks=tasks, low_priority=low_priority, single=single
-        )
-        for (epoch, undoing, tasks, low_priority), ids in groups.items()
+        WakeUp(run_ids=tuple(portion), epoch=epoch, tasks=tasks, low_priority=low_priority, single=single)
+        for (epoch, tasks, low_priority), ids in groups.items()
         for portion in portions(ids, single=single)
     ]
 

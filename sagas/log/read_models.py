@@ -4,8 +4,6 @@ In PostgreSQL the changes by an event and the new position commit together: exac
 keeps its own position there, and may get an event again. `rebuild` makes a read model anew.
 """
 
-from datetime import datetime
-
 import structlog
 from django.db import InterfaceError, OperationalError, connection, transaction
 
@@ -23,7 +21,7 @@ logger = structlog.get_logger(__name__)
 PORTION = 2000
 
 
-def follow(*, now: datetime, limit: int = PORTION) -> bool:
+def follow(*, limit: int = PORTION) -> bool:
     """Apply the next portion of the log to each read model; say whether one of them has more to apply.
 
     Any number of processes may follow: one at a time serves a read model. A read model that cannot apply an event stops
@@ -42,16 +40,16 @@ def follow(*, now: datetime, limit: int = PORTION) -> bool:
     for name, position in at.items():
         # Another store may have lost data, so its position is read although the stored one is at the head.
         if position < head or known[name].store is not None:
-            more = _take_on(known[name], head, limit, now) or more
+            more = _take_on(known[name], head, limit) or more
     return more
 
 
-def _take_on(model: ReadModel, head: int, limit: int, now: datetime) -> bool:
+def _take_on(model: ReadModel, head: int, limit: int) -> bool:
     with transaction.atomic():
         mine = Follower.objects.claimed().filter(name=model.name, paused_at=None).first()
         if mine is None or not _is_where_its_store_is(model, mine):
             return False
-        return advance(model, mine, head, limit, now)
+        return advance(model, mine, head, limit)
 
 
 def _is_where_its_store_is(model: ReadModel, follower: Follower) -> bool:
@@ -68,7 +66,7 @@ def _is_where_its_store_is(model: ReadModel, follower: Follower) -> bool:
     return True
 
 
-def advance(model: ReadModel, follower: Follower, end: int, limit: int, now: datetime, *, shadow: bool = False) -> bool:
+def advance(model: ReadModel, follower: Follower, end: int, limit: int, *, shadow: bool = False) -> bool:
     """Apply the next portion up to `end`; say whether more is left that can be applied.
 
     Transaction: requires the transaction that has locked the follower.
@@ -88,8 +86,8 @@ def advance(model: ReadModel, follower: Follower, end: int, limit: int, now: dat
             return False
         # One of these events cannot be applied: try half of them, and so on, until those before it are applied.
         upto = follower.position + (upto - follower.position) // 2
-    follower.position, follower.moved_at, follower.error = upto, now, ""
-    follower.save(update_fields=["position", "moved_at", "error"])
+    follower.position, follower.error = upto, ""
+    follower.save(update_fields=["position", "error"])
     return upto < end
 
 

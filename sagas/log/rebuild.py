@@ -62,7 +62,7 @@ def begin(model: ReadModel, *, now: datetime) -> tuple[int, int]:
     return shadow.position, Follower.objects.get(name=model.name).position
 
 
-def go_on(model: ReadModel, *, now: datetime, limit: int = PORTION) -> int | None:
+def go_on(model: ReadModel, *, limit: int = PORTION) -> int | None:
     """Apply the next portion to the new copy; return its position, or None once it has caught up with the old copy.
 
     Transaction: opens one.
@@ -74,14 +74,14 @@ def go_on(model: ReadModel, *, now: datetime, limit: int = PORTION) -> int | Non
         shadow = Follower.objects.locked().get(name=model.shadow_name)
         end = Follower.objects.get(name=model.name).position
         with _in_schema(model):
-            advance(model, shadow, end, limit, now, shadow=True)
+            advance(model, shadow, end, limit, shadow=True)
         stopped, position = shadow.error, shadow.position
     if stopped:
         raise RebuildStoppedError(model.name, stopped)
     return None if position >= end else position
 
 
-def finish(model: ReadModel, *, now: datetime, swap: bool = True) -> Rebuilt:
+def finish(model: ReadModel, *, swap: bool = True) -> Rebuilt:
     """Bring both copies to the same position, compare them, and swap them.
 
     The old copy gets no event meanwhile, and can be read until the swap. The swap waits ten seconds at most for readers
@@ -100,15 +100,15 @@ def finish(model: ReadModel, *, now: datetime, swap: bool = True) -> Rebuilt:
         old = Follower.objects.locked().get(name=model.name)
         shadow = Follower.objects.locked().get(name=model.shadow_name)
         with _in_schema(model):
-            while advance(model, shadow, old.position, PORTION, now, shadow=True):
+            while advance(model, shadow, old.position, PORTION, shadow=True):
                 pass
         if shadow.error:
             raise RebuildStoppedError(model.name, shadow.error)
         found = Rebuilt(position=shadow.position, swapped=swap, differences=_differences(model))
         if swap:
             _swap(model)
-            old.position, old.error, old.moved_at = shadow.position, "", now
-            old.save(update_fields=["position", "error", "moved_at"])
+            old.position, old.error = shadow.position, ""
+            old.save(update_fields=["position", "error"])
             _forget(model)
         else:
             drop(model)

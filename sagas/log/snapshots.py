@@ -67,9 +67,7 @@ def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[A
     )
 
 
-def current(
-    fold: Fold[AnyState], *, aggregate: str, subject: str, now: datetime, every: int = EVERY
-) -> Reached[AnyState]:
+def current(fold: Fold[AnyState], *, aggregate: str, subject: str, every: int = EVERY) -> Reached[AnyState]:
     """As `state_of`; stores the state as a snapshot if enough events had to be read.
 
     Transaction: needs none; the last statement may write.
@@ -82,17 +80,17 @@ def current(
     if reached.read < max(1, every):
         return reached
     state = reached.state.model_dump_json()
-    row: list[Any] = [fold.name, aggregate, subject, fold.fingerprint, reached.sequence, state, now]
+    row: list[Any] = [fold.name, aggregate, subject, fold.fingerprint, reached.sequence, state]
     with connection.cursor() as cursor:
         cursor.execute(_KEEP, row)
         return replace(reached, is_kept=bool(cursor.rowcount))
 
 
 _KEEP = """
-    INSERT INTO sagas_snapshot AS kept (fold, aggregate, subject, fingerprint, sequence, state, taken_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO sagas_snapshot AS kept (fold, aggregate, subject, fingerprint, sequence, state)
+    VALUES (%s, %s, %s, %s, %s, %s)
     ON CONFLICT (fold, aggregate, subject) DO UPDATE SET fingerprint = EXCLUDED.fingerprint,
-        sequence = EXCLUDED.sequence, state = EXCLUDED.state, taken_at = EXCLUDED.taken_at
+        sequence = EXCLUDED.sequence, state = EXCLUDED.state
     WHERE kept.sequence < EXCLUDED.sequence OR kept.fingerprint <> EXCLUDED.fingerprint
     """
 

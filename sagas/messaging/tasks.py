@@ -228,7 +228,7 @@ def answer(queue: str) -> None:
 def follow() -> None:
     """Update read models until they are at the end of the log, or until the next message of beat."""
     until = time.monotonic() + _BACKLOG_SECONDS
-    while read_models.follow(now=clock.now()) and time.monotonic() < until:
+    while read_models.follow() and time.monotonic() < until:
         pass
 
 

@@ -65,8 +65,6 @@ class Follower(models.Model):
     #: Position in the log up to which every event has a delivery for the subscription, or is applied by the read model.
     position = models.BigIntegerField()
     began_at = models.DateTimeField()
-    #: When a read model last applied events.
-    moved_at = models.DateTimeField(null=True, blank=True)
     #: Error of a read model at the next event; empty if it did not stop.
     error = models.TextField(blank=True, default="", db_default="")
     #: Since when it is paused; while set, the position does not change and no delivery is made.
@@ -94,7 +92,6 @@ class Snapshot(models.Model):
     sequence = models.PositiveIntegerField()
     #: The fold's state as an object: `State.model_dump_json`, units as in its fields.
     state = models.JSONField()
-    taken_at = models.DateTimeField()
 
     class Meta:
         constraints = [

@@ -65,10 +65,6 @@ class Standing:
     def needs_attention(self) -> bool:
         return bool(self.attention)
 
-    @property
-    def parked_delivery_ids(self) -> tuple[int, ...]:
-        return tuple(int(each.ref) for each in self.attention if each.why is Why.PARKED)
-
 
 def standing(order_id: UUID, *, now: datetime) -> Standing:
     """Return the standing of an order.

@@ -65,9 +65,9 @@ class Command(BaseCommand):
         if done:
             self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")
         with progress(f"Rebuild of {model.name}", total, self.stdout.write) as show:
-            while (position := rebuild.go_on(model, now=clock.now(), limit=portion)) is not None:
+            while (position := rebuild.go_on(model, limit=portion)) is not None:
                 show(position, f"{position:,} events")
-        found = rebuild.finish(model, now=clock.now(), swap=swap)
+        found = rebuild.finish(model, swap=swap)
         for table, (only_old, only_new) in found.differences.items():
             same = not (only_old or only_new)
             said = "the same" if same else f"{only_old:,} only in the old copy, {only_new:,} only in the new one"

@@ -37,7 +37,7 @@ def release(order_id: UUID) -> None:
 
 
 def by_events(account: CreditAccount) -> Any:
-    return selectors.account_by_events(account, now=timezone.now())
+    return selectors.account_by_events(account)
 
 
 def page(account: CreditAccount) -> str:

@@ -271,8 +271,8 @@ def test_a_run_that_is_refused_in_a_batch_is_undone_and_its_neighbours_do_not_no
     script.says["first"] = [{"ok": 1}, Rejected("b is refused"), {"ok": 1}]
     outcome = steps.execute(run_ids=wake_up.run_ids, place=0, epoch=1, clock=clock)
     assert (outcome.carries_on, outcome.failed) == (True, None)
-    assert [(undo.run_ids, undo.undoing, [task.name for task in undo.tasks]) for undo in outcome.wake_ups] == [
-        ((ids("b")[0],), True, ["sagas.say_sorry"])
+    assert [(undo.run_ids, [task.name for task in undo.tasks]) for undo in outcome.wake_ups] == [
+        ((ids("b")[0],), ["sagas.say_sorry"])
     ]
     assert set(Run.objects.filter(place=1).values_list("key", flat=True)) == {"a", "c"}
     attempt = Attempt.objects.get()

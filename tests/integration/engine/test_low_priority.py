@@ -153,7 +153,7 @@ def redis(transactional_db: None) -> object:
 
 def chain_of(*, low_priority: bool, single: bool = False) -> WakeUp:
     step = StepTask(name="inventory.reserve_stock", queue="inventory", place=0)
-    return WakeUp(run_ids=(new_id(),), epoch=1, undoing=False, tasks=(step,), low_priority=low_priority, single=single)
+    return WakeUp(run_ids=(new_id(),), epoch=1, tasks=(step,), low_priority=low_priority, single=single)
 
 
 def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: object) -> None:

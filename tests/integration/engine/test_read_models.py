@@ -64,7 +64,7 @@ def test_others_are_not_held_up(transactional_db: None, clock: MovableClock, bad
         create_missing(now=clock())
         emit(Told(name="k"), clock)
         relay_events(now=clock(), limit=10)
-        follow(now=clock())
+        follow()
     assert SEEN == ["k"]
     stopped = Follower.objects.get(name="bad")
     assert (stopped.position, stopped.error[: len(error)]) == (0, error)

@@ -74,7 +74,7 @@ def shelf(subject: str = "a", fold: Fold[Shelf] = SHELF) -> Reached[Shelf]:
 
 
 def keep(subject: str = "a", fold: Fold[Shelf] = SHELF, every: int = 1) -> bool:
-    return current(fold, aggregate="shelf", subject=subject, now=timezone.now(), every=every).is_kept
+    return current(fold, aggregate="shelf", subject=subject, every=every).is_kept
 
 
 def whole(subject: str) -> Shelf:
@@ -163,9 +163,7 @@ def test_two_that_take_a_snapshot_at_the_same_moment_keep_one() -> None:
     assert sorted(at_once(keep, keep), key=str) == [False, True]
     assert Snapshot.objects.get().sequence == 20
     with pytest.raises(IntegrityError):
-        Snapshot.objects.create(
-            fold="shelf", aggregate="shelf", subject="a", fingerprint="", sequence=1, state={}, taken_at=timezone.now()
-        )
+        Snapshot.objects.create(fold="shelf", aggregate="shelf", subject="a", fingerprint="", sequence=1, state={})
 
 
 class _Painted(Shelf):

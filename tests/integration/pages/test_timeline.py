@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from sagas.models import Delivery, Event, Run, StepRun
+from sagas.operations.attention_reasons import Why
 from sagas.testing import Broker, drive
 from shop.pages.timeline_lines import Shown, span
 from shop.story.standing import standing
@@ -231,7 +232,7 @@ def test_a_parked_delivery_needs_a_person_and_changes_nothing_of_the_order(place
     stands = standing(order.id, now=timezone.now())
     assert (stands.order_status, stands.run_status) == ("confirmed", "completed")
     assert stands.needs_attention
-    assert stands.parked_delivery_ids == (Delivery.objects.get().pk,)
+    assert [(each.why, each.ref) for each in stands.attention] == [(Why.PARKED, str(Delivery.objects.get().pk))]
     assert stands.sentence == (
         "“Send notification” gave up after 8 tries and needs a person: ChannelDown: no mail server."
         " All its steps are over."

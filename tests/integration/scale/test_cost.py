@@ -1,6 +1,7 @@
 """What an order costs in statements, alone and together with others: a change that makes it more has to say so here."""
 
 from collections import Counter
+from pathlib import Path
 
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -62,7 +63,7 @@ def test_an_order_alone_costs_so_many_statements(place: Place) -> None:
     assert cost() == ALONE
 
 
-def test_a_batch_costs_as_many_statements_for_a_hundred_orders_as_for_two(place: Place) -> None:
+def test_a_batch_costs_as_many_statements_for_thirty_orders_as_for_two(place: Place) -> None:
     place()
     cost()
     for count in (2, 30):
@@ -77,3 +78,9 @@ def test_a_choreographed_order_costs_so_many_statements(place: Place) -> None:
         cost()
         place()
         assert cost() == CHOREOGRAPHED
+
+
+def test_the_page_on_coordination_has_these_figures() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "coordination.md").read_text()
+    figures = [f"{sum(cost.values())}, relay {cost['relay']}" for cost in (ALONE, CHOREOGRAPHED)]
+    assert f"| {figures[0]} | {figures[1]} |" in page

@@ -158,7 +158,7 @@ def test_pages_show_amounts_as_money_and_never_as_minor_units(staff: Client, pla
     place("invoice")
     followers.create_missing(now=timezone.now())
     drive()
-    while follow(now=timezone.now()):
+    while follow():
         pass
     rows: list[Any] = [Payment.objects.get(), CreditHold.objects.get(), FakeCharge.objects.get()]
     for row in (*rows, SalesOfDay.objects.get()):

@@ -39,7 +39,7 @@ def staff(shelves: None) -> Client:
 def catch_up() -> None:
     """Carry all orders to their end, and the read models to the end of the log."""
     drive()
-    while follow(now=timezone.now()):
+    while follow():
         pass
 
 

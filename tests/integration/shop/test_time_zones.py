@@ -46,7 +46,7 @@ def confirmed(place: Place) -> Callable[[str], Order]:
 
 
 def take_in() -> None:
-    while follow(now=timezone.now(), limit=500):
+    while follow(limit=500):
         pass
 
 

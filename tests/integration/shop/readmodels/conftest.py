@@ -31,7 +31,7 @@ def redis(transactional_db: None) -> "Iterator[Redis]":
 
 
 def take_in(limit: int = 500) -> None:
-    while follow(now=timezone.now(), limit=limit):
+    while follow(limit=limit):
         pass
 
 

@@ -147,7 +147,7 @@ def test_a_new_copy_that_was_lost_with_redis_is_said_to_be(history: list[Order],
     take_in()
     model_ = model("customer-feed")
     rebuild.begin(model_, now=timezone.now())
-    rebuild.go_on(model_, now=timezone.now(), limit=5)
+    rebuild.go_on(model_, limit=5)
     redis.flushdb()
     take_in()
     with pytest.raises(CommandError, match="the new copy was lost with its Redis; rebuild it with --anew"):

@@ -51,7 +51,7 @@ def test_what_is_taken_in_and_how_far_that_is_commit_together(
 
     monkeypatch.setattr(Follower, "save", die)
     with pytest.raises(OperationalError):
-        follow(now=timezone.now())
+        follow()
     assert not SalesOfDay.objects.exists()
     monkeypatch.undo()
     take_in()
@@ -73,7 +73,7 @@ def test_a_turn_costs_the_same_for_one_event_and_for_many(place: Place) -> None:
             place()
         drive()
         with CaptureQueriesContext(connection) as made:
-            follow(now=timezone.now())
+            follow()
         costs.append(len(made))
     assert costs[0] == costs[1]
 

@@ -59,18 +59,18 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
     take_in()
     sales = model("sales-by-day")
     rebuild.begin(sales, now=timezone.now())
-    assert rebuild.go_on(sales, now=timezone.now(), limit=10) == 10
+    assert rebuild.go_on(sales, limit=10) == 10
     assert sold() == truly_sold()
     place()
     drive()
     take_in()
     assert sold() == truly_sold(), "the old one follows"
-    while rebuild.go_on(sales, now=timezone.now(), limit=10) is not None:
+    while rebuild.go_on(sales, limit=10) is not None:
         pass
     place()
     drive()
     take_in()
-    found = rebuild.finish(sales, now=timezone.now())
+    found = rebuild.finish(sales)
     assert found.differences == {"shop_salesofday": (0, 0)}
     place()
     drive()
@@ -82,7 +82,7 @@ def test_a_rebuild_that_was_stopped_goes_on_where_it_was(history: list[Order]) -
     take_in()
     sales = model("sales-by-day")
     rebuild.begin(sales, now=timezone.now())
-    rebuild.go_on(sales, now=timezone.now(), limit=15)
+    rebuild.go_on(sales, limit=15)
     lags = {lag.name: lag for lag in queries.followers(now=timezone.now())}
     assert (lags["sales-by-day:rebuild"].status, lags["sales-by-day:rebuild"].events) == (
         "catching up",
