@@ -1,6 +1,9 @@
-"""Registers the project's definitions with the engine."""
+"""Registers the project's definitions with the engine, and names other apps."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+
+#: Titles of pages of other apps, as their groups in the navigation.
+_TITLES = {"auth": "People", "django_celery_results": "Processes"}
 
 
 class ShopConfig(AppConfig):
@@ -28,3 +31,5 @@ class ShopConfig(AppConfig):
             on_change=ON_CHANGE,
             key_names=KEY_NAMES,
         )
+        for label, title in _TITLES.items():
+            apps.get_app_config(label).verbose_name = title

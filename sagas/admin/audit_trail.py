@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from backoffice import keys
 from backoffice.inspect import InspectAdmin, labelled
 
 from ..core import registry
@@ -50,15 +51,16 @@ class EventFilter(admin.SimpleListFilter):
 class AuditRecordAdmin(InspectAdmin):
     """Changes of rows, whatever program made them."""
 
+    key_field = "name"
     list_display = ("committed_at", "did", "table", "called", "what", "by", "tells")
     list_display_links = ("committed_at",)
     list_filter = (TableFilter, EventFilter)
     search_fields = ("row", "name", "by")
-    search_help_text = "A whole key or name of a row, or the name of a user."
+    search_help_text = keys.searched("id or name of a row", "name of a user")
     ordering = ("-id",)
     fields = (
         "table",
-        ("row", "name"),
+        ("called", "row"),
         "did",
         "differences",
         ("by", "history"),
@@ -66,15 +68,15 @@ class AuditRecordAdmin(InspectAdmin):
         "committed_at",
         ("transaction_id", "lsn", "number"),
     )
-    readonly_fields = ("did", "differences", "tells", "history")
+    readonly_fields = ("did", "called", "differences", "tells", "history")
 
     @labelled("change", _LABELS)
     def did(self, record: AuditRecord) -> str:
         return record.action
 
-    @admin.display(description="row")
-    def called(self, record: AuditRecord) -> str:
-        return record.name or record.row
+    @admin.display(description="name")
+    def called(self, record: AuditRecord) -> SafeString | str:
+        return keys.link(record, "name") or record.row
 
     @admin.display(description="what")
     def what(self, record: AuditRecord) -> str:

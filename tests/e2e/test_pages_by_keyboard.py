@@ -1,5 +1,6 @@
 """What all pages of the admin do alike in a browser: a way past the navigation, a title, a first field, news."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,9 @@ from tests.factories.orders import Place
 
 from .conftest import Browser, text
 from .test_work_queue import QUEUE, press, stop
+
+#: `REFRESH_MS` of pages.js.
+REFRESH_SECONDS = 5
 
 
 def focused(browser: Browser, attribute: str) -> Callable[[], str]:
@@ -59,6 +63,14 @@ def test_a_list_shows_a_new_order_by_itself_and_not_while_something_is_checked(
     wait_for(lambda: f"Order {first.number}" in text(browser, ".saga-page")())
     browser.find_element(By.CSS_SELECTOR, "input[name=pick]").click()
     wait_for(lambda: text(browser, "[data-chosen]")() == "1 chosen")
+    later = place()
+    stop(later)
+    time.sleep(REFRESH_SECONDS + 1)
+    assert f"Order {later.number}" not in text(browser, ".saga-page")()
+    browser.find_element(By.CSS_SELECTOR, "input[name=pick]").click()
+    browser.execute_script("document.activeElement.blur()")
+    wait_for(lambda: f"Order {later.number}" in text(browser, ".saga-page")())
+    assert browser.execute_script("return window.samePage")
     browser.get(f"{live_server.url}/admin/orders/order/")
     browser.execute_script("window.samePage = true")
     second = place()

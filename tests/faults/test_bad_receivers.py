@@ -31,7 +31,7 @@ class Arrivals(LocalReceiver):
         return 204
 
 
-@pytest.mark.parametrize("how", ["drips its headers", "answers late"])
+@pytest.mark.parametrize("how", ["drips its headers", "drips its body", "answers late"])
 def test_a_receiver_that_answers_badly_delays_no_other(place: Place, processes: Processes, how: str) -> None:
     good = Arrivals()
     good.come()

@@ -55,9 +55,13 @@ def test_a_row_is_found_by_the_number_of_its_order(boss: Client, order: Order, p
 
 def test_credit_holds_name_the_order_too(boss: Client, place: Place) -> None:
     CreditAccount.objects.create(customer_email="ada@example.com", currency=settings.CURRENCY, limit_minor=10**9)
-    order = place("invoice")
+    orders = [place("invoice"), place("invoice")]
     drive()
-    assert link_to(order) in boss.get("/admin/payments/credithold/").content.decode()
+    for order in orders:
+        rows = boss.get("/admin/payments/credithold/", {"q": order.number}).context["cl"].result_list
+        assert [row.order_id for row in rows] == [order.id]
+        for path in ("", f"{rows[0].pk}/change/"):
+            assert link_to(order) in boss.get(f"/admin/payments/credithold/{path}").content.decode()
 
 
 def test_a_page_of_labels_costs_one_statement(boss: Client, place: Place) -> None:

@@ -115,6 +115,9 @@ def test_a_step_is_skipped_with_its_result(running: Order) -> None:
     drive_later()
     run.refresh_from_db()
     assert (run.status, run.results["book-shipment"]) == ("completed", {"tracking_number": "PX1"})
+    shown = sagas("show", running.number).splitlines()
+    (at,) = (number for number, line in enumerate(shown) if "book-shipment" in line and "by hand" in line)
+    assert shown[at + 1].strip() == "taken as done by ada: the printer is out"
 
 
 def test_an_order_is_cancelled(running: Order) -> None:

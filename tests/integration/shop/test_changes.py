@@ -135,6 +135,25 @@ def test_a_change_in_the_admin_is_kept_with_its_user_and_leads_to_djangos_histor
     assert list(client.get("/admin/sagas/auditrecord/?q=ada").context["cl"].result_list) == [in_admin]
 
 
+def test_a_payment_is_named_by_the_number_of_its_order(watcher: Watcher, place: Place) -> None:
+    order = place()
+    drive(now=timezone.now)
+    execute("UPDATE payments_payment SET amount_minor = 1")
+    payments = AuditRecord.objects.filter(table="payments_payment", after__amount_minor="1")
+
+    def is_kept() -> bool:
+        watcher.work()
+        return payments.exists()
+
+    wait_for(is_kept)
+    client = browser_of(StaffFactory.create(username="ada", boss=True))
+    link = f'href="/admin/orders/order/{order.id}/change/">Order {order.number}</a>'
+    found = client.get("/admin/sagas/auditrecord/", {"q": order.number})
+    assert payments.get() in found.context["cl"].result_list
+    assert link in found.content.decode()
+    assert link in client.get(f"/admin/sagas/auditrecord/{payments.get().pk}/change/").content.decode()
+
+
 def test_what_is_rolled_back_or_changes_nothing_is_not_in_the_trail(watcher: Watcher) -> None:
     with transaction.atomic():
         execute("UPDATE orders_product SET price_minor = 1")
