@@ -24,7 +24,7 @@ SPECS, SCHEMA = "@asyncapi/specs@6.11.1", "package/schemas/3.0.0.json"
 
 
 @pytest.fixture
-def told(place: Place) -> list[Event]:
+def events(place: Place) -> list[Event]:
     """All events of an order that was confirmed, and of one that was rejected."""
     place()
     place("tok_chargeDeclined")
@@ -32,9 +32,9 @@ def told(place: Place) -> list[Event]:
     return list(Event.objects.order_by("position"))
 
 
-def test_every_event_is_a_cloudevent_for_its_own_sdk(told: list[Event]) -> None:
-    assert len({event.type for event in told}) == 10
-    for event in told:
+def test_every_event_is_a_cloudevent_for_its_own_sdk(events: list[Event]) -> None:
+    assert len({event.type for event in events}) == 10
+    for event in events:
         read = JSONFormat().read(None, json.dumps(cloudevents.envelope(event)))
         assert read.get_specversion() == "1.0"
         assert (read.get_id(), read.get_type()) == (str(event.id), event.type)
@@ -44,11 +44,11 @@ def test_every_event_is_a_cloudevent_for_its_own_sdk(told: list[Event]) -> None:
         assert read.get_extension("partitionkey") == event.key
 
 
-def test_every_event_fits_the_contract_that_was_committed(told: list[Event]) -> None:
+def test_every_event_fits_the_contract_that_was_committed(events: list[Event]) -> None:
     committed = {
         (one.event.type, version): schema for one in catalogue.contracts() for version, schema in one.committed.items()
     }
-    for event in told:
+    for event in events:
         if event.type != "notifications.notification_queued":
             Draft202012Validator(committed[event.type, event.version]).validate(event.data)
 
@@ -74,10 +74,10 @@ def test_the_document_is_what_asyncapi_publishes_a_schema_for(published_schema: 
     assert list(Draft7Validator(published_schema).iter_errors(broken)) != []
 
 
-def test_every_event_fits_its_message_in_the_document(told: list[Event]) -> None:
+def test_every_event_fits_its_message_in_the_document(events: list[Event]) -> None:
     document = json.loads((ROOT / "docs" / "asyncapi.json").read_text())
     registry: Any = Registry().with_resource("urn:shop", Resource.from_contents(document, default_specification=DRAFT))
-    for event in told:
+    for event in events:
         name = f"{event.type}.v{event.version}"
         if name in document["components"]["messages"]:
             payload = {"$ref": f"urn:shop#/components/messages/{name}/payload"}

@@ -18,29 +18,29 @@ from .conftest import Ask, Asked, Script, Tell
 
 
 @pytest.fixture
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[Any]]:
     """Return what was logged of failed tries, each with its level."""
     caplog.set_level(logging.INFO, logger="sagas.engine.failures")
 
-    def told() -> list[Any]:
+    def logged() -> list[Any]:
         return [
             {name: value for name, value in record.msg.items() if name not in ("timestamp", "logger", "correlation_id")}
             for record in caplog.records
             if isinstance(record.msg, dict) and record.msg["event"] == "try_failed"
         ]
 
-    return told
+    return logged
 
 
 def test_a_bug_in_a_step_is_an_error_that_says_where_and_where_to_look(
-    ask: Ask, script: Script, clock: MovableClock, told: Callable[[], list[Any]]
+    ask: Ask, script: Script, clock: MovableClock, logged: Callable[[], list[Any]]
 ) -> None:
     script.says["first"] = [ZeroDivisionError("division by zero")]
     ask("order-1")
     drive(now=clock)
     run, attempt = Run.objects.get(), Attempt.objects.get()
     assert attempt.retry_at is not None
-    (line,) = told()
+    (line,) = logged()
     place = line.pop("place")
     assert place.startswith("tests.integration.engine.conftest:")
     assert line == {
@@ -58,12 +58,12 @@ def test_a_bug_in_a_step_is_an_error_that_says_where_and_where_to_look(
 
 
 def test_a_bug_in_a_reaction_is_an_error_too(
-    tell: Tell, script: Script, clock: MovableClock, told: Callable[[], list[Any]]
+    tell: Tell, script: Script, clock: MovableClock, logged: Callable[[], list[Any]]
 ) -> None:
     script.says["told k"] = [KeyError("sku")]
     tell("k", 1)
     drive(now=clock)
-    (line,) = told()
+    (line,) = logged()
     assert (line["level"], line["subscription"], line["key"]) == ("error", "inside", "k")
     assert line["look"] == f"sagas/delivery/{Delivery.objects.get().pk} in the admin"
 
@@ -80,7 +80,7 @@ def test_what_is_no_bug_is_none_in_the_log(
     ask: Ask,
     script: Script,
     clock: MovableClock,
-    told: Callable[[], list[Any]],
+    logged: Callable[[], list[Any]],
     errors: list[Exception],
     levels: list[str],
 ) -> None:
@@ -89,7 +89,7 @@ def test_what_is_no_bug_is_none_in_the_log(
     for _ in errors:
         drive(now=clock)
         clock.move(minutes=1)
-    assert [line["level"] for line in told()] == levels
+    assert [line["level"] for line in logged()] == levels
 
 
 def test_a_bug_that_stops_many_is_few_lines_with_a_count(
@@ -111,7 +111,7 @@ def test_a_bug_that_stops_many_is_few_lines_with_a_count(
 
 
 def test_a_try_that_is_not_journalled_is_not_told(
-    saga: Saga[Asked], ask: Ask, script: Script, clock: MovableClock, told: Callable[[], list[Any]], monkeypatch: Any
+    saga: Saga[Asked], ask: Ask, script: Script, clock: MovableClock, logged: Callable[[], list[Any]], monkeypatch: Any
 ) -> None:
     script.says["first"] = [ZeroDivisionError("division by zero")]
     ask()
@@ -124,4 +124,4 @@ def test_a_try_that_is_not_journalled_is_not_told(
     with pytest.raises(Killed):
         drive(now=clock)
     assert not Attempt.objects.exists()
-    assert told() == []
+    assert logged() == []

@@ -2,10 +2,12 @@
 
 import re
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -94,6 +96,18 @@ def typed(action: str, *subjects: Run | Delivery, **more: Any) -> dict[str, Any]
 
 def said(response: Any) -> list[str]:
     return [str(message) for message in response.context["messages"]]
+
+
+def sagas(*arguments: str) -> str:
+    """Type `manage.py sagas`; return what it prints."""
+    call_command("sagas", *arguments, stdout=(out := StringIO()))
+    return out.getvalue()
+
+
+def page(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return response.content.decode()
 
 
 def text_of(response: Any) -> str:

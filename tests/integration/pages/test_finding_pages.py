@@ -1,8 +1,5 @@
 """A finding says what to do, stands together with others of the same key, and has the buttons of what is stuck."""
 
-import re
-from typing import Any
-
 from django.test import Client
 from django.utils import timezone
 
@@ -12,6 +9,8 @@ from sagas.models import Finding, Run
 from sagas.testing import drive
 from tests.factories.orders import Place
 
+from .conftest import text_of
+
 QUEUE = "/admin/sagas/intervention/queue/"
 
 
@@ -20,10 +19,6 @@ def found(check: str, key: object, message: str) -> Finding:
     return Finding.objects.create(
         check_name=check, key=str(key), message=message, facts={}, found_at=now, last_seen_at=now
     )
-
-
-def text_of(response: Any) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
 
 
 def test_the_queue_puts_the_findings_of_an_order_together_with_what_to_do(boss: Client, place: Place) -> None:

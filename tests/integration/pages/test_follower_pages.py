@@ -1,11 +1,10 @@
 """Who follows the log is shown, paused and resumed with a reason: in the admin and in a terminal."""
 
 import json
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.test import Client
 from django.utils import timezone
 
@@ -16,19 +15,10 @@ from sagas.testing import drive
 from tests.factories.orders import Place
 from tests.factories.people import allowed
 
+from .conftest import page, sagas
+
 LIST, FORM = "/admin/sagas/follower/", "/admin/sagas/intervention/intervene/"
 NAMES = ["send-notification", "start-fulfil-order"]
-
-
-def sagas(*arguments: str) -> str:
-    call_command("sagas", *arguments, stdout=(out := StringIO()))
-    return out.getvalue()
-
-
-def page(client: Client, url: str) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def typed(action: str, name: str, seen: str, **more: Any) -> dict[str, Any]:

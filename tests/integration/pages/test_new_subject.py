@@ -1,6 +1,5 @@
 """A new kind of thing that people retry is one class; queue, form, batches and command know nothing more of it."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from io import StringIO
@@ -22,6 +21,8 @@ from sagas.operations import interventions, subjects
 from sagas.operations.operation import Operation
 from sagas.operations.subject import Filter, Messages, NotNow, Subject, Summary
 from tests.factories.people import browser_of_the_boss
+
+from .conftest import text_of
 
 QUEUE, FORM = "/admin/sagas/intervention/queue/", "/admin/sagas/intervention/intervene/"
 
@@ -110,10 +111,6 @@ def withdrawn(shelves: None, monkeypatch: pytest.MonkeyPatch) -> Product:
 @pytest.fixture
 def boss(withdrawn: Product) -> Client:
     return browser_of_the_boss()
-
-
-def text_of(response: Any) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", response.content.decode()))
 
 
 def is_for_sale() -> bool:

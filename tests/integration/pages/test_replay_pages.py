@@ -1,11 +1,10 @@
 """A range of time is replayed to one subscription: from its page in the admin, and from a terminal."""
 
 from datetime import datetime, timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db.models import F
 from django.test import Client
 from django.utils import timezone
@@ -17,13 +16,10 @@ from sagas.testing import MovableClock, drive
 from tests.factories.orders import Place
 from tests.factories.people import allowed
 
+from .conftest import page, sagas
+
 LIST, FORM = "/admin/sagas/follower/", "/admin/sagas/intervention/intervene/"
 NAME = "send-notification"
-
-
-def sagas(*arguments: str) -> str:
-    call_command("sagas", *arguments, stdout=(out := StringIO()))
-    return out.getvalue()
 
 
 @pytest.fixture
@@ -38,12 +34,6 @@ def sent(place: Place) -> datetime:
     began = Event.objects.order_by("occurred_at").values_list("occurred_at", flat=True)[0]
     assert Delivery.objects.filter(subscription=NAME, status="done").count() == 2
     return began
-
-
-def page(client: Client, url: str) -> str:
-    response = client.get(url)
-    assert response.status_code == 200
-    return response.content.decode()
 
 
 def typed(since: datetime, until: datetime, **more: Any) -> dict[str, Any]:

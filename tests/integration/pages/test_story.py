@@ -3,13 +3,11 @@
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from io import StringIO
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -28,6 +26,8 @@ from shop.story.standing import Standing, standing
 from shop.story.timeline import timeline
 from shop.wiring import SAGAS, wiring
 from tests.factories.orders import Place
+
+from .conftest import sagas
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
@@ -268,13 +268,6 @@ def test_a_terminal_that_is_set_to_the_saga_knows_a_choreographed_order(place: P
         "  failed    then-capture-payment  on inventory.stock_reserved  CardDeclined: Your card was declined." in said
     )
     assert "then-capture-payment          switched off here" in sagas("followers")
-
-
-def sagas(*typed: str) -> str:
-    """Type a command; return what it prints."""
-    out = StringIO()
-    call_command("sagas", *typed, stdout=out)
-    return out.getvalue()
 
 
 # Clients of the API ---------------------------------------------------------------------------------------------------

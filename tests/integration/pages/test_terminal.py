@@ -15,14 +15,11 @@ from django.utils import timezone
 from orders.models import Order
 from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Intervention, Run
-from sagas.testing import MovableClock, drive
+from sagas.testing import drive
 from tests.factories.journal import ParkedDeliveryFactory
 from tests.factories.orders import Place
 
-
-def sagas(*arguments: str) -> str:
-    call_command("sagas", *arguments, stdout=(out := StringIO()))
-    return out.getvalue()
+from .conftest import drive_later, sagas
 
 
 def refused(*arguments: str) -> str:
@@ -67,12 +64,6 @@ def stop(order: Order, step: str = "confirm-order", error: str = "Broken") -> Ru
 def park(order: Order) -> Delivery:
     event = Event.objects.filter(key=str(order.id)).earliest("position")
     return ParkedDeliveryFactory.create(event=event, subscription="send-notification")
-
-
-def drive_later() -> None:
-    clock = MovableClock()
-    clock.move(minutes=2)
-    drive(now=clock)
 
 
 WHY = ("--reason", "the printer is out", "--by", "ada")

@@ -40,7 +40,7 @@ def clock() -> TickingClock:
     return TickingClock()
 
 
-def told(order: Order) -> list[tuple[str, str, str]]:
+def shown(order: Order) -> list[tuple[str, str, str]]:
     return [(entry.kind, entry.title, entry.status) for entry in timeline(order.id)]
 
 
@@ -73,13 +73,13 @@ def test_what_happens_while_a_page_is_read_is_on_it_or_still_to_come(place: Plac
     assert standing(order.id, now=timezone.now()).live
     broker.relay()
     assert not standing(order.id, now=timezone.now()).live
-    assert ("event", "Notification sent", "relayed") in told(order)
+    assert ("event", "Notification sent", "relayed") in shown(order)
 
 
 def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: TickingClock) -> None:
     order = place(now=clock())
     drive(now=clock)
-    assert told(order) == [
+    assert shown(order) == [
         ("event", "Order placed", "relayed"),
         ("run", "Fulfil order started", "completed"),
         ("step", "Hold credit", "skipped"),
@@ -111,7 +111,7 @@ def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: Tickin
 def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, clock: TickingClock) -> None:
     order = place("tok_chargeDeclined", now=clock())
     drive(now=clock)
-    assert told(order) == [
+    assert shown(order) == [
         ("event", "Order placed", "relayed"),
         ("run", "Fulfil order started", "undone"),
         ("step", "Hold credit", "skipped"),
@@ -206,7 +206,7 @@ def test_an_order_nobody_has_looked_at_yet_says_so(place: Place) -> None:
     stands = standing(order.id, now=timezone.now())
     assert stands.sentence == "The order is saved; its process starts in a moment."
     assert (stands.run_status, stands.live, stands.stages) == ("", True, ())
-    assert told(order) == [("event", "Order placed", "recorded")]
+    assert shown(order) == [("event", "Order placed", "recorded")]
 
 
 def test_a_run_that_is_stuck_needs_a_person(place: Place, clock: TickingClock) -> None:
@@ -222,7 +222,7 @@ def test_a_run_that_is_stuck_needs_a_person(place: Place, clock: TickingClock) -
     assert stands.sentence == (
         "It is stuck at “Notify customer” and needs a person: tracking_number. Nothing more happens by itself."
     )
-    assert ("run", "Fulfil order needs a person", "needs_attention") in told(order)
+    assert ("run", "Fulfil order needs a person", "needs_attention") in shown(order)
 
 
 def test_a_parked_delivery_needs_a_person_and_changes_nothing_of_the_order(place: Place, clock: TickingClock) -> None:

@@ -53,7 +53,7 @@ def cups() -> None:
     )
 
 
-def told(capture: Capture, count: int) -> list[Change]:
+def captured(capture: Capture, count: int) -> list[Change]:
     """Return what is told once there is as much of it; nothing more comes."""
     changes: list[Change] = []
 

@@ -18,14 +18,14 @@ from sagas.cdc.errors import LogIsNotLogical, MayNotReplicate, SlotInUse, SlotIs
 from sagas.core.books import Scope
 from tests.conftest import wait_for
 
-from .conftest import CUPS, SLOT, execute, is_followed, scalar, told
+from .conftest import CUPS, SLOT, captured, execute, is_followed, scalar
 
 
 def test_a_publication_of_older_code_is_altered(cups: None) -> None:
     execute(f"CREATE PUBLICATION {SLOT} FOR TABLE cups (id) WITH (publish = 'insert')")
     with Capture(CUPS) as capture:
         execute("INSERT INTO cups (id, colour) VALUES (1, 'red')", "DELETE FROM cups")
-        added, gone = told(capture, 2)
+        added, gone = captured(capture, 2)
     assert (added.new["colour"], gone.action) == ("red", "delete")
 
 
@@ -74,7 +74,7 @@ def test_a_slot_goes_on_when_its_publication_was_made_anew(cups: None) -> None:
     execute(f"DROP PUBLICATION {SLOT}", "INSERT INTO cups (id) VALUES (1)")
     with Capture(CUPS) as capture:
         execute("INSERT INTO cups (id) VALUES (2)")
-        (change,) = told(capture, 1)
+        (change,) = captured(capture, 1)
     assert change.new["id"] == "2"
 
 
@@ -98,7 +98,7 @@ def test_a_slot_that_was_invalidated_says_how_to_go_on(cups: None) -> None:
     with Capture(CUPS) as capture:
         assert capture.is_new
         execute("INSERT INTO cups (id) VALUES (1)")
-        told(capture, 1)
+        captured(capture, 1)
 
 
 def test_a_slot_that_nobody_reads_becomes_a_finding_after_a_while(cups: None) -> None:

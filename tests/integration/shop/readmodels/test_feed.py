@@ -21,37 +21,37 @@ from .conftest import listed, model, rebuilt, take_in, truly_listed
 pytestmark = pytest.mark.usefixtures("longest_pauses")
 
 
-def told(limit: int = 20) -> list[tuple[str, str]]:
+def entries(limit: int = 20) -> list[tuple[str, str]]:
     return [(entry.number, entry.what) for entry in feed.of_customer("Ada@example.com", limit=limit)]
 
 
 def test_ones_own_order_is_in_the_feed_at_once_and_what_became_of_it_soon(place: Place) -> None:
     order = place()
-    assert told() == [(order.number, "placed")]
+    assert entries() == [(order.number, "placed")]
     drive()
     take_in()
-    assert set(told()) == {(order.number, what) for what in ("placed", "shipped", "confirmed")}
+    assert set(entries()) == {(order.number, what) for what in ("placed", "shipped", "confirmed")}
     second = place()
-    assert told()[0] == (second.number, "placed")
-    assert len(told()) == 4
+    assert entries()[0] == (second.number, "placed")
+    assert len(entries()) == 4
 
 
 def test_the_feed_comes_back_by_itself_when_redis_was_emptied(place: Place, redis: "Redis") -> None:
     order = place()
     drive()
     take_in()
-    before = told()
+    before = entries()
     redis.flushall()
-    assert told() == [(order.number, "placed")]
+    assert entries() == [(order.number, "placed")]
     take_in()
-    assert told() == before
+    assert entries() == before
 
 
 def test_without_redis_one_sees_what_one_ordered(place: Place, settings: Settings) -> None:
     order = place()
     drive()
     settings.FEED_REDIS_URL = "redis://127.0.0.1:1/0"
-    assert told() == [(order.number, "placed")]
+    assert entries() == [(order.number, "placed")]
     take_in()
     away = {lag.name: lag for lag in queries.followers(now=timezone.now())}["customer-feed"]
     assert away.status == "stopped"
@@ -63,10 +63,10 @@ def test_events_that_come_twice_are_one_entry(place: Place) -> None:
     place()
     drive()
     take_in()
-    before = told()
+    before = entries()
     Follower.objects.filter(name="customer-feed").update(position=0)
     take_in()
-    assert told() == before
+    assert entries() == before
 
 
 def test_a_feed_keeps_its_newest_entries(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,12 +82,12 @@ def test_a_feed_keeps_its_newest_entries(place: Place, monkeypatch: pytest.Monke
 
 def test_the_feed_is_rebuilt_beside_the_one_that_serves(history: list[Order], redis: "Redis") -> None:
     take_in()
-    before = told(100)
+    before = entries(100)
     key = next(iter(redis.scan_iter("feed:1:*")))
     redis.zremrangebyrank(key, 0, 0)
     said = rebuilt("customer-feed")
     assert "customer-feed: 0 only in the old copy, 1 only in the new one" in said
-    assert told(100) == before
+    assert entries(100) == before
     assert redis.get("feed") == b"2"
     assert not list(redis.scan_iter("feed:1*"))
     assert "the same" in rebuilt("customer-feed")
@@ -121,7 +121,7 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
     history: list[Order], redis: "Redis", monkeypatch: pytest.MonkeyPatch, killed_before: str, left: str
 ) -> None:
     take_in()
-    before, begin = told(100), feed.FeedStore.begin
+    before, begin = entries(100), feed.FeedStore.begin
 
     def die(_: feed.FeedStore) -> None:
         raise KeyboardInterrupt
@@ -135,11 +135,11 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
         killed.setattr(feed.FeedStore, "begin", begin_and_be_killed_later)
         with pytest.raises(KeyboardInterrupt):
             rebuilt("customer-feed")
-    assert told(100) == before
+    assert entries(100) == before
     assert left in keys_of(redis)
     redis.zadd(f"feed:{left}:ada@example.com", {'{"order_id": "x"}': 1})
     assert "the same" in rebuilt("customer-feed")
-    assert told(100) == before
+    assert entries(100) == before
     assert len(keys_of(redis)) == 1
 
 
