@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from sagas.models import Finding
 from tests.conftest import wait_for
+from tests.factories.journal import FindingFactory
 from tests.factories.orders import Place
 
 from .conftest import Browser, text
@@ -103,8 +102,7 @@ def test_an_action_on_nothing_says_so(browser: Browser, live_server: Any, place:
 
 
 def test_a_long_finding_is_shown_whole_on_a_narrow_screen(browser: Browser, live_server: Any) -> None:
-    now = timezone.now()
-    Finding.objects.create(check_name="money", key="x", message="word " * 60, facts={}, found_at=now, last_seen_at=now)
+    FindingFactory.create(message="word " * 60)
     browser.set_window_size(400, 900)
     browser.get(f"{live_server.url}/admin/sagas/finding/")
     clipped = """const isClipped = (cell) =>

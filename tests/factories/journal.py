@@ -1,4 +1,4 @@
-"""Rows of the engine in states that a test needs: events, runs with their steps, deliveries, followers, interventions.
+"""Rows of the engine as a test needs them: events, runs, steps, deliveries, followers, interventions, findings.
 
 What relay and workers make in a moment is better made by them: `place()` and `drive()`.
 """
@@ -12,7 +12,7 @@ from factory.declarations import Dict, LazyFunction, SelfAttribute, Sequence, Su
 from factory.django import DjangoModelFactory
 
 from sagas.core.statuses import DeliveryStatus, RunStatus, StepStatus
-from sagas.models import Delivery, Event, Follower, Run, StepRun
+from sagas.models import Delivery, Event, Finding, Follower, Intervention, Run, StepRun
 
 
 class EventFactory(DjangoModelFactory[Event]):
@@ -97,3 +97,32 @@ class FollowerFactory(DjangoModelFactory[Follower]):
     name = Sequence(lambda number: f"follower-{number}")
     position = 0
     began_at = LazyFunction(timezone.now)
+
+
+class InterventionFactory(DjangoModelFactory[Intervention]):
+    """What somebody asked for, and no sweep has done yet."""
+
+    class Meta:
+        model = Intervention
+
+    kind = "run"
+    subject_id = LazyFunction(lambda: str(uuid4()))
+    key = Sequence(lambda number: f"key-{number}")
+    action = "retry"
+    reason = "Why not."
+    by = "boss"
+    asked_at = LazyFunction(timezone.now)
+
+
+class FindingFactory(DjangoModelFactory[Finding]):
+    """A difference that the reconciliation found and that is still there."""
+
+    class Meta:
+        model = Finding
+
+    check_name = "money"
+    key = LazyFunction(lambda: str(uuid4()))
+    message = "It is off."
+    facts = LazyFunction(dict[str, Any])
+    found_at = LazyFunction(timezone.now)
+    last_seen_at = SelfAttribute("found_at")

@@ -16,10 +16,11 @@ from backoffice.inspect import _rounded
 from inventory.models import Parcel, StockItem
 from orders.models import Order, Product
 from payments.models import CreditAccount
-from sagas.models import Delivery, Intervention, Run
+from sagas.models import Delivery, Run
 from sagas.testing import drive
 from shop.pages.navigation import UNFOLD
 from tests.factories.credit import CreditAccountFactory
+from tests.factories.journal import InterventionFactory
 from tests.factories.orders import Place
 from tests.factories.people import allowed
 from tests.order_form import ADD, page, typed
@@ -157,15 +158,7 @@ def test_a_search_leads_through_other_tables(boss: Client, place: Place) -> None
     (delivery,) = Delivery.objects.all()
     run = Run.objects.get()
     asked = [
-        Intervention.objects.create(
-            action="retry",
-            reason="Why not.",
-            by="boss",
-            asked_at=timezone.now(),
-            key=subject.key,
-            kind=kind,
-            subject_id=str(subject.pk),
-        )
+        InterventionFactory.create(key=subject.key, kind=kind, subject_id=str(subject.pk))
         for kind, subject in (("run", run), ("delivery", delivery))
     ]
     found = {
@@ -236,11 +229,9 @@ def test_the_pages_of_runs_and_interventions_show_json_with_its_letters(boss: Cl
     order = place()
     drive()
     run = Run.objects.get()
-    asked = Intervention.objects.create(
-        kind="run", subject_id=str(run.pk), key=str(order.id), action="skip", reason="by hand", by="boss",
-        asked_at=timezone.now(),
-        result={"charged": "£10.00"},
-    )  # fmt: skip
+    asked = InterventionFactory.create(
+        subject_id=str(run.pk), key=str(order.id), action="skip", result={"charged": "£10.00"}
+    )
     for row in (run, asked):
         shown = boss.get(f"/admin/sagas/{row._meta.model_name}/{row.pk}/change/").content.decode()
         assert "£" in shown

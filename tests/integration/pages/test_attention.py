@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -21,6 +20,7 @@ from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
 from shop.wiring import SAGAS, wiring
+from tests.factories.journal import FindingFactory
 from tests.factories.orders import Place
 
 LIST, QUEUE = "/admin/orders/order/", "/admin/sagas/intervention/queue/"
@@ -232,9 +232,7 @@ def test_keys_are_those_that_have_something_to_say(place: Place, clock: MovableC
         status="paused", resumes_as="running", stopped_at=timezone.now(), finished_at=None
     )
     Delivery.objects.filter(key=str(parked.id)).update(status="parked")
-    Finding.objects.create(
-        check_name="money", key=str(finding.id), message="It is off", facts={}, found_at=clock(), last_seen_at=clock()
-    )
+    FindingFactory.create(key=str(finding.id), found_at=clock())
     keys = {str(order.id) for order in (stopped, paused, parked, finding)}
     assert attention.keys(now=timezone.now()) == keys
     found = attention.of([*keys, str(fine.id)], now=timezone.now())
@@ -278,10 +276,7 @@ def test_health_and_dashboard_tell_a_dead_worker_from_an_open_finding(boss: Clie
     (named,) = [name for name in figures if name.startswith("queues without a worker for 2 min")]
     assert (figures[named], named.endswith(": payments")) == (1, True)
     Heartbeat.objects.update(alive_at=timezone.now())
-    Finding.objects.create(
-        check_name="stock", key=str(uuid4()), message="off", facts={}, found_at=timezone.now(),
-        last_seen_at=timezone.now(),
-    )  # fmt: skip
+    FindingFactory.create()
     health = Client().get("/api/health").json()
     assert (health["status"], health["open_findings"], health["silent_queues"]) == ("degraded", 1, {})
 

@@ -7,6 +7,7 @@ from sagas.core import registry
 from sagas.log.relay import relay_events
 from sagas.models import Finding, Run
 from sagas.testing import drive
+from tests.factories.journal import FindingFactory
 from tests.factories.orders import Place
 
 from .conftest import text_of
@@ -15,10 +16,7 @@ QUEUE = "/admin/sagas/intervention/queue/"
 
 
 def found(check: str, key: object, message: str) -> Finding:
-    now = timezone.now()
-    return Finding.objects.create(
-        check_name=check, key=str(key), message=message, facts={}, found_at=now, last_seen_at=now
-    )
+    return FindingFactory.create(check_name=check, key=str(key), message=message)
 
 
 def test_the_queue_puts_the_findings_of_an_order_together_with_what_to_do(boss: Client, place: Place) -> None:
