@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,11 +27,18 @@ from tests.factories.orders import Place
 from .conftest import all_are, all_completed, assert_all_done_once, confirmed, state
 
 
-def kill_and_wait(server: embedded.Server) -> None:
-    """Kill -9 a server; return once its keeper has started another that answers, without our connections to the old."""
-    killed = server.pid()
+def kill_and_wait(server: embedded.Server, *, away_seconds: float = 0) -> None:
+    """Kill -9 a server; return once its keeper has started another that answers, without our connections to the old.
+
+    Args:
+        away_seconds: the keeper is frozen for so long: it would have another one within a tenth of a second.
+    """
+    killed, keeper = server.pid(), int(server.keeper.read_text())
     assert killed is not None
+    os.kill(keeper, signal.SIGSTOP)
     os.kill(killed, signal.SIGKILL)
+    time.sleep(away_seconds)
+    os.kill(keeper, signal.SIGCONT)
     try:
         wait_for(lambda: server.pid() not in (None, killed) and server.answers())
     finally:
@@ -64,7 +72,8 @@ def test_postgresql_is_killed_while_orders_flow(place: Place, processes: Process
         place()
     wait_for(confirmed, why=state)
     assert confirmed() < 25
-    kill_and_wait(embedded.Postgres())
+    # As long as that, or a worker may spend the outage between two steps.
+    kill_and_wait(embedded.Postgres(), away_seconds=1)
     assert Order.objects.count() == Event.objects.filter(type="orders.order_placed").count() == 25
     for _ in range(15):
         place()
