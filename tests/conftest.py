@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -213,7 +213,8 @@ class Processes:
 
     def kill(self, process: Process) -> None:
         """Kill -9 a worker with all its children."""
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself a moment ago
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def mails(self) -> list[str]:
