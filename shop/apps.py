@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig, apps
 
-#: Titles of pages of other apps, as their groups in the navigation.
+#: Names of other apps in the admin: the groups of the navigation in which their pages are.
 _TITLES = {"auth": "People", "django_celery_results": "Processes"}
 
 

@@ -213,7 +213,7 @@ class Processes:
 
     def kill(self, process: Process) -> None:
         """Kill -9 a worker with all its children."""
-        with suppress(ProcessLookupError):  # it ended by itself a moment ago
+        with suppress(ProcessLookupError):  # the worker has already exited
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -40,6 +40,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=100, primary_key=True, serialize=False)),
                 ("position", models.BigIntegerField()),
                 ("began_at", models.DateTimeField()),
+                ("moved_at", models.DateTimeField(blank=True, null=True)),
                 ("error", models.TextField(blank=True, db_default="", default="")),
                 ("paused_at", models.DateTimeField(blank=True, null=True)),
             ],
@@ -505,6 +506,7 @@ class Migration(migrations.Migration):
                 ("subject", models.CharField(max_length=100)),
                 ("sequence", models.PositiveIntegerField()),
                 ("state", models.JSONField()),
+                ("taken_at", models.DateTimeField()),
             ],
             options={
                 "constraints": [

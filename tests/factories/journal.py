@@ -100,7 +100,7 @@ class FollowerFactory(DjangoModelFactory[Follower]):
 
 
 class InterventionFactory(DjangoModelFactory[Intervention]):
-    """What somebody asked for, and no sweep has done yet."""
+    """An intervention that is pending."""
 
     class Meta:
         model = Intervention
@@ -115,7 +115,7 @@ class InterventionFactory(DjangoModelFactory[Intervention]):
 
 
 class FindingFactory(DjangoModelFactory[Finding]):
-    """A difference that the reconciliation found and that is still there."""
+    """An open finding of the reconciliation."""
 
     class Meta:
         model = Finding

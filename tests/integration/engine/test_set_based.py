@@ -173,7 +173,9 @@ def test_a_refused_call_of_a_batch_is_not_made_again(
     script.says["far"] = [{}, Rejected("declined"), {}]
     outcome = steps.execute(run_ids=wake_up.run_ids, place=1, epoch=1, clock=clock)
     assert outcome.carries_on
-    assert [undo.run_ids for undo in outcome.wake_ups] == [tuple(ids("b"))]
+    assert [(undo.run_ids, [task.name for task in undo.tasks]) for undo in outcome.wake_ups] == [
+        (tuple(ids("b")), ["sagas.undo_first", "sagas.say_sorry"])
+    ]
     assert Attempt.objects.get().kind == "rejected"
     clock.move(minutes=11)  # the messages are lost: the sweep sends others
     drive(now=clock)

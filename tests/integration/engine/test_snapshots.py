@@ -177,3 +177,14 @@ def _as_it_was(data: Data) -> Data:
 class _MovedInColour(Moved):
     version: ClassVar[int] = 2
     upcasters = {1: _as_it_was}
+
+
+def test_a_worker_of_the_code_before_still_finds_its_columns() -> None:
+    """Migrate, then restart: until then it writes `taken_at` and reads `moved_at`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO sagas_snapshot (fold, fingerprint, aggregate, subject, sequence, state, taken_at)"
+            " VALUES ('f', '', 'a', 's', 1, '{}', now())"
+        )
+        cursor.execute("SELECT moved_at FROM sagas_follower")
+    assert Snapshot.objects.get().sequence == 1
