@@ -1,4 +1,4 @@
-"""What is due: one statement at the beginning of each sweep, which mostly finds nothing."""
+"""What is due: one statement at the beginning of each sweep."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -7,11 +7,14 @@ from django.db import connection
 
 from ..core.statuses import LIVE_DELIVERIES, LIVE_RUNS, InterventionStatus, RunStatus
 
+#: `min`, not EXISTS: with statistics taken while many rows were due, EXISTS would read the whole table.
 _DUE = """
     SELECT
-        EXISTS (SELECT FROM sagas_run WHERE status = ANY(%(live_runs)s) AND due_at <= %(now)s)
-            OR EXISTS (SELECT FROM sagas_run WHERE status = %(running)s AND deadline_at <= %(now)s),
-        EXISTS (SELECT FROM sagas_delivery WHERE status = ANY(%(live_deliveries)s) AND due_at <= %(now)s),
+        coalesce(LEAST(
+            (SELECT min(due_at) FROM sagas_run WHERE status = ANY(%(live_runs)s)),
+            (SELECT min(deadline_at) FROM sagas_run WHERE status = %(running)s)
+        ) <= %(now)s, false),
+        coalesce((SELECT min(due_at) FROM sagas_delivery WHERE status = ANY(%(live_deliveries)s)) <= %(now)s, false),
         EXISTS (SELECT FROM sagas_intervention WHERE status = %(pending)s)
 """
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Q, prefetch_related_objects
+from django.db.models import F, prefetch_related_objects
 
 from ..core import registry
 from ..core.errors import DefinitionError, FailureKind, RunOfOtherCodeError
@@ -35,14 +35,11 @@ def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
     with transaction.atomic():
         expire(now=now, limit=limit)
         known = registry.names()
-        found = list(
-            Run.objects.filter(Q(saga__in=known) | Q(due_at__lte=now - _FORGOTTEN_AFTER))
-            .filter(status__in=LIVE_RUNS, due_at__lte=now)
-            .order_by("due_at")
-            .select_for_update(no_key=True, skip_locked=True)[:limit]
+        waiting = (
+            Run.objects.filter(status__in=LIVE_RUNS).order_by("due_at").select_for_update(no_key=True, skip_locked=True)
         )
-        due = _not_held([run for run in found if run.saga in known], now)
-        forgotten = [run for run in found if run.saga not in known]
+        due = _not_held(list(waiting.filter(saga__in=known, due_at__lte=now)[:limit]), now)
+        forgotten = list(waiting.exclude(saga__in=known).filter(due_at__lte=now - _FORGOTTEN_AFTER)[:limit])
         for run in due:
             note_resend(run, now)
         _note_unknown([run for run in due if run.resends == MAX_RESENDS and run.attention is None])

@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from django.db import transaction
+import pytest
+from django.db import ProgrammingError, connection, transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -17,6 +18,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Run, StepRun
 from sagas.testing import MovableClock, drive
 from sagas.testing.broker import Broker
+from tests.factories.journal import RunFactory
 
 from .conftest import Ask, Asked, Script, emit, intervene, standing
 
@@ -43,6 +45,31 @@ def test_a_sweep_that_finds_nothing_due_is_one_statement(
     broker.relay()
     with django_assert_num_queries(1):
         broker.sweep()
+
+
+def test_runs_are_swept_though_a_table_of_another_part_cannot_be_read(ask: Ask, clock: MovableClock) -> None:
+    broker = Broker(clock)
+    ask()
+    broker.relay()
+    broker.messages.clear()
+    clock.move(minutes=11)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE sagas_intervention RENAME TO sagas_intervention_away")
+    try:
+        with pytest.raises(ProgrammingError):
+            broker.sweep()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE sagas_intervention_away RENAME TO sagas_intervention")
+    assert [str(message) for message in broker.messages] == ["sagas.first"]
+
+
+def test_runs_of_unknown_sagas_do_not_hold_up_the_others(ask: Ask, clock: MovableClock) -> None:
+    ask()
+    relay_events(now=clock(), limit=10)
+    RunFactory.create(saga="gone", due_at=clock() - timedelta(hours=2))
+    clock.move(minutes=11)
+    assert len(sweep_runs(now=clock(), limit=1)) == 1
 
 
 def test_a_failure_whose_error_callback_was_lost_is_swept_into_its_undo(

@@ -148,6 +148,21 @@ def test_statistics_taken_in_a_burst_lead_nobody_through_the_whole_log(question:
     assert plans.indexes == indexes
 
 
+def test_statistics_taken_while_half_of_the_deliveries_are_due_lead_no_sweep_through_the_whole_table() -> None:
+    half = Delivery.objects.filter(
+        pk__in=Delivery.objects.order_by("-pk").values("pk")[: Delivery.objects.count() // 2]
+    )
+    keys, now = list(half.values_list("pk", flat=True)), timezone.now()
+    half = Delivery.objects.filter(pk__in=keys)
+    half.update(status="pending", due_at=now - timedelta(minutes=1))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE sagas_delivery")
+    half.update(status="done", due_at=None)
+    with explained() as plans:
+        assert not due(now).deliveries
+    assert plans.read_whole == []
+
+
 def test_the_relay_of_a_burst_beside_orders_by_hand_reads_no_whole_table() -> None:
     waiting = Event.objects.filter(position__in=Event.objects.order_by("-position").values("position")[:400])
     waiting.update(log_position=None, low_priority=True)
