@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+import threading
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -44,13 +45,21 @@ class Repeats(logging.Filter):
     def __init__(self) -> None:
         super().__init__()
         self._told: dict[str, _Repeated] = {}
+        self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether a line is written."""
         fingerprinted = isinstance(record.msg, dict) and "fingerprint" in record.msg
         if record.levelno < logging.WARNING and not fingerprinted:
             return True
-        failure, now = _failure(record), monotonic()
+        try:
+            failure = _failure(record)
+        except Exception:  # noqa: BLE001 - the handler reports it; whoever logs goes on
+            return True
+        with self._lock:
+            return self._is_written(record, failure, monotonic())
+
+    def _is_written(self, record: logging.LogRecord, failure: str, now: float) -> bool:
         known = self._told.pop(failure, None)
         if known is None or now - known.seen_at > _OVER_SECONDS:
             if len(self._told) >= _MAX_FAILURES:
@@ -77,13 +86,21 @@ def _failure(record: logging.LogRecord) -> str:
     """Return the common part of the lines of one failure."""
     line: Any = record.msg  # a dictionary, when structlog wrote it
     if not isinstance(line, dict):
-        return f"{record.name} {_VARIES.sub('#', record.getMessage())}"
+        return f"{record.name} {_VARIES.sub('#', record.getMessage())} {_type(record.exc_info)}"
     if "fingerprint" in line:
         return f"{line['event']} {line['fingerprint']}"
-    return _VARIES.sub("#", " ".join(f"{name}={line[name]}" for name in sorted(line) if name not in _OF_THE_LINE))
+    fields = " ".join(f"{name}={line[name]}" for name in sorted(line) if name not in _OF_THE_LINE)
+    return f"{_VARIES.sub('#', fields)} {_type(line.get('exc_info'))}"
 
 
-_OF_THE_LINE = ("timestamp", "correlation_id", "_record", "_from_structlog")
+def _type(exc_info: Any) -> str:
+    """Return the name of the exception, however it was handed over: as itself, as a tuple, or as True."""
+    raised = sys.exc_info() if exc_info is True else exc_info
+    error = raised[1] if isinstance(raised, tuple) else raised
+    return type(error).__name__ if error else ""
+
+
+_OF_THE_LINE = ("exc_info", "timestamp", "correlation_id", "_record", "_from_structlog")
 
 
 def config(level: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@ import json
 import logging
 import logging.config
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -197,3 +199,35 @@ def test_all_that_is_written_passes_through_it() -> None:
     config = logs.config("INFO")
     assert config["filters"] == {"repeats": {"()": logs.Repeats}}
     assert [handler["filters"] for handler in config["handlers"].values()] == [["repeats"]]
+
+
+def test_a_line_that_cannot_be_formatted_does_not_stop_its_caller() -> None:
+    wrong = logging.LogRecord("tests.logs", logging.WARNING, __file__, 1, "bad %d", ("x",), None)
+    assert logs.Repeats().filter(wrong)
+
+
+class SlowDictionary(dict[str, Any]):
+    """Lets another thread run after each `pop`."""
+
+    def pop(self, *arguments: Any) -> Any:
+        found = super().pop(*arguments)
+        time.sleep(0.001)
+        return found
+
+
+def test_lines_of_many_threads_are_all_counted(lines: Lines, moment: Clock) -> None:
+    logger = logging.getLogger("tests.logs")
+    (repeats,) = [each for each in logger.handlers[0].filters if isinstance(each, logs.Repeats)]
+    repeats._told = SlowDictionary()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(logger.warning, ["broken"] * 80))
+    moment.seconds += 2
+    logger.warning("broken")
+    assert [line.get("repeated", 0) for line in lines.read_all()] == [0, 79]
+
+
+def test_two_exceptions_at_one_place_are_two_failures(lines: Lines, moment: Clock) -> None:
+    for error in (ValueError("x"), KeyError("x")):
+        logging.getLogger("tests.logs").error("relay_failed", exc_info=error)
+        structlog.get_logger("tests.logs").error("sweep_failed", exc_info=error)
+    assert len(lines.read_all()) == 4
