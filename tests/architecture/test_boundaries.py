@@ -44,6 +44,39 @@ def test_no_string_names_another_context(context: str) -> None:
     assert named == []
 
 
+#: Definitions, events and errors of the core, rows, the outbox, snapshots.
+SEEN_BY_CONTEXTS = {
+    *(f"sagas.core.{name}" for name in ("errors", "events", "folds", "ids", "outcomes")),
+    "sagas.db.rows",
+    "sagas.log.outbox",
+    "sagas.log.snapshots",
+}
+
+
+@pytest.mark.parametrize("context", CONTEXTS)
+def test_a_context_imports_only_what_the_engine_shows_to_contexts(context: str) -> None:
+    imported = {name for path in SOURCES if path.is_relative_to(ROOT / context) for name in _of_the_engine(path)}
+    assert imported - SEEN_BY_CONTEXTS == set()
+    assert imported
+
+
+def _of_the_engine(path: Path) -> set[str]:
+    """Return the modules of `sagas` that a file imports, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules = {f"{node.module}.{each.name}" for each in node.names}
+            found |= {name if _is_module(name) else node.module for name in modules}
+    return {name for name in found if name.partition(".")[0] == "sagas"}
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").exists() or path.is_dir()
+
+
 def test_only_the_wiring_names_what_reacts_to_what() -> None:
     wired = re.compile(r"= ?Subscription\(|^ +Subscription\(", re.MULTILINE)
     registering = [
