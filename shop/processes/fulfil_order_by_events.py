@@ -1,8 +1,8 @@
 """The order process as choreography: reactions to events, without a saga that coordinates them.
 
-The steps are those of the saga, with the keys of their effects. The table at the end has what the engine takes from a
-saga's plan: the event before each step, the consequences when a step gives up, the undo. docs/coordination.md compares
-the two.
+It uses the steps of the saga; their idempotency keys are `<order id>:<step>`. The table at the end has what the engine
+takes from a saga's plan: the event before each step, the consequences when a step gives up, the undo.
+docs/coordination.md compares the two.
 
 An order that has a run belongs to the saga and is ignored here, so the setting can be changed while orders are open.
 """

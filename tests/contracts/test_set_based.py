@@ -1,6 +1,7 @@
 """What every step that is written for many calls must do: the same for many at once as for each alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -84,12 +85,12 @@ def alone(step: Step, call: Call[Any]) -> Result:
 
 def together(step: Step, calls: Sequence[Call[Any]]) -> Mapping[UUID, Result | Exception]:
     """Call the step as the engine does: inside in a transaction, outside in none."""
-    assert step.run_many is not None
-    with caused_by_each({call.key: Cause(correlation_id=call.id) for call in calls}):
-        if step.outside:
+    causes = {call.key: Cause(correlation_id=call.id) for call in calls}
+    with caused_by_each(causes), nullcontext() if step.outside else transaction.atomic():
+        if step.run_many is not None:
             return step.run_many(calls)
-        with transaction.atomic():
-            return step.run_many(calls)
+        assert step.run is not None
+        return {call.id: step.run(call) or {} for call in calls}
 
 
 def standing() -> dict[str, list[Any]]:
