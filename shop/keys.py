@@ -1,4 +1,4 @@
-"""Labels of the keys of runs and deliveries: in this shop, numbers of orders."""
+"""Labels of the keys of runs and deliveries, in this shop numbers of orders; amounts as money."""
 
 from collections.abc import Collection
 from uuid import UUID
@@ -7,7 +7,9 @@ from django.urls import reverse
 
 from backoffice.customers import identity
 from orders import selectors as orders
-from sagas.core.registry import KeyLabel, KeyNames
+from sagas.core.key_names import KeyLabel, KeyNames
+
+from .reconciliation.facts import shown_facts
 
 
 def _named(keys: Collection[str]) -> dict[str, KeyLabel]:
@@ -40,4 +42,5 @@ KEY_NAMES = KeyNames(
         "undo": "The customer reads that it could not be carried out, not the reason.",
         "cancel": "The customer reads the reason.",
     },
+    shown_facts=shown_facts,
 )

@@ -36,7 +36,7 @@ class TableFilter(admin.SimpleListFilter):
 
 
 class EventFilter(admin.SimpleListFilter):
-    """Changes without an event: made in the admin, by an import of stock, or by SQL."""
+    """Changes without an event: made in the admin, by a command, or by SQL."""
 
     title, parameter_name = "made by", "told"
 

@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002 - Django hands its hooks more than each of them needs
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlencode
@@ -21,7 +21,6 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from backoffice import keys
 from backoffice.inspect import InspectAdmin, labelled
-from backoffice.money import formatted
 
 from ..books import reconciliation
 from ..core import registry
@@ -227,21 +226,11 @@ class DismissView(PermissionRequiredMixin, _Form):
         return HttpResponseRedirect(self.back)
 
 
-def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as text for people: amounts as money, short facts first."""
-    currency = facts.get("currency", "")
-    rows = []
-    for name, value in sorted(facts.items(), key=lambda fact: (isinstance(fact[1], list), fact[0].endswith("_id"))):
-        shown = _amounts(value, currency) if name.endswith("_minor") else _shown(value)
-        rows.append((name.removesuffix("_minor").replace("_", " "), shown))
-    return rows
-
-
-def _amounts(value: Any, currency: str) -> str:
-    """Return an amount, or several amounts by currency, as text."""
-    if isinstance(value, dict):
-        return ", ".join(_amounts(minor, code) for code, minor in value.items()) or "none"
-    return formatted(value, currency) if isinstance(value, int) else _shown(value)
+def _rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return facts as names and texts for people, short facts first."""
+    shown = registry.shown_facts(facts).items()
+    first = sorted(shown, key=lambda fact: (isinstance(fact[1], list), fact[0].endswith("_id")))
+    return [(name.replace("_", " "), _shown(value)) for name, value in first]
 
 
 def _shown(value: Any) -> str:

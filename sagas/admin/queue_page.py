@@ -11,7 +11,7 @@ from django.contrib.auth.mixins import UserPassesTestMixin
 from django.views.generic import TemplateView
 
 from ..core import registry
-from ..core.registry import KeyLabel
+from ..core.key_names import KeyLabel
 from ..core.statuses import RunStatus
 from ..db import clock
 from ..models import Finding

@@ -27,7 +27,7 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-#: Maximum number of events that one turn reads; an order has about eight.
+#: Maximum number of events that one turn reads.
 _EVENTS = 4000
 #: Positions are assigned before the commit, and transactions commit in any order. So each turn reads this many earlier
 #: positions again. An event is missed only if so many later ones commit before its own transaction does.

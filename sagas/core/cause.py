@@ -16,7 +16,7 @@ class Cause:
     """The cause of the current work; stored with every event and run it leads to.
 
     Attributes:
-        low_priority: low-priority work, such as the orders of an import: interactive work goes first.
+        low_priority: low-priority work, such as that of an import: interactive work goes first.
     """
 
     correlation_id: UUID | None = None

@@ -26,7 +26,7 @@ _ALIKE = ("format", "pattern", "multipleOf", "uniqueItems", "not", "if", "then",
 
 @dataclass(frozen=True, kw_only=True)
 class Break:
-    """A field that cannot be read as it is written, such as `lines[].sku`, and the reason."""
+    """A field that cannot be read as it is written, such as `legs[].from`, and the reason."""
 
     field: str
     why: str

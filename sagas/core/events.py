@@ -40,7 +40,7 @@ class DomainEvent(BaseModel):
 
     @property
     def key(self) -> str:
-        """The key: events of one key stay in order. An order's id in this shop; by default the subject."""
+        """The key: events of one key stay in order. By default the subject."""
         return self.subject_id
 
     @classmethod

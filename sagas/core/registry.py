@@ -12,51 +12,17 @@ The functions of this module ask the current registry. A test that wants another
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from .books import Check, Walk
 from .errors import DefinitionError, UnknownSagaError
+from .key_names import KeyLabel, KeyNames
 from .read_model import ReadModel
 from .saga import Saga
 from .subscription import Start, Subscription
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyLabel:
-    """The label of a key, such as order S100123, and the page of its object."""
-
-    noun: str
-    name: str
-    url: str
-
-    @property
-    def text(self) -> str:
-        """At the beginning of a sentence, or as the whole text."""
-        return f"{self.noun[:1].upper()}{self.noun[1:]} {self.name}"
-
-    @property
-    def in_text(self) -> str:
-        return f"{self.noun} {self.name}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyNames:
-    """What the project knows about keys, and the engine does not.
-
-    Args:
-        named: returns the labels of the given keys that have one.
-        key_of: returns the key with this label.
-        example: what people type to find a key, as in "the id or the number of an order".
-        notes: by action ("cancel"), its effect outside the engine; added to the action's description.
-    """
-
-    named: Callable[[Collection[str]], Mapping[str, KeyLabel]] = lambda _: {}
-    key_of: Callable[[str], str | None] = lambda _: None
-    example: str = ""
-    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -291,10 +257,14 @@ def key_of(text: str) -> str | None:
 
 
 def key_example() -> str:
-    """Return the end of a help text for a key: " (the number of an order)"; empty without names."""
+    """Return the end of a help text for a key: " (the number of a trip)"; empty without names."""
     example = _current.key_names.example
     return f" ({example})" if example else ""
 
 
 def note_on(action: str) -> str:
     return _current.key_names.notes.get(action, "")
+
+
+def shown_facts(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _current.key_names.shown_facts(facts)

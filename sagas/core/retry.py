@@ -44,5 +44,5 @@ class Retry:
         return timedelta(seconds=random.uniform(0, ceiling))  # noqa: S311 - no secret
 
 
-#: For work that must get through in the end, such as telling a customer: about an hour of tries.
+#: For work that must get through in the end, such as a message to a person: about an hour of tries.
 PATIENT = Retry(attempts=17, base_seconds=2, cap_seconds=900)

@@ -45,7 +45,7 @@ class Call(Generic[Input]):
     Attributes:
         id: id of the run; in choreography, id of the event that the step reacts to. Outcomes are returned under this
             id.
-        key: key of the run, such as the id of an order.
+        key: key of the run, such as the id of a booking.
         step: name of the step; for an undo, of the step that is undone.
         idempotency_key: fixed in the journal before the first try, and the same in every try. An undo and a probe get
             the key of their step, so that they find its effect.

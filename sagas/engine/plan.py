@@ -53,9 +53,9 @@ def plan(
     return run, rows
 
 
-def skipped(saga: Saga[Any], order: DomainEvent) -> tuple[bool, ...]:
+def skipped(saga: Saga[Any], event: DomainEvent) -> tuple[bool, ...]:
     """Return for each step whether the input skips it: runs with the same values have the same plan."""
-    return tuple(step.when is not None and not step.when(order) for step in saga.steps)
+    return tuple(step.when is not None and not step.when(event) for step in saga.steps)
 
 
 def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRun]:

@@ -69,7 +69,7 @@ SCHEMA: dict[str, Any] = {
         "datacontenttype": {"const": "application/json"},
         "dataschema": {"type": "string", "format": "uri", "description": "The contract: type and version."},
         "sequence": {"type": "string", "description": "Its number among the events of its subject, 1, 2, 3 …"},
-        "partitionkey": {"type": "string", "description": "The key of ordering: the id of an order."},
+        "partitionkey": {"type": "string", "description": "The key: events with the same key are in order."},
         "correlationid": {"type": "string", "format": "uuid"},
         "causationid": {"type": "string", "format": "uuid"},
         "traceparent": {"type": "string"},

@@ -1,8 +1,7 @@
 """Snapshots: the state of a subject at one of its events, so that the events before it need not be read again.
 
 A snapshot is a cache: it may be deleted at any time, and one with another fingerprint of its fold is ignored. It pays
-for a subject with many events and a small state (docs/event-sourcing.md), such as a credit account; an order has eight
-events.
+for a subject with many events and a small state (docs/event-sourcing.md), such as an account.
 
 The events of one subject have no gaps and commit in the order of their sequence, because of the unique constraint: all
 events after a snapshot have a higher sequence.

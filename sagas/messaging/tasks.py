@@ -1,6 +1,6 @@
 """Messages in: the Celery tasks.
 
-Each step has its own task name (`inventory.reserve_stock`), so that each context has its own queue; all tasks do the
+Each step has its own task name (`hotels.book_hotel`), so that each context has its own queue; all tasks do the
 same. Chains move a run from step to step, error callbacks start its undo. Both only speed up what the sweep would do.
 """
 

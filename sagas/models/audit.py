@@ -17,15 +17,15 @@ class AuditRecord(models.Model):
     transaction_id = models.BigIntegerField()
     committed_at = models.DateTimeField()
     table = models.CharField(max_length=100)
-    #: Primary key of the row, and its label (a number, a SKU).
+    #: Primary key of the row, and its label (a number, a name).
     row = models.CharField(max_length=255)
     name = models.CharField(max_length=255, blank=True)
     action = models.CharField(max_length=10)
-    #: Values as text, by column: `{"price_minor": "1295"}`; NULL is null. Of a changed row only the columns that
+    #: Values as text, by column: `{"beds": "2"}`; NULL is null. Of a changed row only the columns that
     #: changed; of a new row `before` is empty, of a deleted one `after`.
     before = models.JSONField()
     after = models.JSONField()
-    #: Types of the events that its transaction emitted: `["orders.order_placed"]`. Empty: no service made the change.
+    #: Types of the events that its transaction emitted: `["trips.trip_booked"]`. Empty: no service made the change.
     events = models.JSONField()
     told = models.BooleanField()
     #: The user who made the change in the admin, and the entry of Django's history about it; empty otherwise.

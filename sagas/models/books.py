@@ -22,9 +22,9 @@ class Finding(models.Model):
     status = models.CharField(max_length=10, choices=choices(FindingStatus), default=FindingStatus.OPEN)
     #: A sentence for people.
     message = models.TextField()
-    #: An object: the figures of both sides and ids, by names that the check chooses (`{"sku": "MUG", "reserved": 3,
-    #: "held": 2}`; `_minor` for money, `_at` for moments as ISO texts). It joins `Breach.facts`, which say what breach
-    #: it is, and `Breach.moving`, which may change meanwhile.
+    #: An object: the figures of both sides and ids, by names that the check chooses (`{"room": "12", "booked": 3,
+    #: "held": 2}`; `_at` for moments as ISO texts). It joins `Breach.facts`, which say what breach it is, and
+    #: `Breach.moving`, which may change meanwhile.
     facts = models.JSONField()
     found_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
@@ -69,7 +69,7 @@ class Reconciliation(models.Model):
     #: `Event.position` up to which keys were checked as they came, and up to which they had the second check.
     looked_at = models.PositiveBigIntegerField(default=0)
     looked_again_at = models.PositiveBigIntegerField(default=0)
-    #: By name of the walk, the mark from which it continues (`{"all orders": "01a2133d-…"}`), as `Walk.step` returned
+    #: By name of the walk, the mark from which it continues (`{"all trips": "01a2133d-…"}`), as `Walk.step` returned
     #: it; with an empty text the walk begins anew.
     walks = models.JSONField(default=dict)
 

@@ -31,7 +31,7 @@ class Run(models.Model):
     #: the version it was written in.
     input = models.JSONField()
     input_version = models.PositiveSmallIntegerField(default=1, db_default=1)
-    #: By name of the row (a step or an undo), what it returned: `{"capture-payment": {"payment_id": "01a2…"}}`. A row
+    #: By name of the row (a step or an undo), what it returned: `{"book-hotel": {"booking_id": "01a2…"}}`. A row
     #: that returned nothing, was left out or has not finished has no entry. Later steps read it as `call.results`.
     results = models.JSONField(default=dict)
     #: Why the run is undone, as `core.saga.Failure`: `{"step": its name, "kind": a FailureKind, "error": class of the

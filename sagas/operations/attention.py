@@ -26,7 +26,7 @@ from .attention_reasons import (
     people_asked,
 )
 
-#: Maximum number of keys of each kind; a list of orders counts as far (`backoffice`).
+#: Maximum number of keys of each kind; lists of the admin count as far (`backoffice`).
 MAX_KEYS = 10_000
 #: Maximum number of rows of due work that are read.
 _MAX_LATE = 1000

@@ -9,7 +9,7 @@ from typing import Any, Self
 from django.db.models import F, Func, OuterRef, Q, QuerySet, Subquery, TextField, Value, prefetch_related_objects
 from django.db.models.functions import Coalesce
 
-from ..core.registry import KeyLabel
+from ..core.key_names import KeyLabel
 from ..core.statuses import Action, DeliveryStatus, RunStatus
 from ..engine.deliveries import send_again, skip_deliveries
 from ..models import Attempt, Delivery, Intervention

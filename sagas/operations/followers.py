@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Self
 
 from ..core import registry
-from ..core.registry import KeyLabel
+from ..core.key_names import KeyLabel
 from ..core.statuses import Action
 from ..core.subscription import Start, Subscription
 from ..db import locks

@@ -18,7 +18,7 @@ class Operation(ABC, Generic[S]):
 
     Attributes:
         description: the effect, for the person who confirms it.
-        done: end of the sentence about the subject afterwards: "order 7 is being undone".
+        done: end of the sentence about the subject afterwards: "trip 7 is being undone".
         of_step: it applies to the step or the subscription, and names it; otherwise to the whole subject.
         wants_result: its form has a field for the result of the step.
         wants_range: its form has fields for a range of time.
@@ -48,7 +48,7 @@ class Operation(ABC, Generic[S]):
         return ""
 
     def names(self, shown: "Summary", step: str = "") -> str:
-        """Return its object, for use in a sentence: “second-step” of order 7; order 7.
+        """Return its object, for use in a sentence: “book-hotel” of trip 7; trip 7.
 
         Args:
             step: the step it was applied to; if empty, the subject's current step.

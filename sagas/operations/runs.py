@@ -9,7 +9,7 @@ from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce
 
 from ..core import registry
-from ..core.registry import KeyLabel
+from ..core.key_names import KeyLabel
 from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, Action, RunStatus, StepStatus
 from ..db.rows import update_all
 from ..engine.undo import undo_runs

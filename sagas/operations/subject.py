@@ -15,7 +15,7 @@ from django.db.models import Model, QuerySet
 from django.urls import reverse
 
 from ..core.errors import Rejected
-from ..core.registry import KeyLabel
+from ..core.key_names import KeyLabel
 from ..core.statuses import Action, label
 from ..engine.wake_ups import DeliveryWakeUp, WakeUp
 from ..models import Intervention

@@ -71,12 +71,12 @@ def _is_used_up(saga: Saga[Any], rows: Sequence[StepRun], name: str) -> bool:
 
 
 def _statuses_agree(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> None:
-    order = saga.input.read(run.input, version=run.input_version)
+    event = saga.input.read(run.input, version=run.input_version)
     undone = {row.step for row in rows if row.action == StepRun.Action.UNDO and row.status == StepStatus.DONE}
     forward = {step.name for step in saga.steps}
     for row in rows:
         step = saga.step(row.step)
-        if step.when is not None and not step.when(order):
+        if step.when is not None and not step.when(event):
             allowed = {StepStatus.SKIPPED}
         elif run.status == RunStatus.NEEDS_ATTENTION:
             continue

@@ -33,7 +33,7 @@ class Ending:
 
     Attributes:
         status: status of the run: `completed`, `undone`, `needs_attention`.
-        did: names of the calls, in order; a probe is `capture-payment?`.
+        did: names of the calls, in order; a probe is `book-hotel?`.
         results: the results of steps, by name.
         failure: why it was undone.
         attention: why it needs a person.
@@ -53,8 +53,8 @@ class Scenario:
     """One path through a saga.
 
     Example:
-        Scenario(fulfil_order).given(order_placed).when("capture-payment", CardDeclined()).expect(
-            "undone", did=["reserve-stock", "capture-payment", "release-stock", "close-order", "tell-customer"]
+        Scenario(book_trip).given(trip_booked).when("book-hotel", HotelFull()).expect(
+            "undone", did=["book-flight", "book-hotel", "cancel-flight"]
         )
     """
 
@@ -69,7 +69,7 @@ class Scenario:
         return self
 
     def when(self, name: str, *answers: Answer) -> Self:
-        """Set the answers of a step, an undo (`release-stock`) or a probe (`capture-payment?`), in order.
+        """Set the answers of a step, an undo (`cancel-flight`) or a probe (`book-hotel?`), in order.
 
         After its last answer, or without answers, a step succeeds without a result, and a probe finds no effect.
 

@@ -19,7 +19,7 @@ from .clock import MovableClock
 from .consistency import check, journal_of
 from .paths import Path
 
-#: Starts the saga at the given time: places an order, emits the event. Called again if nothing was committed.
+#: Starts the saga at the given time: emits the event that starts it. Called again if nothing was committed.
 Start = Callable[[datetime], object]
 #: Maximum number of messages, relays and sweeps in a case; a run with a few retries needs dozens.
 _MAX_TURNS = 400

@@ -44,6 +44,23 @@ def test_no_string_names_another_context(context: str) -> None:
     assert named == []
 
 
+@pytest.mark.parametrize("suffix", [".py", ".html", ".js", ".css"])
+def test_the_engine_speaks_of_no_shop(suffix: str) -> None:
+    words = re.compile(
+        r"\b(?:an order|orders|order_(?:id|number)|customers?|payments?|invoices?|refunds?|money|currency|\w*_minor"
+        r"|stock|skus?|shops?|parcels?|shipments?)\b",
+        re.IGNORECASE,
+    )
+    files = [path for path in sorted((ROOT / "sagas").rglob(f"*{suffix}")) if "migrations" not in path.parts]
+    assert files
+    lines = [
+        (path.relative_to(ROOT), number, line)
+        for path in files
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+    ]
+    assert [f"{path}:{number}: {line.strip()}" for path, number, line in lines if words.search(line)] == []
+
+
 #: Definitions, events and errors of the core, rows, the outbox, snapshots.
 SEEN_BY_CONTEXTS = {
     *(f"sagas.core.{name}" for name in ("errors", "events", "folds", "ids", "outcomes")),

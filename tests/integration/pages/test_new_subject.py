@@ -14,7 +14,7 @@ from django.test import Client
 from django.utils import timezone
 
 from orders.models import Product
-from sagas.core.registry import KeyLabel
+from sagas.core.key_names import KeyLabel
 from sagas.core.statuses import Action
 from sagas.models import Intervention
 from sagas.operations import interventions, subjects

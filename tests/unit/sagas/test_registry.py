@@ -8,8 +8,9 @@ from sagas.core import registry
 from sagas.core.books import Check, Walk
 from sagas.core.errors import DefinitionError, UnknownSagaError
 from sagas.core.events import DomainEvent
+from sagas.core.key_names import KeyLabel, KeyNames
 from sagas.core.read_model import ReadModel
-from sagas.core.registry import Audited, KeyLabel, KeyNames, Registry
+from sagas.core.registry import Audited, Registry
 from sagas.core.saga import Saga, Step
 from sagas.core.subscription import Subscription, starts
 
