@@ -22,30 +22,30 @@ class MessageState(State):
     sent_at: datetime | None = None
 
 
-class ToldState(State):
+class NotificationsState(State):
     """The messages about an order at one moment, in the order in which they were queued."""
 
     messages: tuple[MessageState, ...] = ()
 
 
-def _queued(told: ToldState, event: NotificationQueued, at: datetime) -> ToldState:
+def _queued(state: NotificationsState, event: NotificationQueued, at: datetime) -> NotificationsState:
     message = MessageState(notification_id=event.notification_id, kind=event.kind, channel=event.channel, queued_at=at)
-    return told.model_copy(update={"messages": (*told.messages, message)})
+    return state.model_copy(update={"messages": (*state.messages, message)})
 
 
-def _sent(told: ToldState, event: NotificationSent, at: datetime) -> ToldState:
+def _sent(state: NotificationsState, event: NotificationSent, at: datetime) -> NotificationsState:
     changed = tuple(
         # The first sending counts, as in the row.
         message.model_copy(update={"status": "sent", "sent_at": message.sent_at or at})
         if message.notification_id == event.notification_id
         else message
-        for message in told.messages
+        for message in state.messages
     )
-    return told.model_copy(update={"messages": changed})
+    return state.model_copy(update={"messages": changed})
 
 
-TOLD = Fold(
-    name="told",
-    start=ToldState(),
+NOTIFICATIONS = Fold(
+    name="notifications",
+    start=NotificationsState(),
     rules=(when(NotificationQueued, _queued), when(NotificationSent, _sent)),
 )

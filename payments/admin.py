@@ -72,10 +72,10 @@ class CreditAccountAdmin(EditAdmin):
             return "-"
         reached = selectors.account_by_events(account)
         held, orders = formatted(reached.state.held_minor, account.currency), reached.state.orders
-        told = f"{held} held by {_counted(orders, 'order')}, after {_counted(reached.sequence, 'movement')}"
+        text = f"{held} held by {_counted(orders, 'order')}, after {_counted(reached.sequence, 'movement')}"
         if reached.state.held_minor == account.held_minor:
-            return told
-        return f"{told}. The account says otherwise: it was changed by hand."
+            return text
+        return f"{text}. The account says otherwise: it was changed by hand."
 
     def get_readonly_fields(self, request: HttpRequest, obj: CreditAccount | None = None) -> tuple[str, ...]:
         return self.readonly_fields if obj is None else ("customer_email", "currency", *self.readonly_fields)

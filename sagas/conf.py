@@ -26,11 +26,11 @@ class Setting(Generic[T]):
     name: str
 
     def __init__(
-        self, default: T, *, least: float = 0, most: float = sys.float_info.max, known: tuple[T, ...] = ()
+        self, default: T, *, minimum: float = 0, maximum: float = sys.float_info.max, known: tuple[T, ...] = ()
     ) -> None:
         self.default: T = default
         self.known: tuple[T, ...] = known
-        self.least, self.most = least, most
+        self.minimum, self.maximum = minimum, maximum
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = f"SAGAS_{name}"
@@ -53,10 +53,10 @@ class Setting(Generic[T]):
             return None if value in self.known else f"{self.name} is {value!r}. Set it to {_or(self.known)}."
         kinds, words = ((int,), "a whole number") if isinstance(default, int) else ((int, float), "a number")
         # bool is an int to Python.
-        if isinstance(value, kinds) and not isinstance(value, bool) and self.least <= value <= self.most:
+        if isinstance(value, kinds) and not isinstance(value, bool) and self.minimum <= value <= self.maximum:
             return None
-        at_most = f" and at most {self.most:g}" if self.most < sys.float_info.max else ""
-        return f"{self.name} is {value!r}. Set it to {words} of at least {self.least:g}{at_most}."
+        at_most = f" and at most {self.maximum:g}" if self.maximum < sys.float_info.max else ""
+        return f"{self.name} is {value!r}. Set it to {words} of at least {self.minimum:g}{at_most}."
 
 
 def _or(values: tuple[object, ...]) -> str:
@@ -67,27 +67,27 @@ class Conf:
     """The settings; docs/your-own-project.md lists them for readers."""
 
     #: Seconds without progress after which a run or a delivery is sent again. Doubled each time, ten minutes at most.
-    RESEND_AFTER_SECONDS = Setting(20.0, least=0.1)
+    RESEND_AFTER_SECONDS = Setting(20.0, minimum=0.1)
     #: Seconds after which another worker takes over a call outside that has not returned. A step may have its own
     #: value.
-    LEASE_SECONDS = Setting(30.0, least=0.1)
+    LEASE_SECONDS = Setting(30.0, minimum=0.1)
     #: Seconds after which a try is cut short; shorter than CELERY_TASK_TIME_LIMIT, which kills the worker. A policy may
     #: have its own value.
-    TRY_SECONDS = Setting(20.0, least=0.1)
+    TRY_SECONDS = Setting(20.0, minimum=0.1)
     #: Maximum number of events in one turn of the relay, and of runs or deliveries in one sweep: bounds their
     #: transactions.
-    RELAY_LIMIT = Setting(500, least=1)
+    RELAY_LIMIT = Setting(500, minimum=1)
     #: Maximum number of runs in one chain, or of deliveries in one message (decision 0013).
-    BATCH_SIZE = Setting(100, least=1)
+    BATCH_SIZE = Setting(100, minimum=1)
     #: The program that relays and sweeps: "celery" (woken by each commit, and by beat each second), or "process"
     #: (`manage.py relay`); with "process" Celery gets no message about it.
     RELAY = Setting("celery", known=("celery", "process"))
     #: Seconds between two turns of the reconciliation.
-    RECONCILE_SECONDS = Setting(20.0, least=0.1)
+    RECONCILE_SECONDS = Setting(20.0, minimum=0.1)
     #: Celery's priority of messages of low-priority work, and of single messages for what a batch has left. Redis
     #: delivers 0 first and 9 last, RabbitMQ the other way round: with RabbitMQ, set both to 0.
-    LOW_PRIORITY = Setting(9, least=0, most=9)
-    SINGLE_PRIORITY = Setting(6, least=0, most=9)
+    LOW_PRIORITY = Setting(9, minimum=0, maximum=9)
+    SINGLE_PRIORITY = Setting(6, minimum=0, maximum=9)
 
     @classmethod
     def faults(cls) -> Iterator[str]:

@@ -50,7 +50,7 @@ DATABASES["default"] |= {
 }
 DATABASES["default"]["OPTIONS"] = database.session_options(
     DATABASES["default"].get("OPTIONS", {}),
-    idle_in_transaction_seconds=environment.number("DATABASE_IDLE_IN_TRANSACTION_SECONDS", default=30.0, least=0),
+    idle_in_transaction_seconds=environment.number("DATABASE_IDLE_IN_TRANSACTION_SECONDS", default=30.0, minimum=0),
     for_server=environment.flag("DATABASE_SESSION_SETTINGS", default=True),
 )
 
@@ -158,7 +158,7 @@ CURRENCY = environment.currency("CURRENCY", default="GBP")
 #: Mail: a real server when EMAIL_HOST is set, otherwise files under var/mail, one for each message.
 EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 EMAIL_HOST = env.str("EMAIL_HOST", default="")
-EMAIL_PORT = environment.whole("EMAIL_PORT", default=25, least=1)
+EMAIL_PORT = environment.whole("EMAIL_PORT", default=25, minimum=1)
 EMAIL_HOST_USER = env.str("EMAIL_HOST_USER", default="")
 EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
 EMAIL_USE_TLS = environment.flag("EMAIL_USE_TLS", default=False)
@@ -171,7 +171,7 @@ if not EMAIL_HOST:
 #: The payment provider: a class with the methods of `payments.gateway.Gateway`.
 PAYMENTS_GATEWAY = env.str("PAYMENTS_GATEWAY", default="payments.gateways.fake.FakeGateway")
 #: How long the payment provider may take to answer before its answer counts as lost.
-PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", default=1.0, least=0.01)
+PAYMENTS_TIMEOUT_SECONDS = environment.number("PAYMENTS_TIMEOUT_SECONDS", default=1.0, minimum=0.01)
 
 # The engine ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,7 @@ CELERY_BROKER_URL = (
 if CELERY_BROKER_URL.startswith("redis"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         # Longer than any step may take; the clock starts when a worker fetches the message.
-        "visibility_timeout": environment.whole("CELERY_VISIBILITY_TIMEOUT_SECONDS", default=60, least=1),
+        "visibility_timeout": environment.whole("CELERY_VISIBILITY_TIMEOUT_SECONDS", default=60, minimum=1),
         "unacked_restore_interval": 2,
         "unacked_restore_throttle": 1,
         # Without it, a publish to a dead peer blocks for ever.
@@ -218,7 +218,7 @@ CACHES = {
     )
 }
 #: Timeout of cached values, for changes that `manage.py changes` does not report.
-CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, least=0)
+CACHE_SECONDS = environment.whole("CACHE_SECONDS", default=30, minimum=0)
 
 if not CELERY_BROKER_URL.startswith("redis"):
     SAGAS_LOW_PRIORITY = SAGAS_SINGLE_PRIORITY = 0
@@ -261,7 +261,7 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 # Results: every failure, and tasks that a person requested; none of a successful order.
-CELERY_RESULT_BACKEND = "shop.platform.results:Results"
+CELERY_RESULT_BACKEND = "shop.platform.results:ResultBackend"
 CELERY_RESULT_EXTENDED = True
 CELERY_RESULT_EXPIRES = 86_400
 CELERY_TASK_IGNORE_RESULT = True

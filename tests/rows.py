@@ -7,7 +7,7 @@ from django.db.models import Model
 
 from inventory.history import GoodsState, Pieces
 from inventory.models import Parcel, Reservation
-from notifications.history import MessageState, ToldState
+from notifications.history import MessageState, NotificationsState
 from notifications.models import Notification
 from orders.events import Line
 from orders.history import OrderState
@@ -19,7 +19,9 @@ from shop.story.history import OrderAsOf
 
 
 def rows_of(order_id: UUID) -> OrderAsOf:
-    return OrderAsOf(order=_order(order_id), goods=_goods(order_id), money=_money(order_id), told=_told(order_id))
+    return OrderAsOf(
+        order=_order(order_id), goods=_goods(order_id), money=_money(order_id), notifications=_notifications(order_id)
+    )
 
 
 def _order(order_id: UUID) -> OrderState:
@@ -56,9 +58,9 @@ def _money(order_id: UUID) -> MoneyState:
     )
 
 
-def _told(order_id: UUID) -> ToldState:
+def _notifications(order_id: UUID) -> NotificationsState:
     messages = Notification.objects.filter(order_id=order_id).order_by("id")
-    return ToldState(
+    return NotificationsState(
         messages=tuple(
             MessageState(notification_id=row.id, **_said(row, MessageState, "notification_id")) for row in messages
         )

@@ -38,13 +38,14 @@ class TableFilter(admin.SimpleListFilter):
 class EventFilter(admin.SimpleListFilter):
     """Changes without an event: made in the admin, by a command, or by SQL."""
 
-    title, parameter_name = "made by", "told"
+    title, parameter_name = "made by", "event"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("no", "without an event"), ("yes", "a service, with an event")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        return queryset.filter(told=self.value() == "yes") if self.value() in {"yes", "no"} else queryset
+        without = {"no": queryset.filter(events=[]), "yes": queryset.exclude(events=[])}
+        return without.get(self.value() or "", queryset)
 
 
 @admin.register(AuditRecord)

@@ -218,8 +218,8 @@ def _title(one: Summary | None, display_name: str, count: int, choice: Choice) -
 
 def _meanings(choice: Choice) -> list[tuple[str, str]]:
     """Return what the action will do; where this differs by kind, one text for each kind."""
-    told = subjects.describe(choice.action, choice.names)
-    return [(kind.plural if len(told) > 1 else "", text) for kind, text in told]
+    texts = subjects.describe(choice.action, choice.names)
+    return [(kind.plural if len(texts) > 1 else "", text) for kind, text in texts]
 
 
 def _hidden(choice: Choice, shown: list[Summary], count: int) -> list[tuple[str, Any]]:

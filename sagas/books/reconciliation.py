@@ -124,13 +124,13 @@ def _start_turn(now: datetime, walks: Sequence[Walk]) -> _Turn:
         # The walks cover the events from before the first turn.
         newest = Event.objects.order_by("-position").values_list("position", flat=True).first() or 0
         begin = max(0, newest - _EVENTS)
-        state = Reconciliation(turned_at=now, looked_at=begin, looked_again_at=begin)
+        state = Reconciliation(turned_at=now, checked_position=begin, rechecked_position=begin)
     new = list(
-        Event.objects.filter(position__gt=state.looked_at - _OVERLAP)
+        Event.objects.filter(position__gt=state.checked_position - _OVERLAP)
         .order_by("position")
         .values_list("position", "key")[:_EVENTS]
     )
-    rested = _rested(state.looked_again_at, now)
+    rested = _rested(state.rechecked_position, now)
     keys = {key for _, key in (*new, *rested)}
     broken: dict[str, str] = {}
     marks = dict(state.walks)
@@ -139,8 +139,8 @@ def _start_turn(now: datetime, walks: Sequence[Walk]) -> _Turn:
             found, marks[walk.name] = walk.step(state.walks.get(walk.name, ""), walk.limit)
             keys.update(found)
     state.walks = marks
-    state.looked_at = max([state.looked_at, *(position for position, _ in new[-1:])])
-    state.looked_again_at = max([state.looked_again_at, *(position for position, _ in rested[-1:])])
+    state.checked_position = max([state.checked_position, *(position for position, _ in new[-1:])])
+    state.rechecked_position = max([state.rechecked_position, *(position for position, _ in rested[-1:])])
     scope = Scope(keys=tuple(sorted(keys)), now=now)
     return _Turn(state=state, scope=scope, more=_EVENTS in (len(new), len(rested)), broken=broken)
 
@@ -210,8 +210,8 @@ def _take(state: Reconciliation, now: datetime) -> bool:
     taken = Reconciliation.objects.filter(turn=state.turn).update(
         turn=state.turn + 1,
         turned_at=now,
-        looked_at=state.looked_at,
-        looked_again_at=state.looked_again_at,
+        checked_position=state.checked_position,
+        rechecked_position=state.rechecked_position,
         walks=state.walks,
     )
     return bool(taken)
@@ -224,9 +224,9 @@ def _write(turn: _Turn, checks: Sequence[Check], now: datetime) -> tuple[list[Fi
     whole = [BROKEN, *(check.name for check in made if check.whole)]
     by_key = [check.name for check in made if not check.whole]
     keys = {*turn.scope.keys, *(key for _, key in new)}
-    looked_at = Q(check_name__in=whole) | Q(check_name__in=by_key, key__in=keys)
+    covered = Q(check_name__in=whole) | Q(check_name__in=by_key, key__in=keys)
     seen, changed, gone = [], [], []
-    for finding in Finding.objects.filter(looked_at, cleared_at=None).order_by("pk").select_for_update():
+    for finding in Finding.objects.filter(covered, cleared_at=None).order_by("pk").select_for_update():
         breach = new.get((finding.check_name, finding.key))
         if breach is None or (finding.status == FindingStatus.DISMISSED and not _covers(finding, breach)):
             gone.append(finding.pk)

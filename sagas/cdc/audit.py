@@ -70,14 +70,14 @@ class Watcher:
                 registry.on_change()[table]()
                 self._to_call.discard(table)
             except Exception as error:  # noqa: BLE001 - the trail goes on; the call is made again
-                logger.warning("not_told", table=table, error=str(error))
+                logger.warning("call_on_change_failed", table=table, error=str(error))
 
     def _keep(self, portions: Sequence[Portion]) -> None:
         rows: list[tuple[Any, ...]] = []
         for portion in portions:
             for change in portion.changes:
-                if change.table == _EVENTS and (told := str(change.new["type"])) not in self._events:
-                    self._events.append(told)
+                if change.table == _EVENTS and (emitted := str(change.new["type"])) not in self._events:
+                    self._events.append(emitted)
                 if change.table == _HISTORY:
                     self._entry = change.new
             counted = [change for change in portion.changes if _counts(change)]
@@ -128,7 +128,6 @@ def _row(portion: Portion, change: Change, events: Sequence[str]) -> tuple[Any, 
         before,
         after,
         list(events),
-        bool(events),
     )
 
 
@@ -138,10 +137,9 @@ def _plain(values: Values) -> dict[str, str | None]:
 
 _WRITE = """
     INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
-        after, events, told, by, log_entry)
+        after, events, by, log_entry)
     SELECT * FROM unnest(%s::bigint[], %s::int[], %s::bigint[], %s::timestamptz[], %s::text[], %s::text[], %s::text[],
-        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::boolean[],
-        %s::text[], %s::bigint[])
+        %s::text[], %s::jsonb[], %s::jsonb[], %s::jsonb[], %s::text[], %s::bigint[])
     ON CONFLICT DO NOTHING
     """
 
@@ -165,6 +163,6 @@ def _note_beginning() -> None:
 
 _BEGINNING = """
     INSERT INTO sagas_auditrecord (lsn, number, transaction_id, committed_at, "table", "row", name, action, before,
-        after, events, told)
-    VALUES (pg_current_wal_lsn() - '0/0', 0, 0, clock_timestamp(), '', '', '', 'begin', '{}', '{}', '[]', false)
+        after, events)
+    VALUES (pg_current_wal_lsn() - '0/0', 0, 0, clock_timestamp(), '', '', '', 'begin', '{}', '{}', '[]')
     """

@@ -111,7 +111,7 @@ def _published(name: str) -> tuple[dict[str, set[str]], set[str]] | None:
         cursor.execute("SELECT tablename, attnames::text[] FROM pg_publication_tables WHERE pubname = %s", [name])
         tables = {table: set(columns) for table, columns in cursor.fetchall()}
     actions = ("insert", "update", "delete", "truncate")
-    return tables, {action for action, told in zip(actions, found, strict=True) if told}
+    return tables, {action for action, is_sent in zip(actions, found, strict=True) if is_sent}
 
 
 def _wanted(publication: Publication) -> tuple[dict[str, set[str]], set[str]]:

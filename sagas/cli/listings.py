@@ -58,8 +58,8 @@ def standing_still() -> Iterator[str]:
 
 def as_json(summary: Summary) -> dict[str, Any]:
     actions = [str(each) for each in summary.actions]
-    told = asdict(summary) | {"id": summary.pk, "called": summary.title, "actions": actions}
-    return {name: value for name, value in told.items() if name not in ("pk", "named", "version_token")}
+    values = asdict(summary) | {"id": summary.pk, "called": summary.title, "actions": actions}
+    return {name: value for name, value in values.items() if name not in ("pk", "named", "version_token")}
 
 
 def _of_run(run: Run, called: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ Schema = Mapping[str, Any]
 #: Words for people: they do not affect compatibility.
 _WORDS = frozenset({"title", "description", "examples", "default", "deprecated"})
 #: Lower and upper bounds of a value.
-_LEAST = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-_MOST = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
+_LOWER_LIMITS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER_LIMITS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 #: Keywords that must be equal on both sides: whether one value includes the other cannot be computed.
 _ALIKE = ("format", "pattern", "multipleOf", "uniqueItems", "not", "if", "then", "else", "allOf", "contains")
 
@@ -98,10 +98,10 @@ class _Comparison:
             yield Break(field=at, why=f"may be {_listed(new)}, which is not known")
 
     def _bounds(self, written: Schema, read: Schema, at: str) -> Iterator[Break]:
-        for name in _LEAST:
+        for name in _LOWER_LIMITS:
             if name in read and written.get(name, read[name] - 1) < read[name]:
                 yield Break(field=at, why=f"may be below {read[name]} ({name})")
-        for name in _MOST:
+        for name in _UPPER_LIMITS:
             if name in read and written.get(name, read[name] + 1) > read[name]:
                 yield Break(field=at, why=f"may be above {read[name]} ({name})")
 

@@ -32,6 +32,13 @@ class DeliveryStatus(StrEnum):
     SKIPPED = "skipped"  #: left out by a person
 
 
+class RowAction(StrEnum):
+    """The function of a step that a row of the plan calls."""
+
+    RUN = "run"
+    UNDO = "undo"
+
+
 class Action(StrEnum):
     """The actions on a run, a parked delivery or a follower."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..core.events import DomainEvent
 from ..core.saga import Saga, Step
-from ..core.statuses import MAY_HAVE_EFFECT, RunStatus, StepStatus
+from ..core.statuses import MAY_HAVE_EFFECT, RowAction, RunStatus, StepStatus
 from ..models import Event, Run, StepRun
 from .limits import resend_after
 
@@ -60,7 +60,7 @@ def skipped(saga: Saga[Any], event: DomainEvent) -> tuple[bool, ...]:
 
 def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRun]:
     """Return the rows of a run's undo, not yet saved: possible effects in reverse order, then `after_undo`."""
-    effects = [row for row in rows if row.action == StepRun.Action.RUN and row.status in MAY_HAVE_EFFECT]
+    effects = [row for row in rows if row.action == RowAction.RUN and row.status in MAY_HAVE_EFFECT]
     place = max((row.place for row in rows), default=-1)
     undo = []
     for row in reversed(effects):
@@ -73,7 +73,7 @@ def plan_undo(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> list[StepRu
                     place=place,
                     name=step.undo_name,
                     step=step.name,
-                    action=StepRun.Action.UNDO,
+                    action=RowAction.UNDO,
                     idempotency_key=row.idempotency_key,
                 )
             )

@@ -10,7 +10,7 @@ from datetime import datetime
 from ..core.errors import FailureKind
 from ..core.retry import Retry
 from ..core.saga import Failure, Result, Step
-from ..core.statuses import MAY_HAVE_EFFECT, RunStatus, StepStatus
+from ..core.statuses import MAY_HAVE_EFFECT, RowAction, RunStatus, StepStatus
 from ..db.storable import message_of
 from ..models import Run, StepRun
 from .claim import Verdict
@@ -22,7 +22,7 @@ DEADLINE_PASSED = Failure(
 
 
 def policy_of(step: Step, row: StepRun) -> Retry:
-    return step.undo_retry if row.action == StepRun.Action.UNDO else step.retry
+    return step.undo_retry if row.action == RowAction.UNDO else step.retry
 
 
 def goes_back(run: Run) -> bool:
@@ -99,9 +99,9 @@ def undone_by(row: StepRun, rows: Iterable[StepRun]) -> list[StepRun]:
     Args:
         rows: the plan of the run.
     """
-    if row.action != StepRun.Action.UNDO:
+    if row.action != RowAction.UNDO:
         return []
-    effects = [other for other in rows if other.step == row.step and other.action == StepRun.Action.RUN]
+    effects = [other for other in rows if other.step == row.step and other.action == RowAction.RUN]
     for effect in effects:
         effect.status = StepStatus.UNDONE
     return effects

@@ -10,7 +10,7 @@ from ..core.cause import Cause
 from ..core.errors import OutcomeUnknown, Rejected, StepFailed
 from ..core.retry import Retry
 from ..core.saga import Call, Failure, Result, Saga, Step
-from ..core.statuses import RunStatus, StepStatus
+from ..core.statuses import RowAction, RunStatus, StepStatus
 from ..db.storable import message_of
 from ..models import Run, StepRun
 from . import rules
@@ -71,7 +71,7 @@ class StepClaim(Claim):
 
     @property
     def is_undo(self) -> bool:
-        return self.row.action == StepRun.Action.UNDO
+        return self.row.action == RowAction.UNDO
 
     @property
     def sent_again(self) -> bool:

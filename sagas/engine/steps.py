@@ -14,13 +14,14 @@ from django.db.models import F
 
 from ..core import registry
 from ..core.errors import DefinitionError, StepFailed, UnknownSagaError
-from ..core.statuses import LIVE_RUNS, StepStatus
+from ..core.statuses import LIVE_RUNS
 from ..db.read import columns, read
 from ..db.rows import update_together
 from ..models import Run, StepRun
+from .journal import ROW_FIELDS, save
 from .step_claim import StepClaim
 from .tries import Clock, Work, take
-from .undo import after_failure, save_undone
+from .undo import after_failure
 from .wake_ups import WakeUp, wake_ups_of
 
 logger = structlog.get_logger(__name__)
@@ -108,7 +109,7 @@ class _StepWork(Work[StepClaim]):
 
     def save_leases(self, claims: Sequence[StepClaim]) -> None:
         moved = [claim.run for claim in claims if claim.run.due_at == claim.row.held_until]
-        update_together(([claim.row for claim in claims], _ROW_FIELDS), (moved, ("due_at",)))
+        update_together(([claim.row for claim in claims], ROW_FIELDS), (moved, ("due_at",)))
 
     def held(self, claims: Sequence[StepClaim]) -> list[StepClaim]:
         runs = {run.pk: run for run in Run.objects.locked().filter(pk__in=[claim.run.pk for claim in claims])}
@@ -124,8 +125,7 @@ class _StepWork(Work[StepClaim]):
         return held
 
     def save(self, claims: Sequence[StepClaim]) -> None:
-        update_together(([claim.row for claim in claims], _ROW_FIELDS), ([claim.run for claim in claims], _RUN_FIELDS))
-        save_undone([claim.row for claim in claims if claim.is_undo and claim.row.status == StepStatus.DONE])
+        save([claim.run for claim in claims], [claim.row for claim in claims])
 
 
 def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
@@ -135,19 +135,3 @@ def _is_further_on(run_ids: Sequence[UUID], place: int, epoch: int) -> bool:
     than `SAGAS_RESEND_AFTER_SECONDS` would grow by a whole chain with each copy.
     """
     return Run.objects.filter(id__in=run_ids, epoch=epoch, place__gt=place, status__in=LIVE_RUNS).exists()
-
-
-_ROW_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
-_RUN_FIELDS = (
-    "status",
-    "resumes_as",
-    "stopped_at",
-    "place",
-    "results",
-    "failure",
-    "attention",
-    "due_at",
-    "resends",
-    "deadline_at",
-    "finished_at",
-)

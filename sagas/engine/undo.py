@@ -1,6 +1,5 @@
 """Starts the undo of runs, and hands runs that can go neither forward nor back to a person."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -12,17 +11,13 @@ from django.db.models import F
 from ..core import registry
 from ..core.errors import DefinitionError, UnknownSagaError
 from ..core.statuses import LIVE_RUNS, RunStatus
-from ..db.rows import update_all, update_together
 from ..models import Run, StepRun
+from .journal import save
 from .plan import plan_undo
-from .rules import begin_undo, undone_by
+from .rules import begin_undo
 from .wake_ups import WakeUp, wake_ups
 
 logger = structlog.get_logger(__name__)
-
-#: The columns that the start of an undo changes.
-_ROW_FIELDS = ("status", "lease_token", "held_until")
-_RUN_FIELDS = ("status", "epoch", "place", "due_at", "resends", "deadline_at", "finished_at")
 
 
 def start_undo(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list[WakeUp]:
@@ -59,7 +54,7 @@ def undo_runs(runs: Sequence[Run], *, now: datetime) -> list[WakeUp]:
         changed += rows
         undo += planned
         turned.append(run)
-    update_together((changed, _ROW_FIELDS), (turned, _RUN_FIELDS))
+    save(turned, changed)
     StepRun.objects.bulk_create(undo)
     return wake_ups(turned, undo)
 
@@ -73,21 +68,6 @@ def after_failure(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> list
     started = start_undo(run_ids=run_ids, epoch=epoch, now=now)
     hand_over(run_ids=run_ids, epoch=epoch, now=now)
     return started
-
-
-def save_undone(undo_rows: Sequence[StepRun]) -> None:
-    """Mark the steps whose undo is done as undone.
-
-    Transaction: requires the transaction that has locked their runs.
-    """
-    done = [row for row in undo_rows if row.action == StepRun.Action.UNDO]
-    if not done:
-        return
-    plans = StepRun.objects.filter(run__in=[row.run_id for row in done], action=StepRun.Action.RUN)
-    rows_of: dict[UUID, list[StepRun]] = defaultdict(list)
-    for row in plans.filter(step__in={row.step for row in done}):
-        rows_of[row.run_id].append(row)
-    update_all([effect for row in done for effect in undone_by(row, rows_of[row.run_id])], ("status",))
 
 
 def hand_over(*, run_ids: Sequence[UUID], epoch: int, now: datetime) -> int:

@@ -9,7 +9,7 @@ import structlog
 
 from ..core import registry
 from ..core.errors import DefinitionError, UnknownSagaError
-from ..core.statuses import LIVE_RUNS, DeliveryStatus
+from ..core.statuses import LIVE_RUNS, DeliveryStatus, RowAction
 from ..models import Delivery, Run, StepRun
 from .limits import portions
 
@@ -98,9 +98,9 @@ def tasks_of(run: Run, rows: Iterable[StepRun]) -> list[StepTask]:
     while place is not None:
         row = by_place[place]
         step = saga.step(row.step)
-        if row.action == StepRun.Action.UNDO and step.undo is None:
+        if row.action == RowAction.UNDO and step.undo is None:
             raise DefinitionError(f"saga {saga.name} has no undo of {row.step!r}")
-        name = step.undo_task if row.action == StepRun.Action.UNDO else step.task
+        name = step.undo_task if row.action == RowAction.UNDO else step.task
         tasks.append(StepTask(name=name, queue=step.queue, place=place))
         place = row.next_place
     return tasks

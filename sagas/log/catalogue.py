@@ -140,11 +140,11 @@ def _section(contract: Contract) -> Iterator[str]:
     yield ""
     yield cleandoc(event.__doc__ or "").replace("\n\n", "\n")
     yield ""
-    told = [f"Of one {event.aggregate.replace('_', ' ')}, in order by `key`", f"compatibility: {event.compatibility}"]
+    facts = [f"Of one {event.aggregate.replace('_', ' ')}, in order by `key`", f"compatibility: {event.compatibility}"]
     if event.replaces is not None:
         left = _readers(_readers_of(event.replaces.type))
-        told.append(f"takes the place of `{event.replaces.type}`, whose readers are {left}")
-    yield "; ".join(told) + "."
+        facts.append(f"takes the place of `{event.replaces.type}`, whose readers are {left}")
+    yield "; ".join(facts) + "."
     yield ""
     yield "| field | is | |"
     yield "|---|---|---|"

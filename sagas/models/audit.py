@@ -21,13 +21,12 @@ class AuditRecord(models.Model):
     row = models.CharField(max_length=255)
     name = models.CharField(max_length=255, blank=True)
     action = models.CharField(max_length=10)
-    #: Values as text, by column: `{"beds": "2"}`; NULL is null. Of a changed row only the columns that
-    #: changed; of a new row `before` is empty, of a deleted one `after`.
+    #: Values as text, by column: `{"beds": "2"}`; NULL is null. Of a changed row only the columns that changed; of a
+    #: new row `before` is empty, of a deleted one `after`.
     before = models.JSONField()
     after = models.JSONField()
     #: Types of the events that its transaction emitted: `["trips.trip_booked"]`. Empty: no service made the change.
     events = models.JSONField()
-    told = models.BooleanField()
     #: The user who made the change in the admin, and the entry of Django's history about it; empty otherwise.
     by = models.CharField(max_length=150, blank=True, default="", db_default="")
     log_entry = models.BigIntegerField(null=True, blank=True)
@@ -44,7 +43,7 @@ class AuditRecord(models.Model):
             models.Index(fields=["row", "-id"], name="sagas_audit_of_row"),
             models.Index(fields=["name", "-id"], name="sagas_audit_of_name"),
             models.Index(fields=["by", "-id"], name="sagas_audit_by", condition=~models.Q(by="")),
-            models.Index(fields=["-id"], name="sagas_audit_untold", condition=models.Q(told=False)),
+            models.Index(fields=["-id"], name="sagas_audit_without_event", condition=models.Q(events=[])),
         ]
 
     def __str__(self) -> str:

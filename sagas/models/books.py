@@ -67,8 +67,9 @@ class Reconciliation(models.Model):
     turn = models.PositiveBigIntegerField(default=0)
     turned_at = models.DateTimeField()
     #: `Event.position` up to which keys were checked as they came, and up to which they had the second check.
-    looked_at = models.PositiveBigIntegerField(default=0)
-    looked_again_at = models.PositiveBigIntegerField(default=0)
+    #: Their columns keep the names that workers of the code before use.
+    checked_position = models.PositiveBigIntegerField(default=0, db_column="looked_at")
+    rechecked_position = models.PositiveBigIntegerField(default=0, db_column="looked_again_at")
     #: By name of the walk, the mark from which it continues (`{"all trips": "01a2133d-…"}`), as `Walk.step` returned
     #: it; with an empty text the walk begins anew.
     walks = models.JSONField(default=dict)

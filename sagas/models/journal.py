@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from ..core.ids import new_id
-from ..core.statuses import LIVE_RUNS, OPEN_RUNS, STOPPED_RUNS, RunStatus, StepStatus, choices
+from ..core.statuses import LIVE_RUNS, OPEN_RUNS, STOPPED_RUNS, RowAction, RunStatus, StepStatus, choices
 from .locking import LockableQuerySet
 
 
@@ -112,10 +112,6 @@ class Run(models.Model):
 class StepRun(models.Model):
     """One step of one run; undo steps have rows of their own, behind the plan the run began with."""
 
-    class Action(models.TextChoices):
-        RUN = "run"
-        UNDO = "undo"
-
     #: The unique constraint on run and place is its index, too.
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="steps", db_index=False)
     place = models.PositiveSmallIntegerField()
@@ -125,7 +121,7 @@ class StepRun(models.Model):
     name = models.CharField(max_length=100)
     #: Name of the step in the definition.
     step = models.CharField(max_length=100)
-    action = models.CharField(max_length=4, choices=Action.choices, default=Action.RUN)
+    action = models.CharField(max_length=4, choices=choices(RowAction), default=RowAction.RUN)
     status = models.CharField(max_length=10, choices=choices(StepStatus), default=StepStatus.PENDING)
     attempts = models.PositiveSmallIntegerField(default=0)
     #: Number of tries that began after the previous one left no trace: its worker died, or its message was lost.

@@ -63,7 +63,7 @@ class Skip(_OfRun):
         return unanswered_warning(unanswered)
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        if is_about_to_turn_back(run):
+        if is_about_to_undo(run):
             return False
         if run.status == RunStatus.NEEDS_ATTENTION:
             return True
@@ -78,10 +78,9 @@ class Skip(_OfRun):
             subject.wake(now)
         step.started_at = step.started_at or now
         advance(run, step, asked.result, now=now)
-        subject.is_undone = step.action == StepRun.Action.UNDO
 
 
-class _TurnBack(_OfRun):
+class _StartUndo(_OfRun):
     #: The failure that the steps after the undo get.
     failure_kind: ClassVar[FailureKind]
     error: ClassVar[str]
@@ -97,7 +96,7 @@ class _TurnBack(_OfRun):
         subject.starts_undo = True
 
 
-class Undo(_TurnBack):
+class Undo(_StartUndo):
     action = Action.UNDO
     description = "Undo what was done so far."
     done = "is being undone"
@@ -105,9 +104,9 @@ class Undo(_TurnBack):
     error = "Undone"
 
 
-class Cancel(_TurnBack):
+class Cancel(_StartUndo):
     action = Action.CANCEL
-    description = "Call it off and undo what was done so far."
+    description = "Cancel it, and undo what was done so far."
     done = "is being cancelled"
     failure_kind = FailureKind.CANCELLED
     error = "Cancelled"
@@ -119,7 +118,7 @@ class Pause(_OfRun):
     done = "is paused"
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.status in LIVE_RUNS and not is_about_to_turn_back(run) and run.attention is None
+        return run.status in LIVE_RUNS and not is_about_to_undo(run) and run.attention is None
 
     def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
         run = subject.row
@@ -145,7 +144,7 @@ def _waits_for_its_try(run: Run, step: StepRun, now: datetime) -> bool:
     return run.status in LIVE_RUNS and waits
 
 
-def is_about_to_turn_back(run: Run) -> bool:
+def is_about_to_undo(run: Run) -> bool:
     """Return whether a step of the run gave up and its undo has not begun."""
     return run.failure is not None and run.status == RunStatus.RUNNING
 

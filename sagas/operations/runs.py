@@ -10,30 +10,14 @@ from django.db.models.functions import Coalesce
 
 from ..core import registry
 from ..core.key_names import KeyLabel
-from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, Action, RunStatus, StepStatus
-from ..db.rows import update_all
+from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, Action, RunStatus
+from ..engine.journal import save
 from ..engine.undo import undo_runs
 from ..engine.wake_ups import wake_ups_of
 from ..models import Attempt, Intervention, Run, StepRun
 from . import queries
-from .run_operations import OPERATIONS, is_about_to_turn_back
+from .run_operations import OPERATIONS, is_about_to_undo
 from .subject import STOPPED, Filter, Messages, Subject, Summary
-
-_STEP_FIELDS = ("status", "attempts", "lost_tries", "lease_token", "held_until", "started_at", "finished_at")
-_RUN_FIELDS = (
-    "status",
-    "resumes_as",
-    "stopped_at",
-    "epoch",
-    "place",
-    "results",
-    "failure",
-    "attention",
-    "due_at",
-    "resends",
-    "deadline_at",
-    "finished_at",
-)
 
 
 class RunSubject(Subject[Run]):
@@ -43,7 +27,6 @@ class RunSubject(Subject[Run]):
         step: None once the run is over.
         failed: the last failed try of the step.
         starts_undo: if true, `save` starts its undo.
-        is_undone: an undo was skipped; `save` marks the step it undoes as undone.
     """
 
     kind = "run"
@@ -60,7 +43,7 @@ class RunSubject(Subject[Run]):
     ) -> None:
         super().__init__(row)
         self.step, self.failed, self.unanswered = step, failed, unanswered
-        self.starts_undo = self.is_undone = False
+        self.starts_undo = False
 
     # One ----------------------------------------------------------------------------------------------------------
 
@@ -82,7 +65,7 @@ class RunSubject(Subject[Run]):
 
     @property
     def standing(self) -> str:
-        if is_about_to_turn_back(self.row):
+        if is_about_to_undo(self.row):
             return "is about to be undone"
         return "needs attention" if self.status == RunStatus.NEEDS_ATTENTION else super().standing
 
@@ -182,13 +165,7 @@ class RunSubject(Subject[Run]):
 
     @classmethod
     def save(cls, changed: Sequence[Self], *, now: datetime) -> Messages:
-        update_all([each.step for each in changed if each.step is not None], _STEP_FIELDS)
-        update_all([each.row for each in changed], _RUN_FIELDS)
-        for each in changed:
-            if each.is_undone and each.step is not None:
-                StepRun.objects.filter(run=each.row, step=each.step.step, action=StepRun.Action.RUN).update(
-                    status=StepStatus.UNDONE
-                )
+        save([each.row for each in changed], [each.step for each in changed if each.step is not None])
         # A run whose saga this process does not know keeps its failure: a process that knows the saga starts its undo.
         to_undo = [each.row for each in changed if each.starts_undo]
         chains = undo_runs(to_undo, now=now) if to_undo else []

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ..core import registry
 from ..core.errors import DefinitionError, UnknownSagaError
 from ..core.saga import Pivot, Saga, Step
-from ..core.statuses import MAY_HAVE_EFFECT, OPEN_RUNS, StepStatus
+from ..core.statuses import MAY_HAVE_EFFECT, OPEN_RUNS, RowAction, StepStatus
 from ..engine.rules import goes_back
 from ..engine.wake_ups import tasks_of
 from ..models import Run, StepRun
@@ -64,7 +64,7 @@ def _faults(run: Run, rows: Sequence[StepRun]) -> Iterator[str]:
 
 
 def _faults_of_plan(run: Run, rows: Sequence[StepRun], saga: Saga) -> Iterator[str]:  # type: ignore[type-arg]
-    planned = [row for row in rows if row.action == StepRun.Action.RUN]
+    planned = [row for row in rows if row.action == RowAction.RUN]
     steps = {step.name: step for step in (*saga.steps, *saga.after_undo)}
     yield from _changed_order([row.step for row in planned], list(steps))
     for row in planned:

@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Q
 
 from ..core.saga import Saga, Step
-from ..core.statuses import DeliveryStatus, RunStatus, StepStatus
+from ..core.statuses import DeliveryStatus, RowAction, RunStatus, StepStatus
 from ..models import Attempt, Delivery, Run, StepRun
 from .boundaries import Acted
 from .paths import Path
@@ -66,13 +66,13 @@ def _has_ended(saga: Saga[Any], run: Run, rows: Sequence[StepRun], path: Path) -
 def _is_used_up(saga: Saga[Any], rows: Sequence[StepRun], name: str) -> bool:
     row = next(row for row in rows if row.name == name)
     step = saga.step(row.step)
-    retry = step.undo_retry if row.action == StepRun.Action.UNDO else step.retry
+    retry = step.undo_retry if row.action == RowAction.UNDO else step.retry
     return not retry.allows(row.attempts)
 
 
 def _statuses_agree(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> None:
     event = saga.input.read(run.input, version=run.input_version)
-    undone = {row.step for row in rows if row.action == StepRun.Action.UNDO and row.status == StepStatus.DONE}
+    undone = {row.step for row in rows if row.action == RowAction.UNDO and row.status == StepStatus.DONE}
     forward = {step.name for step in saga.steps}
     for row in rows:
         step = saga.step(row.step)
@@ -80,7 +80,7 @@ def _statuses_agree(saga: Saga[Any], run: Run, rows: Sequence[StepRun]) -> None:
             allowed = {StepStatus.SKIPPED}
         elif run.status == RunStatus.NEEDS_ATTENTION:
             continue
-        elif run.status == RunStatus.COMPLETED or row.action == StepRun.Action.UNDO or row.name not in forward:
+        elif run.status == RunStatus.COMPLETED or row.action == RowAction.UNDO or row.name not in forward:
             allowed = {StepStatus.DONE}
         else:
             allowed = {StepStatus.UNDONE} if row.name in undone else {StepStatus.FAILED, StepStatus.SKIPPED}
@@ -99,7 +99,7 @@ def _effect_is_journalled(step: Step, row: StepRun, calls: dict[tuple[str, str],
         journalled = int(row.status in (StepStatus.DONE, StepStatus.UNDOING, StepStatus.UNDONE))
         _must(times == journalled, f"{row.name} is {row.status} and took effect {times} times")
     elif row.status == StepStatus.DONE:
-        found = any(act.stands for act in calls[row.step, "probe"]) and row.action == StepRun.Action.RUN
+        found = any(act.stands for act in calls[row.step, "probe"]) and row.action == RowAction.RUN
         _must(times > 0 or found, f"{row.name} is done and never took effect")
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from backoffice.money import formatted
 from inventory.history import GoodsState
-from notifications.history import ToldState
+from notifications.history import NotificationsState
 from orders.history import OrderState
 from payments import selectors as payments
 from payments.history import MoneyState
@@ -33,7 +33,7 @@ class Change:
 
 def facts(state: OrderAsOf) -> StateTexts:
     """Return the texts of a state; none for an order that is not placed."""
-    rows = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.told))
+    rows = (*_order(state.order), *_goods(state.goods), *_money(state.money), *_messages(state.notifications))
     return {(part, label): value for part, label, value in rows}
 
 
@@ -99,7 +99,7 @@ def _money(money: MoneyState) -> _Rows:
         yield _MONEY, "Given back", "all of it"
 
 
-def _messages(messages: ToldState) -> _Rows:
+def _messages(messages: NotificationsState) -> _Rows:
     for message in messages.messages:
         yield _TOLD, f"{words(message.kind)}, by {message.channel}", message.status
 

@@ -67,20 +67,20 @@ def listed(name: str, known: Sequence[str], *, default: str) -> tuple[str, ...]:
     return found
 
 
-def number(name: str, *, default: float, least: float) -> float:
-    """Return a finite number that is at least `least`."""
+def number(name: str, *, default: float, minimum: float) -> float:
+    """Return a finite number that is at least `minimum`."""
     found = env.str(name, default=str(default))
     try:
         value = float(found)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < least:
-        refuse(name, f"a number from {least:g} on is needed, not {found!r}")
+    if not math.isfinite(value) or value < minimum:
+        refuse(name, f"a number from {minimum:g} on is needed, not {found!r}")
     return value
 
 
-def whole(name: str, *, default: int, least: int) -> int:
-    value = number(name, default=default, least=least)
+def whole(name: str, *, default: int, minimum: int) -> int:
+    value = number(name, default=default, minimum=minimum)
     if value != int(value):
         refuse(name, f"a whole number is needed, not {value:g}")
     return int(value)
@@ -102,7 +102,7 @@ def setting(of: Setting[T]) -> T:
             refuse(of.name, f"{' or '.join(map(str, of.known))} is needed, not {found!r}")
         return found  # type: ignore[no-any-return]
     read: Any = whole if isinstance(default, int) else number
-    return read(of.name, default=default, least=of.least)  # type: ignore[no-any-return]
+    return read(of.name, default=default, minimum=of.minimum)  # type: ignore[no-any-return]
 
 
 def currency(name: str, *, default: str) -> str:

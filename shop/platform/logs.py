@@ -44,7 +44,7 @@ class Repeats(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: dict[str, _Repeated] = {}
+        self._known: dict[str, _Repeated] = {}
         self._lock = threading.Lock()
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -60,13 +60,13 @@ class Repeats(logging.Filter):
             return self._is_written(record, failure, monotonic())
 
     def _is_written(self, record: logging.LogRecord, failure: str, now: float) -> bool:
-        known = self._told.pop(failure, None)
+        known = self._known.pop(failure, None)
         if known is None or now - known.seen_at > _OVER_SECONDS:
-            if len(self._told) >= _MAX_FAILURES:
-                del self._told[next(iter(self._told))]  # the one seen longest ago
-            self._told[failure] = _Repeated(at=now, seen_at=now)
+            if len(self._known) >= _MAX_FAILURES:
+                del self._known[next(iter(self._known))]  # the one seen longest ago
+            self._known[failure] = _Repeated(at=now, seen_at=now)
             return True
-        self._told[failure], known.seen_at = known, now
+        self._known[failure], known.seen_at = known, now
         if now - known.at < known.pause_seconds:
             known.repeated += 1
             return False

@@ -9,7 +9,7 @@ from django_celery_results.backends.database import DatabaseBackend
 logger = structlog.get_logger(__name__)
 
 
-class Results(DatabaseBackend):  # type: ignore[misc] # it has no types
+class ResultBackend(DatabaseBackend):  # type: ignore[misc] # it has no types
     """A result that cannot be written is a line in the log.
 
     Otherwise Celery would lose the error callback, and the main process (at an expired wake-up of the relay while

@@ -119,13 +119,13 @@ def notify_customer(calls: OrderCalls) -> Outcomes:
 
 def close_order(call: OrderCall) -> Result:
     reason = reason_of(call.failure)
-    decide = orders.cancel if _was_called_off(call) else orders.reject
+    decide = orders.cancel if _was_cancelled(call) else orders.reject
     decide(order_id=call.input.order_id, reason=reason, now=call.now)
     return {"reason": reason}
 
 
 def tell_customer(call: OrderCall) -> Result:
-    kind = NotificationKind.ORDER_CANCELLED if _was_called_off(call) else NotificationKind.ORDER_REJECTED
+    kind = NotificationKind.ORDER_CANCELLED if _was_cancelled(call) else NotificationKind.ORDER_REJECTED
     message = _message(call, kind, reason=reason_of(call.failure), **_given_back(call))
     return _queued(notifications.queue(message, now=call.now))
 
@@ -191,7 +191,7 @@ def _queued(notification: Any) -> Result:
     return {"queued": f"{notification.channel} to {notification.recipient}"}
 
 
-def _was_called_off(call: OrderCall) -> bool:
+def _was_cancelled(call: OrderCall) -> bool:
     return call.failure is not None and call.failure.kind == Failed.CANCELLED
 
 

@@ -27,7 +27,7 @@ from .fulfil_order import fulfil_order, reason_of
 
 Events = type[DomainEvent] | tuple[type[DomainEvent], ...]
 #: Keys → results of earlier steps, by key and name of the step.
-Results = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
+ResultsByKey = Callable[[Collection[str]], Mapping[str, Mapping[str, Any]]]
 Reason = Callable[[Received[Any]], str]
 
 step = fulfil_order.step
@@ -57,7 +57,7 @@ def reaction(
     name: str = "",
     on_give_up: Callable[[Received[Any], Failure], None] | None = None,
     why: Reason | None = None,
-    results: Results = lambda _: {},
+    results: ResultsByKey = lambda _: {},
 ) -> Subscription:
     """Execute a step of the saga when one of these events happens.
 
@@ -129,7 +129,7 @@ def undo_reaction(
 
 
 def _calls(
-    taken: Step, received: Sequence[Received[Any]], why: Reason | None = None, results: Results = lambda _: {}
+    taken: Step, received: Sequence[Received[Any]], why: Reason | None = None, results: ResultsByKey = lambda _: {}
 ) -> list[Call[OrderPlaced]]:
     """Return the step's calls for the orders that have no run and to which the step applies."""
     keys = {each.event.key for each in received}

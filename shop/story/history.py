@@ -14,7 +14,7 @@ from itertools import groupby
 from uuid import UUID
 
 from inventory.history import GOODS, GoodsState
-from notifications.history import TOLD, ToldState
+from notifications.history import NOTIFICATIONS, NotificationsState
 from orders.history import ORDER, OrderState
 from payments.history import MONEY, MoneyState
 from sagas.core.events import StoredEvent
@@ -29,7 +29,7 @@ class OrderAsOf(State):
     order: OrderState = ORDER.start
     goods: GoodsState = GOODS.start
     money: MoneyState = MONEY.start
-    told: ToldState = TOLD.start
+    notifications: NotificationsState = NOTIFICATIONS.start
 
     def after(self, event: StoredEvent) -> "OrderAsOf":
         """Return the state after an event of any context.
@@ -41,7 +41,7 @@ class OrderAsOf(State):
             order=ORDER.next(self.order, event),
             goods=GOODS.next(self.goods, event),
             money=MONEY.next(self.money, event),
-            told=TOLD.next(self.told, event),
+            notifications=NOTIFICATIONS.next(self.notifications, event),
         )
 
 

@@ -8,7 +8,7 @@ from sagas.core import registry
 from sagas.core.errors import DefinitionError, FailureKind, UnknownSagaError
 from sagas.core.retry import Retry
 from sagas.core.saga import Step
-from sagas.core.statuses import Action
+from sagas.core.statuses import Action, RowAction
 from sagas.operations import queries as sagas
 from sagas.operations.queries import Attempt, Intervention, Run, RunStatus, StepRun, StepStatus
 
@@ -55,7 +55,7 @@ class RunEntries:
         forward = [row for row in self.rows if self._goes_forward(row)]
         last = self._step_after_step(forward, started)
         if self.run.failure is not None:
-            last = self._add(self._turned(self.run.failure), RANK_LAST, last, *self._turning_deeds())
+            last = self._add(self._undo_started(self.run.failure), RANK_LAST, last, *self._deeds_of_undo())
         for row in forward:
             if row.status == StepStatus.SKIPPED:
                 self._add_skipped(row, started, last)
@@ -67,7 +67,7 @@ class RunEntries:
 
     def _goes_forward(self, row: StepRun) -> bool:
         """Say whether a step is of the plan the run began with, not of its undo."""
-        back = [each.place for each in self.rows if each.action == StepRun.Action.UNDO]
+        back = [each.place for each in self.rows if each.action == RowAction.UNDO]
         return row.step not in _afterwards(self.run) and (not back or row.place < min(back))
 
     def _add(self, entry: Entry, rank: int, *after: Placed) -> Placed:
@@ -95,7 +95,7 @@ class RunEntries:
         step = definition(self.run, row)
         return Entry(
             at=started_at,
-            kind="undo" if row.action == StepRun.Action.UNDO else "step",
+            kind="undo" if row.action == RowAction.UNDO else "step",
             title=words(row.name),
             status="waiting" if waiting else _what_came_of_it(row),
             detail=_step_detail(row, result, _policy(row, step), self.to),
@@ -115,7 +115,7 @@ class RunEntries:
         """Add a step that a person skipped: the shop did not do it, and may not know whether it was done."""
         return Entry(
             at=deed.done_at or deed.asked_at,
-            kind="undo" if row.action == StepRun.Action.UNDO else "step",
+            kind="undo" if row.action == RowAction.UNDO else "step",
             title=words(row.name),
             status="skipped by hand",
             detail=by_hand(deed, "Taken as done", row.name, row.tries.all()),
@@ -137,19 +137,19 @@ class RunEntries:
         if not_reached:
             turned.after.append(placed)
 
-    def _turning_deeds(self) -> list[Placed]:
-        return [self.deeds[asked.pk] for asked in self._turning()]
+    def _deeds_of_undo(self) -> list[Placed]:
+        return [self.deeds[asked.pk] for asked in self._asked_undo()]
 
-    def _turning(self) -> list[Intervention]:
+    def _asked_undo(self) -> list[Intervention]:
         turns = (Action.UNDO, Action.CANCEL)
         return [asked for asked in self.run.interventions if asked.action in turns and asked.status == "done"]
 
-    def _turned(self, failure: dict[str, Any]) -> Entry:
-        asked = [deed.done_at for deed in self._turning() if deed.done_at is not None]
+    def _undo_started(self, failure: dict[str, Any]) -> Entry:
+        asked = [deed.done_at for deed in self._asked_undo() if deed.done_at is not None]
         return Entry(
             at=asked[0] if asked else stopped_at(self.run, failure["step"]),
             kind="run",
-            title=f"{words(self.run.saga)} turned back",
+            title=f"{words(self.run.saga)}: undo started",
             status=RunStatus.UNDOING,
             detail=self.to.tell(failure["kind"], failure["error"], failure["message"]),
             data={"id": str(self.run.id), "saga": self.run.saga, "failure": failure},
@@ -243,7 +243,7 @@ def stopped_at(run: Run, name: str) -> datetime:
     """Return when a step gave up; after a deadline, which has no step, the undo began at once."""
     rows = list(run.steps.all())
     stopped = [row.finished_at for row in rows if row.name == name and row.finished_at is not None]
-    turned = [row.started_at for row in rows if row.action == StepRun.Action.UNDO and row.started_at is not None]
+    turned = [row.started_at for row in rows if row.action == RowAction.UNDO and row.started_at is not None]
     return min(stopped or turned or [run.finished_at or run.due_at or run.started_at])
 
 
@@ -284,7 +284,7 @@ def definition(run: Run, row: StepRun) -> Step | None:
 def _policy(row: StepRun, step: Step | None) -> Retry | None:
     if step is None:
         return None
-    return step.undo_retry if row.action == StepRun.Action.UNDO else step.retry
+    return step.undo_retry if row.action == RowAction.UNDO else step.retry
 
 
 def _afterwards(run: Run) -> set[str]:

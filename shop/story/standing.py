@@ -160,8 +160,8 @@ _OF_RUN: dict[RunStatus, Callable[[Situation, Run], str]] = {
     RunStatus.COMPLETED: _completed,
 }
 _VERDICTS: dict[tuple[str, bool], str] = {
-    (FailureKind.CANCELLED, False): "It was called off",
-    (FailureKind.CANCELLED, True): "It was called off",
+    (FailureKind.CANCELLED, False): "It was cancelled",
+    (FailureKind.CANCELLED, True): "It was cancelled",
     (FailureKind.UNDONE, False): "A person has it undone",
     (FailureKind.UNDONE, True): "A person had it undone",
 }
@@ -200,7 +200,7 @@ def _among_themselves(it: Situation) -> str:
     if it.order.status == "confirmed":
         return "All its steps are over." if it.attention else "Everything is done."
     cause = error_of(it.failed[0], it.to) if it.failed else it.order.reason
-    ended_as = "It was called off" if it.order.status == "cancelled" else "It could not be fulfilled"
+    ended_as = "It was cancelled" if it.order.status == "cancelled" else "It could not be fulfilled"
     return f"{ended_as}: {ended(cause)} All that had been done for it is undone."
 
 

@@ -302,7 +302,7 @@ def test_a_late_message_of_an_old_epoch_does_nothing(
 
 
 def test_an_undo_wins_over_its_steps_late_effect(want: Want, store: Store, broker: Broker, clock: MovableClock) -> None:
-    """The run is called off while the provider works; the answer, when it comes, changes nothing: it was undone."""
+    """The run is cancelled while the provider works; the answer, when it comes, changes nothing: it was undone."""
 
     def call_it_off() -> None:
         interventions.ask([run_of()], Action.CANCEL, reason="changed their mind", by="ada", now=clock())

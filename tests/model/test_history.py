@@ -206,7 +206,7 @@ def look_at_each_moment(told: History) -> None:
 
 
 def _parts(state: OrderAsOf) -> tuple[tuple[object, ...], ...]:
-    return state.goods.pieces, state.money.payments, state.money.credit, state.told.messages
+    return state.goods.pieces, state.money.payments, state.money.credit, state.notifications.messages
 
 
 @pytest.mark.timeout(600)

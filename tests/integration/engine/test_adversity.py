@@ -227,7 +227,7 @@ def test_no_call_is_made_after_its_undo(
     assert "far b" not in script.did
 
 
-def test_settling_an_answer_and_turning_back_do_not_block_each_other(
+def test_settling_an_answer_and_starting_an_undo_do_not_block_each_other(
     ask: Ask, script: Script, clock: MovableClock, redefine: Redefine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask()
@@ -244,7 +244,7 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
     monkeypatch.setattr(undo, "plan_undo", plan_while_the_answer_comes)
     errors: list[Exception] = []
 
-    def turn_back() -> None:
+    def start_the_undo() -> None:
         try:
             sweep_runs(now=clock() + timedelta(hours=2), limit=10)
         except Exception as error:  # noqa: BLE001 - the test looks at it
@@ -252,7 +252,7 @@ def test_settling_an_answer_and_turning_back_do_not_block_each_other(
         finally:
             connections.close_all()
 
-    sweeper = threading.Thread(target=turn_back)
+    sweeper = threading.Thread(target=start_the_undo)
 
     def far(call: Any) -> dict[str, str]:
         sweeper.start()

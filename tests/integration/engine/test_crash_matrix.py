@@ -223,7 +223,7 @@ MUTATIONS: dict[str, Mutate] = {
     "a message is believed whatever place and epoch the run is at": changed(
         steps._StepWork, "claim", "AND run.place = %(place)s AND run.epoch = %(epoch)s", ""
     ),
-    "a run is turned back without comparing its status and epoch": changed(
+    "an undo starts without comparing its status and epoch": changed(
         undo,
         "start_undo",
         "epoch=epoch, failure__isnull=False)\n"

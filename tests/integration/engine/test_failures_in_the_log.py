@@ -106,7 +106,7 @@ def test_a_bug_that_stops_many_is_few_lines_with_a_count(
         caplog.handler.removeFilter(repeats)
     assert Attempt.objects.count() == 12
     assert len([record for record in caplog.records if "ZeroDivisionError" in str(record.msg)]) == 1
-    (told,) = (told for failure, told in repeats._told.items() if "ZeroDivisionError" in failure)
+    (told,) = (told for failure, told in repeats._known.items() if "ZeroDivisionError" in failure)
     assert told.repeated == 11
 
 

@@ -27,7 +27,7 @@ def test_a_step_is_not_taken_for_a_message_of_an_old_epoch(ask: Ask, script: Scr
     assert script.did == []
 
 
-def test_a_run_is_not_turned_back_or_handed_over_for_an_old_epoch(ask: Ask, clock: MovableClock) -> None:
+def test_a_run_is_not_undone_or_handed_over_for_an_old_epoch(ask: Ask, clock: MovableClock) -> None:
     ask()
     relay_events(now=clock(), limit=10)
     failure = {"step": "first", "kind": "rejected", "error": "Rejected", "message": "no"}
@@ -69,7 +69,7 @@ def test_a_delivery_is_not_settled_by_who_lost_the_lease(
     assert Delivery.objects.values_list("status", "lease_token").get() == ("running", other)
 
 
-def test_the_deadline_turns_back_a_run_that_waits_at_its_pivot(ask: Ask, script: Script, clock: MovableClock) -> None:
+def test_the_deadline_undoes_a_run_that_waits_at_its_pivot(ask: Ask, script: Script, clock: MovableClock) -> None:
     script.says["pivot"] = [Retryable("busy", retry_after_seconds=7200)]
     ask()
     drive(now=clock)

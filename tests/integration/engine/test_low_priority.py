@@ -64,7 +64,7 @@ def test_what_a_run_of_the_bulk_emits_is_of_the_bulk(saga: object, clock: Movabl
 
 
 def test_order_per_key_is_kept_across_both(saga: object, clock: MovableClock) -> None:
-    """A later event of the same key waits for the one of the bulk before it, though somebody waits for it."""
+    """A later event of the same key waits for the low-priority one before it, though somebody waits for it."""
     with caused_by(IN_BULK):
         emit(Told(name="other"), clock)
         emit(Told(name="k", number=1), clock)

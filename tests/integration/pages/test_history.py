@@ -15,7 +15,7 @@ from django.urls import reverse
 
 from inventory.history import GOODS, GoodsState, Pieces
 from inventory.models import Parcel, Reservation
-from notifications.history import TOLD, MessageState
+from notifications.history import NOTIFICATIONS, MessageState
 from notifications.models import Notification
 from orders.events import Line
 from orders.history import ORDER, OrderState
@@ -111,7 +111,7 @@ def test_every_column_of_a_row_is_in_the_history_or_named_here(
 
 
 def test_every_event_of_an_order_has_a_rule_in_one_fold() -> None:
-    ruled = sorted(rule.event.type for fold in (ORDER, GOODS, MONEY, TOLD) for rule in fold.rules)
+    ruled = sorted(rule.event.type for fold in (ORDER, GOODS, MONEY, NOTIFICATIONS) for rule in fold.rules)
     contexts = ("orders", "inventory", "payments", "notifications")
     assert ruled == [event.type for event in known_events() if event.type.partition(".")[0] in contexts]
 
@@ -125,7 +125,9 @@ def test_the_history_of_a_choreographed_order_is_its_rows_too(place: Place, meth
     failed = "" if method == "tok_visa" else told.order.reason
     assert (told.money.failed, told.money.is_released) == (failed, bool(failed))
     money = told.money.model_copy(update={"failed": "", "is_released": False})
-    assert OrderAsOf(order=told.order, goods=told.goods, money=money, told=told.told) == rows_of(order.id)
+    assert OrderAsOf(order=told.order, goods=told.goods, money=money, notifications=told.notifications) == rows_of(
+        order.id
+    )
 
 
 def test_a_late_writer_does_not_make_a_state_that_never_was(place: Place) -> None:

@@ -73,11 +73,11 @@ def test_without_names_of_keys_the_saga_and_the_key_are_named(
     monkeypatch.setattr(registry, "note_on", lambda _: "")
     form = form_of(boss, "cancel", Run.objects.get())
     assert form.context["title"] == f"Cancel fulfil-order of {order.id}"
-    assert form.context["means"] == [("", "Call it off and undo what was done so far.")]
+    assert form.context["means"] == [("", "Cancel it, and undo what was done so far.")]
 
 
 def test_what_an_action_means_for_the_customer_is_said_by_the_project(boss: Client, order: Order) -> None:
     form = form_of(boss, "cancel", Run.objects.get())
-    said = "Call it off and undo what was done so far. The customer reads the reason."
+    said = "Cancel it, and undo what was done so far. The customer reads the reason."
     assert form.context["means"] == [("", said)]
     assert not Intervention.objects.exists()

@@ -44,7 +44,7 @@ def test_an_order_is_cancelled_from_its_page(boss: Client, place: Place) -> None
     assert f"Done: order {order.number} is being cancelled." in said(response)
     drive_later()
     page = boss.get(f"/admin/orders/order/{order.id}/change/")
-    assert "It was called off: the printer is out. All that had been done for it is undone." in text_of(page)
+    assert "It was cancelled: the printer is out. All that had been done for it is undone." in text_of(page)
     assert page.context["acts"] == []
     order.refresh_from_db()
     assert (order.status, order.reason) == ("cancelled", "the printer is out")

@@ -142,7 +142,7 @@ def test_a_cancelled_order_is_not_said_to_be_rejected(place: Place, clock: Movab
     drive(now=clock)
     ask("cancel", Run.objects.get(), "Ordered twice.", clock())
     later(clock)
-    assert stands(order).sentence == "It was called off: Ordered twice. All that had been done for it is undone."
+    assert stands(order).sentence == "It was cancelled: Ordered twice. All that had been done for it is undone."
     assert chips(order)["close-order"] == "done"
     assert not [entry.title for entry in timeline(order.id) if "eject" in entry.title]
 
@@ -156,8 +156,9 @@ def test_the_way_back_stands_below_what_turned_the_order_back(place: Place, cloc
         later(clock)
     told = [entry.title for entry in timeline(order.id)]
     in_turn = (
-        "Capture payment", "Payment captured", "Book shipment", "boss cancelled the order", "Fulfil order turned back",
-        "Refund", "Payment refunded", "Release stock", "Stock released", "Close order", "Fulfil order undone",
+        "Capture payment", "Payment captured", "Book shipment", "boss cancelled the order",
+        "Fulfil order: undo started", "Refund", "Payment refunded", "Release stock", "Stock released", "Close order",
+        "Fulfil order undone",
     )  # fmt: skip
     assert [title for title in dict.fromkeys(told) if title in in_turn] == list(in_turn)
     assert entry_of(order, "Reserve stock").status == "done", "it was done; that it is undone, “Release stock” says"

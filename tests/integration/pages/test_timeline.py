@@ -125,7 +125,7 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
         ("step", "Book shipment", "skipped"),
         ("step", "Confirm order", "skipped"),
         ("step", "Notify customer", "skipped"),
-        ("run", "Fulfil order turned back", "undoing"),
+        ("run", "Fulfil order: undo started", "undoing"),
         ("undo", "Release stock", "done"),
         ("reservation", "Stock released", "released"),
         ("event", "Stock released", "relayed"),

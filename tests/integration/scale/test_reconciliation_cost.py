@@ -31,7 +31,7 @@ def test_a_turn_costs_as_many_statements_for_a_hundred_orders_as_for_one(place: 
         for _ in range(orders):
             place("invoice", lines=(("MUG" if orders == 1 else "LAMP", 1),))
         drive()
-        Reconciliation.objects.update(looked_at=0)
+        Reconciliation.objects.update(checked_position=0)
         with CaptureQueriesContext(connection) as statements:
             assert turn().keys >= orders
         assert not Finding.objects.exists()
@@ -63,8 +63,8 @@ def test_no_statement_of_a_turn_reads_a_whole_table_of_history(place: Place, mon
         return execute(sql, params, many, context)
 
     with connection.execute_wrapper(explain):
-        looked_at = reconciliation.reconcile(now=timezone.now(), checks=registry.checks(), walks=walks).keys
-    assert looked_at < HISTORY / 50
+        keys_checked = reconciliation.reconcile(now=timezone.now(), checks=registry.checks(), walks=walks).keys
+    assert keys_checked < HISTORY / 50
     assert len(explained) > 20
     read_whole = {
         (sql, line.strip())

@@ -11,11 +11,11 @@ NAME = "SHOP_TEST_VALUE"
     ("read", "value", "message"),
     [
         (lambda: environment.flag(NAME, default=False), "maybe", "on or off is needed, not 'maybe'"),
-        (lambda: environment.number(NAME, default=1, least=0.1), "x", "a number from 0.1 on is needed, not 'x'"),
-        (lambda: environment.number(NAME, default=1, least=0.1), "-1", "a number from 0.1 on is needed, not '-1'"),
-        (lambda: environment.number(NAME, default=1, least=0.1), "nan", "a number from 0.1 on is needed, not 'nan'"),
-        (lambda: environment.whole(NAME, default=1, least=1), "0", "a number from 1 on is needed, not '0'"),
-        (lambda: environment.whole(NAME, default=1, least=1), "1.5", "a whole number is needed, not 1.5"),
+        (lambda: environment.number(NAME, default=1, minimum=0.1), "x", "a number from 0.1 on is needed, not 'x'"),
+        (lambda: environment.number(NAME, default=1, minimum=0.1), "-1", "a number from 0.1 on is needed, not '-1'"),
+        (lambda: environment.number(NAME, default=1, minimum=0.1), "nan", "a number from 0.1 on is needed, not 'nan'"),
+        (lambda: environment.whole(NAME, default=1, minimum=1), "0", "a number from 1 on is needed, not '0'"),
+        (lambda: environment.whole(NAME, default=1, minimum=1), "1.5", "a whole number is needed, not 1.5"),
         (
             lambda: environment.matching(NAME, "[A-Z]{3}", "a code", default="GBP"),
             "pounds",
@@ -57,7 +57,7 @@ def test_what_is_needed_and_not_set_is_named() -> None:
 
 
 def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert environment.whole(NAME, default=7, least=1) == 7
+    assert environment.whole(NAME, default=7, minimum=1) == 7
     assert environment.time_zone(NAME, default="UTC") == "UTC"
     monkeypatch.setenv(NAME, "Yes")
     assert environment.flag(NAME, default=False)
@@ -66,4 +66,4 @@ def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(NAME, "jpy")
     assert environment.currency(NAME, default="GBP") == "JPY"
     monkeypatch.setenv(NAME, "2.5")
-    assert environment.number(NAME, default=1, least=0) == 2.5
+    assert environment.number(NAME, default=1, minimum=0) == 2.5

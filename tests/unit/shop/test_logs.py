@@ -192,7 +192,7 @@ def test_no_more_failures_are_remembered_than_it_needs(moment: Clock) -> None:
     for number in range(2_000):
         name = "".join(chr(ord("a") + int(digit)) for digit in str(number))
         assert repeats.filter(logging.LogRecord("tests", logging.ERROR, "", 0, name, None, None))
-    assert len(repeats._told) == 1_000
+    assert len(repeats._known) == 1_000
 
 
 def test_all_that_is_written_passes_through_it() -> None:
@@ -218,7 +218,7 @@ class SlowDictionary(dict[str, Any]):
 def test_lines_of_many_threads_are_all_counted(lines: Lines, moment: Clock) -> None:
     logger = logging.getLogger("tests.logs")
     (repeats,) = [each for each in logger.handlers[0].filters if isinstance(each, logs.Repeats)]
-    repeats._told = SlowDictionary()
+    repeats._known = SlowDictionary()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(logger.warning, ["broken"] * 80))
     moment.seconds += 2

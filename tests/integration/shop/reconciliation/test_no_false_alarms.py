@@ -147,6 +147,6 @@ def test_an_order_that_is_undone_after_it_was_charged_is_no_breach(watched: Watc
     assert (order.status, Payment.objects.get().status) == ("rejected", "refunded")
     assert watched.said == []
     assert not Finding.objects.exists()
-    # It was seen with its run turning back, and refunded before it was rejected.
+    # It was seen while its undo started, and refunded before it was rejected.
     assert (("pending",), ("refunded",)) in {(orders, money) for orders, _, money in watched.states}
     assert "undoing" in {status for _, runs, _ in watched.states for status, _ in runs}
