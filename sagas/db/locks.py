@@ -6,7 +6,8 @@ All of them are held until the transaction ends; PostgreSQL releases the locks o
 import hashlib
 from enum import IntEnum
 
-from django.db import connection
+from django.db import OperationalError, connection
+from psycopg.errors import LockNotAvailable
 
 
 class Lock(IntEnum):
@@ -28,12 +29,22 @@ def take(lock: Lock | str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_number(lock)])
 
 
-def wait_until_free(lock: Lock | str) -> None:
-    """Wait until the transaction that has the lock ends.
+def wait_until_free(lock: Lock | str, *, seconds: float) -> bool:
+    """Wait until the transaction that has the lock ends; say whether it did in that time.
 
     Transaction: call it in none; the lock is free again when it returns.
     """
-    take(lock)
+    limit = f"{max(1, round(1000 * seconds))}ms"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s) FROM set_config('lock_timeout', %s, true)", [_number(lock), limit]
+            )
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return False
+        raise
+    return True
 
 
 def take_if_free(lock: Lock | str) -> bool:

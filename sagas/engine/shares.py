@@ -16,6 +16,9 @@ from ..db import locks
 from ..models import Delivery
 from .delivery_rows import ready
 
+#: A claim takes milliseconds; one that takes longer belongs to a worker that froze.
+_CLAIM_SECONDS = 1.0
+
 
 def is_full(subscription: Subscription, now: datetime) -> bool:
     """Say whether the share of a subscription is used up. Claims of the subscription wait for each other's commit.
@@ -55,8 +58,8 @@ def next_of(
         if subscription.at_once is not None:
             limit = conf.BATCH_SIZE if subscription.name in succeeded else 1
             refused = Delivery.objects.filter(subscription=subscription.name, refused_at__isnull=False)
-            # A refusal that is not committed yet still counted this worker.
-            locks.wait_until_free(f"share of {subscription.name}")
+            # A refusal that is not committed yet still counted this worker. The sweep finds one that takes longer.
+            locks.wait_until_free(f"share of {subscription.name}", seconds=_CLAIM_SECONDS)
             waiting = list(ready(refused, now).exclude(pk__in=left_out).order_by("refused_at")[:limit])
             # A try that is not the first is a single call.
             found += list(takewhile(lambda delivery: delivery.started_at is None, waiting)) or waiting[:1]

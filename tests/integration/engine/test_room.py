@@ -246,3 +246,30 @@ def test_a_refusal_that_is_not_committed_yet_is_waited_for(
         return [delivery.pk for delivery in found]
 
     assert at_once(refuse_slowly, end) == [None, [of_a]]
+
+
+def test_a_frozen_claim_does_not_hold_up_refused_deliveries(
+    far: Callable[..., None], tell: Tell, clock: MovableClock
+) -> None:
+    """What is visible is sent again; the sweep finds the rest."""
+    far(1)
+    tell("a", 1)
+    (of_a,) = messages(clock)
+    refuse(of_a, at=clock())
+    subscription = registry.subscription("inside")
+    assert subscription is not None
+    frozen, over = threading.Event(), threading.Event()
+
+    def freeze() -> None:
+        with transaction.atomic():
+            shares.is_full(subscription, clock())
+            frozen.set()
+            assert over.wait(10)
+
+    def end() -> list[int]:
+        assert frozen.wait(10)
+        found = shares.next_of([subscription], succeeded={"inside"}, left_out=(), now=clock())
+        over.set()
+        return [delivery.pk for delivery in found]
+
+    assert at_once(freeze, end) == [None, [of_a]]
