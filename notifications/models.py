@@ -24,7 +24,12 @@ class Notification(models.Model):
     )
     channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.EMAIL)
     recipient = models.CharField(max_length=254)
-    #: The variables of the templates, a JSON object: `{"number": "S100123", "total": "£12.50"}`.
+    #: The variables of the templates, a JSON object of texts for people:
+    #: `number`: of the order; `name`: of the customer; `total`: an amount with its currency, `£12.50`;
+    #: `lines`: a list of `{"name": "Mug", "quantity": 2, "total": "£12.50"}`, `quantity` an integer;
+    #: `tracking_number`: of a confirmed order;
+    #: `reason`: why it was rejected or cancelled; beside it `refunded`, an amount that was paid back, or `kept`, an
+    #: amount that was not, because a person skipped the refund.
     context = models.JSONField()
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.QUEUED)
     queued_at = models.DateTimeField()

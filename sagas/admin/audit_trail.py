@@ -24,7 +24,7 @@ _SHOWN = 40
 
 
 class TableFilter(admin.SimpleListFilter):
-    """By table: the tables that are watched now. The distinct names in the trail would be a read of all of it."""
+    """By table. Lists the registered tables: the distinct names in the trail would need a read of all records."""
 
     title, parameter_name = "table", "table"
 

@@ -35,7 +35,7 @@ class NoSlotLeft(CannotFollow):
 
 
 class SlotOfAnotherDatabase(CannotFollow):
-    """Names of slots are the server's, their contents those of one database."""
+    """The slot belongs to another database. The name of a slot is unique on the server; a slot reads one database."""
 
     def __init__(self, slot: str, database: str) -> None:
         super().__init__(f"The slot {slot} belongs to the database {database}: take another name with --slot.")

@@ -12,7 +12,7 @@ from .capture import Capture, Portion
 from .slots import Publication, Slot
 
 #: Maximum number of remembered positions. With more, the relay uses the outbox's index of new events.
-_MAX_TOLD = 10_000
+_MAX_UNPLACED = 10_000
 #: Maximum seconds between two turns, also without a new event: for subscriptions that catch up, and for the sweep.
 _TURN_SECONDS = 1.0
 #: Seconds between two reads of the outbox, for events that the log does not show: an event that was sent again by hand,
@@ -41,7 +41,7 @@ class WalRelay:
         self._capture = capture
         #: Positions of events that have no place in the event log yet, in the order in which the slot sent them; each
         #: with the position that may be confirmed while it has none.
-        self._told: dict[int, int] = {}
+        self._unplaced: dict[int, int] = {}
         self._confirmable = 0
         self._behind = True
         #: One of them has a reaction: a turn is due.
@@ -61,10 +61,10 @@ class WalRelay:
         for portion in portions:
             for change in portion.changes:
                 if not self._behind:
-                    self._told.setdefault(int(str(change.new["position"])), self._confirmable)
+                    self._unplaced.setdefault(int(str(change.new["position"])), self._confirmable)
                 self._due = self._due or bool(registry.reactions_to(str(change.new["type"])))
             self._confirmable = portion.end or self._confirmable
-        if len(self._told) > _MAX_TOLD:
+        if len(self._unplaced) > _MAX_UNPLACED:
             self._behind = True
 
     def _turn(self) -> None:
@@ -77,30 +77,30 @@ class WalRelay:
         relayed = tasks.relay_turn(new)
         self._turned_at = time.monotonic()
         if not asked:  # another relay has the lock
-            self._due = self._due or bool(self._told)
+            self._due = self._due or bool(self._unplaced)
             time.sleep(_BUSY_SECONDS)
             return
         (taken,) = asked
         if self._behind:
-            self._told.clear()
+            self._unplaced.clear()
             self._behind, self._asked_at = bool(taken), self._turned_at
         else:
             self._settle(taken)
-        self._capture.confirm(next(iter(self._told.values()), received_up_to))
-        self._due = relayed.more or self._behind or bool(self._told)
+        self._capture.confirm(next(iter(self._unplaced.values()), received_up_to))
+        self._due = relayed.more or self._behind or bool(self._unplaced)
 
     def _new(self, limit: int, low_priority: bool) -> list[tuple[int, str]]:  # noqa: FBT001 - as `relay.FindNew`
         if self._behind:
             return new_events(limit, low_priority)
-        return new_events(limit, low_priority, among=self._told) if self._told else []
+        return new_events(limit, low_priority, among=self._unplaced) if self._unplaced else []
 
     def _settle(self, taken: Sequence[tuple[int, str]]) -> None:
         """Forget positions that have a place in the log now, and those that this relay does not number."""
         for position, _ in taken:
-            del self._told[position]
-        if self._told and len(taken) < tasks.turn_limit():
-            left = _without_a_place(self._told)
-            self._told = {position: lsn for position, lsn in self._told.items() if position in left}
+            del self._unplaced[position]
+        if self._unplaced and len(taken) < tasks.turn_limit():
+            left = _without_a_place(self._unplaced)
+            self._unplaced = {position: lsn for position, lsn in self._unplaced.items() if position in left}
             # An event that the slot did not send stands before these.
             self._behind = bool(left) and not taken
 

@@ -173,7 +173,13 @@ def _join(at: str, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Complaint:
-    """A fault of a contract, as text of some lines; `stale`: it only has to be written anew."""
+    """A fault of a contract.
+
+    Attributes:
+        type: type of the event.
+        text: the fault for people; some lines.
+        stale: only the words or the example differ; `manage.py events write` mends it.
+    """
 
     type: str
     text: str

@@ -130,7 +130,7 @@ class Registry:
 
     @contextmanager
     def active(self) -> Iterator["Registry"]:
-        """Make this the current registry inside."""
+        """Make this the current registry of the process in the `with` block; afterwards the former one is."""
         former = activate(self)
         try:
             yield self

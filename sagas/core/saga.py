@@ -26,7 +26,8 @@ class Failure:
     """Why a step or a reaction gave up; stored as JSON in `Run.failure` and `Run.attention`.
 
     Attributes:
-        step: name of the step or of the subscription; empty for a deadline, or if a person cancelled the run.
+        step: name of the step or the subscription that gave up; empty if the deadline passed, or if a person cancelled
+            the run or had it undone.
         kind: a `FailureKind`.
         error: name of the exception class.
         message: text of the exception.
@@ -98,6 +99,7 @@ class Step:
             the other system refused the call and will not carry it out later: the step has no effect, and no undo.
         when: a condition on the input, evaluated as the run starts; if it is false, the step is written as skipped.
         retry: when a failed try is made again, and how often; `undo_retry` for the undo.
+        outside: it calls another system, in no transaction, and needs a `probe`.
         lease: how long one try outside may take before another worker takes the step over; by default the setting
             `SAGAS_LEASE_SECONDS`.
     """
@@ -140,6 +142,7 @@ class Saga(Generic[Input]):
     Attributes:
         name: kebab-case, unique in the project; stored in every run.
         input: the event that starts it; its steps read it as `call.input`.
+        steps: in the order in which a run takes them, at most one of them a `Pivot`.
         deadline: a run that has not passed its pivot after this time is undone.
         after_undo: the steps that follow once everything is undone, in this order.
     """

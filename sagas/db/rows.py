@@ -60,10 +60,10 @@ def insert_all(rows: Sequence[models.Model]) -> None:
 
 
 def insert_missing(rows: Sequence[models.Model], *, unique: Sequence[str] = ()) -> set[Any]:
-    """Write new rows of one model, in one statement, but those whose values of the columns `unique` exist already.
+    """Write new rows of one model, in one statement; return the primary keys of the rows that were written.
 
-    Without `unique`: but those that violate any unique constraint.
-    Return the primary keys of the rows that were written.
+    A row is left out if a stored row has the same values in the columns `unique`; without `unique`, if it violates any
+    unique constraint.
 
     Transaction: a single statement; it waits for other transactions that write the same value.
 

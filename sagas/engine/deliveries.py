@@ -30,9 +30,9 @@ logger = structlog.get_logger(__name__)
 
 
 def deliver(*, delivery_ids: Sequence[int], clock: Callable[[], datetime]) -> list[DeliveryWakeUp]:
-    """Make those of these deliveries that are due; return the messages for the next ones in line.
+    """Execute the reactions of the given deliveries that are due; return the messages to send afterwards.
 
-    Deliveries of a batch without an outcome are among the messages, one message each.
+    These carry the next deliveries of the same keys, and, each alone, the deliveries of a batch without an outcome.
 
     Transaction: refuses one; opens its own.
     Idempotent: by delivery; an outside reaction may run again after a crash and is idempotent by its own key.

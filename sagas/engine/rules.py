@@ -66,7 +66,7 @@ def advance(run: Run, row: StepRun, result: Result, *, now: datetime) -> None:
 
 
 def set_failure(run: Run, failure: Failure) -> None:
-    """Set why a run is to be undone."""
+    """Set why a run is to be undone; `start_undo` undoes it."""
     run.failure = asdict(failure)
 
 
@@ -108,7 +108,10 @@ def undone_by(row: StepRun, rows: Iterable[StepRun]) -> list[StepRun]:
 
 
 def fail(run: Run, row: StepRun, error: Exception, verdict: Verdict, *, asked_first: bool, now: datetime) -> None:
-    """Set that a try failed: when the next one is due, or why there is none.
+    """Set that a try failed.
+
+    With a next try (`verdict.retry_at`) the step waits for it. Without one it is given up: before the pivot the run
+    gets a `failure` and is to be undone; behind it the run gets an `attention` and waits for a person.
 
     Args:
         asked_first: an earlier call may have taken effect, and the probe has not answered since.

@@ -183,12 +183,15 @@ def _has_enough(follower: Follower) -> bool:
     Without this limit the sweep would have no time for the deliveries of other followers.
     """
     subscription = registry.subscription(follower.name)
-    most = None if subscription is None else subscription.max_open_deliveries
-    return most is not None and is_busy(follower.name, most)
+    maximum = None if subscription is None else subscription.max_open_deliveries
+    return maximum is not None and is_busy(follower.name, maximum)
 
 
 def _catch_up(follower: Follower, head: int, relayed: Relayed, *, now: datetime, limit: int) -> None:
-    """Write deliveries of the next portion of the log for a follower, with low priority, unless it has its maximum."""
+    """Write the deliveries of the next portion of the log for a follower, with low priority.
+
+    Nothing is written while the follower has its maximum of open deliveries.
+    """
     subscription = registry.subscription(follower.name)
     if subscription is None:
         return

@@ -16,6 +16,7 @@ class Intervention(models.Model):
     process executes the rest when one dies.
     """
 
+    #: The same for all requests that were made together; `manage.py sagas` and the page of the batch show its progress.
     batch = models.UUIDField(default=new_id)
     #: The subject: its kind, a name in `operations.subjects.KINDS`, and its primary key as text. No foreign key: a new
     #: kind of subject needs no column, and the audit outlives its subject.
@@ -24,6 +25,7 @@ class Intervention(models.Model):
     #: Key of the subject (of a run or a delivery); empty for a subject without a key.
     key = models.CharField(max_length=100, blank=True, default="")
     action = models.CharField(max_length=10, choices=choices(Action))
+    #: Why, in the words of the person; never empty. Of an undo and a cancellation it becomes `Run.failure`'s message.
     reason = models.TextField()
     #: Name of the user, or of the account that typed the command.
     by = models.CharField(max_length=150)
@@ -43,6 +45,7 @@ class Intervention(models.Model):
     status = models.CharField(max_length=10, choices=choices(InterventionStatus), default=InterventionStatus.PENDING)
     #: Why it was refused, or the outcome of a replay.
     outcome = models.TextField(blank=True, default="")
+    #: When it was made, and when it was executed or refused; empty until then.
     asked_at = models.DateTimeField()
     done_at = models.DateTimeField(null=True, blank=True)
 

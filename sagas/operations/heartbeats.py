@@ -24,15 +24,15 @@ def queues() -> list[str]:
 
 
 def ask(*, by: str, now: datetime) -> list[str]:
-    """Note the questions to the other queues, and return these queues.
+    """Write a question for each other queue without an open one; return these queues, to send each a message.
 
-    The engine's queue asks, and the relay: if the worker of one of them is dead, the other queues are still asked. The
-    relay is not asked: it may be a process without a queue.
+    Both the engine's worker and the relay call this, so that questions go on when one of the two is dead. The relay is
+    not asked: it may be a process without a queue.
 
     Transaction: a statement each.
 
     Args:
-        by: the queue whose worker asks; it thereby answers.
+        by: the queue whose worker calls; the call counts as its answer.
     """
     answered(by, now=now)
     open_ = Heartbeat.objects.filter(asked_at__gt=now - _ASK_AGAIN_AFTER).values_list("queue", flat=True)

@@ -34,10 +34,11 @@ PORTION = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Replayed:
-    """The outcome of a portion, and the messages to send now that it is committed.
+    """The outcome of a portion.
 
     Attributes:
-        events: number of events of the log by which it moved on.
+        events: number of events of the log that the portion covered.
+        deliveries: the messages to send, once the portion is committed.
     """
 
     events: int = 0

@@ -26,7 +26,11 @@ _MAX_TURNS = 400
 
 
 class Trial:
-    """One case, as it is run; `keys` are those of its runs."""
+    """One case of the crash matrix under way.
+
+    Attributes:
+        keys: the keys of its runs.
+    """
 
     def __init__(self, saga: Saga[Any], start: Start, runs: int, case: Case) -> None:
         self.saga, self.start, self.runs, self.case = saga, start, runs, case

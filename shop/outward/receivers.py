@@ -253,7 +253,7 @@ class _Rest:
 
 
 class Resting(Generic[_K]):
-    """Receivers that did not answer a moment ago, as far as this process knows: they are not called again at once.
+    """Receivers that this process does not call for some seconds, because they did not answer or asked for time.
 
     Without it, each key with events for a receiver that hangs would hold a worker for a whole timeout, and other work
     would wait behind it.
@@ -279,7 +279,7 @@ class Resting(Generic[_K]):
         self._rests[receiver] = _Rest(times=times, until=now + timedelta(seconds=seconds))
 
     def note_asked(self, receiver: _K, now: datetime, seconds: float) -> None:
-        """Note that it asked for time: the delivery with this answer waits all of it, other deliveries some of it."""
+        """Note that it asked for this time. Other deliveries wait at most `_LONGEST_REST_SECONDS` of it."""
         until = now + timedelta(seconds=min(_LONGEST_REST_SECONDS, seconds))
         self._rests[receiver] = _Rest(times=1, until=until)
 

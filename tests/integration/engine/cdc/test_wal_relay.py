@@ -60,7 +60,7 @@ def test_what_is_told_is_taken_once_and_confirmed_after_it(caught_up: wal.WalRel
     before = confirmed()
     for name in "abc":
         emit(Asked(name=name), clock)
-    work(caught_up, lambda: not caught_up._told and len(in_the_log()) == 3)
+    work(caught_up, lambda: not caught_up._unplaced and len(in_the_log()) == 3)
     assert in_the_log() == ["a", "b", "c"]
     assert Run.objects.count() == 3
     work(caught_up, lambda: confirmed() > before)
@@ -109,7 +109,7 @@ def test_what_another_relay_took_is_confirmed_and_not_taken_again(caught_up: wal
     relay_events(now=clock(), limit=10)
     before = confirmed()
     work(caught_up, lambda: confirmed() > before)
-    assert not caught_up._told
+    assert not caught_up._unplaced
     assert Delivery.objects.count() == 1
 
 
@@ -122,14 +122,14 @@ def test_a_relay_at_its_turn_is_waited_for(
         patch.setattr("sagas.log.relay.locks.take_if_free", lambda _: False)
         for _ in range(3):
             caught_up.work()
-        assert (in_the_log(), confirmed(), len(caught_up._told)) == ([], before, 1)
+        assert (in_the_log(), confirmed(), len(caught_up._unplaced)) == ([], before, 1)
     work(caught_up, lambda: in_the_log() == ["a"])
 
 
 def test_more_than_is_worth_to_remember_is_taken_by_the_index(
     caught_up: wal.WalRelay, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wal, "_MAX_TOLD", 50)
+    monkeypatch.setattr(wal, "_MAX_UNPLACED", 50)
     with transaction.atomic(), caused_by(Cause(low_priority=True)):
         outbox.emit(*(Asked(name=f"import {number}") for number in range(1200)), now=clock())
     emit(Asked(name="by hand"), clock)
@@ -160,7 +160,7 @@ def test_events_of_a_type_this_process_does_not_know_are_left_and_hold_nothing_u
     Event.objects.update(type="tests.of_the_future")
     before = confirmed()
     work(caught_up, lambda: confirmed() > before)
-    assert (in_the_log(), caught_up._told) == ([], {})
+    assert (in_the_log(), caught_up._unplaced) == ([], {})
     emit(Asked(name="b"), clock)
     work(caught_up, lambda: in_the_log() == ["b"])
     monkeypatch.setattr("sagas.log.relay.known_types", lambda: ["tests.of_the_future", "tests.asked"])
