@@ -18,7 +18,7 @@ from ...operations import queries, subjects
 from ...operations.deliveries import DeliverySubject
 from ...operations.runs import RunSubject
 from ...operations.stranded_runs import faults_in_flight, how_many
-from ...operations.subject import Summary
+from ...operations.summary import Summary
 from ...operations.system_checks import check_definitions
 from ...operations.work_queue import WAITING
 
