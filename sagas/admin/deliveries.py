@@ -8,7 +8,7 @@ from backoffice.inspect import labelled
 
 from ..models import Delivery
 from ..operations.deliveries import DeliverySubject
-from .buttons import ActAdmin, actions_of
+from .act_admin import ActAdmin, actions_of
 from .parts import SubscriptionFilter, failed_tries
 
 _COLOURS = {"pending": "info", "running": "info", "done": "success", "parked": "danger", "failed": "warning"}

@@ -14,7 +14,7 @@ from ..db import clock
 from ..models import Follower
 from ..operations import queries
 from ..operations.followers import FollowerSubject
-from .buttons import ActAdmin
+from .act_admin import ActAdmin
 
 _COLOURS = {
     "following": "success",

@@ -25,7 +25,8 @@ from ..db import clock
 from ..messaging import tasks
 from ..models import Intervention
 from ..operations import interventions, replays, subjects
-from ..operations.subject import NotNow, Summary
+from ..operations.subject import NotNow
+from ..operations.summary import Summary
 from .buttons import buttons
 from .choice import Choice
 from .queue_page import PAGE_SIZE, page_number

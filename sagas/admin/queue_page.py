@@ -17,7 +17,8 @@ from ..db import clock
 from ..models import Finding
 from ..operations import queries, standstill, subjects, work_queue
 from ..operations.followers import FollowerSubject
-from ..operations.subject import Filter, Summary
+from ..operations.subject import Filter
+from ..operations.summary import Summary
 from ..operations.work_queue import WAITING, Group
 from .buttons import Button, buttons, may_see, may_see_queue
 from .findings import Remedy, remedy_of

@@ -8,7 +8,7 @@ from backoffice.inspect import InspectInline, labelled
 
 from ..models import Attempt, Run, StepRun
 from ..operations.runs import RunSubject
-from .buttons import ActAdmin, actions_of
+from .act_admin import ActAdmin, actions_of
 from .parts import SagaFilter, as_json, failed_tries, took
 
 _RUN_COLOURS = {

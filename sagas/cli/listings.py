@@ -11,7 +11,8 @@ from ..core import registry
 from ..db import clock
 from ..models import Delivery, Run
 from ..operations import queries, standstill, subjects, work_queue
-from ..operations.subject import Filter, Summary
+from ..operations.subject import Filter
+from ..operations.summary import Summary
 
 
 def runs(found: Sequence[Run]) -> list[dict[str, Any]]:

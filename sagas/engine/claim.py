@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from ..core.cause import Cause
@@ -42,12 +42,15 @@ class Claim(ABC):
     the call only if the row still has that token, so a worker that was frozen and wakes up changes nothing.
 
     Attributes:
+        attempt_field: the field of `Attempt` that refers to its row.
         work: the definition: the function to call, and the retry policy.
         result: the result of the work.
         tried_at: when this try began.
         asks_first: an earlier call may have taken effect: `perform` asks before it calls.
         may_call: the policy allows another call; otherwise `perform` only asks.
     """
+
+    attempt_field: ClassVar[str]
 
     work: Step | Subscription
     result: Result = None
@@ -72,6 +75,16 @@ class Claim(ABC):
     @property
     @abstractmethod
     def key(self) -> str: ...
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name of the step or the subscription."""
+
+    @property
+    @abstractmethod
+    def log_fields(self) -> dict[str, str]:
+        """The fields that identify it in a line of the log, and where to look at it."""
 
     @property
     @abstractmethod

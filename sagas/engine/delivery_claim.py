@@ -22,6 +22,8 @@ from .start import start_waiting
 class DeliveryClaim(Claim):
     """The claim of a delivery; its row comes with the event."""
 
+    attempt_field = "delivery"
+
     work: Subscription
     delivery: Delivery
 
@@ -36,6 +38,14 @@ class DeliveryClaim(Claim):
     @property
     def key(self) -> str:
         return self.delivery.key
+
+    @property
+    def name(self) -> str:
+        return self.row.subscription
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        return {"subscription": self.name, "look": f"sagas/delivery/{self.row.pk} in the admin"}
 
     @property
     def cause(self) -> Cause:

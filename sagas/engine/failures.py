@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import structlog
 from django.db import transaction
 
 from ..core.errors import OutcomeUnknown, Rejected, Retryable
 from ..db.storable import message_of, traceback_of
-from ..models import Attempt, Delivery, StepRun
+from ..models import Attempt
 from .claim import Claim, Verdict
 
 logger = structlog.get_logger(__name__)
@@ -34,12 +35,11 @@ class Failed:
 
     def attempt(self) -> Attempt:
         """Return its row, not yet saved."""
-        row = self.claim.row
         assert self.claim.tried_at is not None  # noqa: S101 - a try that failed has begun
+        of: dict[str, Any] = {self.claim.attempt_field: self.claim.row}
         return Attempt(
-            step=row if isinstance(row, StepRun) else None,
-            delivery=row if isinstance(row, Delivery) else None,
-            number=row.attempts,
+            **of,
+            number=self.claim.row.attempts,
             kind=self.verdict.kind,
             error=type(self.error).__name__[:200],
             message=message_of(self.error),
@@ -66,25 +66,18 @@ def _log(failed: Failed) -> None:
     A bug is logged as an error, a refusal as information, anything else as a warning once it is given up. Lines of the
     same failure share their `fingerprint`; the logging configuration limits how many are written.
     """
-    row, error = failed.claim.row, failed.error
-    if isinstance(row, StepRun):
-        name, about = row.name, {"step": row.name, "run": str(row.run_id)}
-        look = f"manage.py sagas show {row.run_id}"
-    else:
-        name, about = row.subscription, {"subscription": row.subscription}
-        look = f"sagas/delivery/{row.pk} in the admin"
+    claim, error = failed.claim, failed.error
     place, retry_at = _place_of(error), failed.verdict.retry_at
     logger.log(
         _level(error, given_up=failed.verdict.is_given_up),
         "try_failed",
-        **about,
-        key=failed.claim.key,
-        attempt=row.attempts,
+        **claim.log_fields,
+        key=claim.key,
+        attempt=claim.row.attempts,
         error=f"{type(error).__name__}: {message_of(error)}"[:_MAX_SHOWN],
         place=place,
         retry_at=None if retry_at is None else retry_at.isoformat(),
-        look=look,
-        fingerprint=f"{name} {type(error).__name__} {place}",
+        fingerprint=f"{claim.name} {type(error).__name__} {place}",
     )
 
 

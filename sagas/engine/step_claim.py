@@ -26,6 +26,8 @@ class StepClaim(Claim):
         redelivered: the broker has delivered the message before.
     """
 
+    attempt_field = "step"
+
     work: Step
     saga: Saga[Any]
     step_run: StepRun
@@ -55,6 +57,14 @@ class StepClaim(Claim):
     @property
     def key(self) -> str:
         return self.run.key
+
+    @property
+    def name(self) -> str:
+        return self.row.name
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        return {"step": self.name, "run": str(self.id), "look": f"manage.py sagas show {self.id}"}
 
     @property
     def cause(self) -> Cause:

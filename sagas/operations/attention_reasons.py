@@ -14,7 +14,9 @@ from ..core import registry
 from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, Action, DeliveryStatus, InterventionStatus, RunStatus
 from ..models import Delivery, Event, Follower, Intervention, Run, StepRun
 from . import heartbeats
+from .followers import FollowerSubject
 from .heartbeats import SILENT_AFTER
+from .runs import RunSubject
 
 #: The columns of events and deliveries that are read here.
 EVENT_FIELDS = ("key", "type", "log_position", "occurred_at", "relayed_at")
@@ -90,8 +92,8 @@ class Found:
 def people_asked(runs: Sequence[Run], followers: Iterable[Follower]) -> Asked:
     """Return what people asked of runs and subscriptions; one statement."""
     asked = Asked()
-    of = Q(kind="run", subject_id__in=[str(run.pk) for run in runs])
-    of |= Q(kind="follower", subject_id__in=[row.pk for row in followers])
+    of = Q(kind=RunSubject.kind, subject_id__in=[str(run.pk) for run in runs])
+    of |= Q(kind=FollowerSubject.kind, subject_id__in=[row.pk for row in followers])
     done = Intervention.objects.filter(of, status=InterventionStatus.DONE)
     for row in sorted(done, key=lambda row: row.pk):
         ref = row.subject_id

@@ -15,7 +15,8 @@ from ..engine.deliveries import send_again, skip_deliveries
 from ..models import Attempt, Delivery, Intervention
 from . import queries
 from .operation import Operation, unanswered_warning
-from .subject import STOPPED, Filter, Messages, Subject, Summary
+from .subject import STOPPED, Filter, Messages, Subject
+from .summary import Summary
 
 
 class DeliverySubject(Subject[Delivery]):

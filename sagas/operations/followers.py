@@ -14,7 +14,8 @@ from ..db import locks
 from ..log import followers
 from ..models import Follower, Intervention
 from .operation import Operation
-from .subject import Messages, Subject, Summary
+from .subject import Messages, Subject
+from .summary import Summary
 
 
 class FollowerSubject(Subject[Follower]):

@@ -2,15 +2,14 @@
 
 from abc import ABC, abstractmethod
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from ..core.statuses import Action, label
 from ..models import Intervention
+from .summary import Summary
 
-if TYPE_CHECKING:
-    from .subject import Subject, Summary
-
-S = TypeVar("S", bound="Subject[Any]")
+#: The class of its subjects, or what the operation needs of them.
+S = TypeVar("S")
 
 
 class Operation(ABC, Generic[S]):
@@ -47,7 +46,7 @@ class Operation(ABC, Generic[S]):
         """Return the warning for subjects with this number of tries without an answer."""
         return ""
 
-    def names(self, shown: "Summary", step: str = "") -> str:
+    def names(self, shown: Summary, step: str = "") -> str:
         """Return its object, for use in a sentence: “book-hotel” of trip 7; trip 7.
 
         Args:

@@ -12,14 +12,11 @@ from ..core import registry
 from ..core.errors import FailureKind
 from ..core.events import DomainEvent
 from ..core.statuses import (
-    LIVE_RUNS,
     OPEN_DELIVERIES,
-    OPEN_RUNS,
     Action,
     DeliveryStatus,
     FindingStatus,
     InterventionStatus,
-    RunStatus,
     StepStatus,
 )
 from ..log import followers as log
@@ -27,21 +24,16 @@ from ..models import Attempt, Delivery, Event, Finding, Follower, Intervention, 
 
 E = TypeVar("E", bound=DomainEvent)
 
+#: With the rows that the queries return: a project names their types, and does not import `sagas.models`.
 __all__ = [
-    "LIVE_RUNS",
-    "OPEN_RUNS",
     "Attempt",
     "Delivery",
-    "DeliveryStatus",
     "Event",
-    "Finding",
     "Intervention",
     "Journal",
     "Lag",
     "Run",
-    "RunStatus",
     "StepRun",
-    "StepStatus",
     "choreographed",
     "events_of",
     "findings",

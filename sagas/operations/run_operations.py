@@ -4,7 +4,7 @@
 
 from abc import abstractmethod
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar, Protocol
 
 from ..core.errors import FailureKind
 from ..core.saga import Failure
@@ -13,18 +13,26 @@ from ..engine.rules import advance, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
 from .operation import Operation, unanswered_warning
 
-if TYPE_CHECKING:
-    from .runs import RunSubject
+
+class RunAtStep(Protocol):
+    """What the operations need of `RunSubject`: a run, its current step, and what `save` has to do beside."""
+
+    row: Run
+    step: StepRun | None
+    starts_undo: bool
+    is_undone: bool
+
+    def wake(self, now: datetime) -> None: ...
 
 
-class _OfRun(Operation["RunSubject"]):
+class _OfRun(Operation[RunAtStep]):
     """An operation on an open run, at its current step."""
 
-    def is_possible(self, subject: "RunSubject", *, now: datetime) -> bool:
+    def is_possible(self, subject: RunAtStep, *, now: datetime) -> bool:
         run, step = subject.row, subject.step
         return run.finished_at is None and step is not None and self.fits(run, step, now)
 
-    def apply(self, subject: "RunSubject", asked: Intervention, *, now: datetime) -> None:
+    def apply(self, subject: RunAtStep, asked: Intervention, *, now: datetime) -> None:
         if subject.step is not None:
             self.change(subject, subject.step, asked, now)
 
@@ -32,7 +40,7 @@ class _OfRun(Operation["RunSubject"]):
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool: ...
 
     @abstractmethod
-    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None: ...
+    def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None: ...
 
 
 class Retry(_OfRun):
@@ -44,7 +52,7 @@ class Retry(_OfRun):
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         return run.status == RunStatus.NEEDS_ATTENTION or _waits_for_its_try(run, step, now)
 
-    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+    def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None:
         # A call without an answer keeps that status: the next try probes first.
         step.status = StepStatus.PENDING if step.status == StepStatus.FAILED else step.status
         step.attempts, step.lost_tries, step.held_until, step.finished_at = 0, 0, None, None
@@ -70,7 +78,7 @@ class Skip(_OfRun):
         is_idle = step.status in (StepStatus.PENDING, StepStatus.UNKNOWN, StepStatus.FAILED)
         return is_idle and (run.status == RunStatus.PAUSED or _waits_for_its_try(run, step, now))
 
-    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+    def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None:
         run = subject.row
         run.epoch += 1
         run.attention = None
@@ -88,7 +96,7 @@ class _StartUndo(_OfRun):
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         return run.direction == RunStatus.RUNNING and run.failure is None and stands_before_pivot(run, step)
 
-    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+    def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None:
         subject.wake(now)
         subject.row.attention = None
         failure = Failure(step="", kind=self.failure_kind, error=self.error, message=asked.reason)
@@ -120,7 +128,7 @@ class Pause(_OfRun):
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         return run.status in LIVE_RUNS and not is_about_to_undo(run) and run.attention is None
 
-    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+    def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None:
         run = subject.row
         run.resumes_as, run.stopped_at, run.status = run.status, now, RunStatus.PAUSED
 
@@ -133,7 +141,7 @@ class Resume(_OfRun):
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
         return run.status == RunStatus.PAUSED
 
-    def change(self, subject: "RunSubject", step: StepRun, asked: Intervention, now: datetime) -> None:
+    def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None:
         subject.wake(now)
         if step.held_until is not None and step.held_until > now:
             subject.row.due_at = step.held_until  # a call is still under way, or a try not yet due

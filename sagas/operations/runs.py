@@ -17,7 +17,8 @@ from ..engine.wake_ups import wake_ups_of
 from ..models import Attempt, Intervention, Run, StepRun
 from . import queries
 from .run_operations import OPERATIONS, is_about_to_undo
-from .subject import STOPPED, Filter, Messages, Subject, Summary
+from .subject import STOPPED, Filter, Messages, Subject
+from .summary import Summary
 
 
 class RunSubject(Subject[Run]):

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from ..models import Follower
 from . import attention, heartbeats, subjects
-from .subject import Summary
+from .summary import Summary
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from .deliveries import DeliverySubject
 from .followers import FollowerSubject
 from .operation import Operation
 from .runs import RunSubject
-from .subject import Subject, Summary
+from .subject import Subject
+from .summary import Summary
 
 #: In the order in which they are shown. Interventions lock their rows in the reverse order: a follower needs the lock
 #: of the log, and the relay, which holds it, may wait for the rows of a run.

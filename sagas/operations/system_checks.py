@@ -120,7 +120,7 @@ def _senseless_policies() -> Iterator[str]:
 
 
 def _limits() -> Iterator[str]:
-    """Yield limits that leave no time for the one inside: try < Celery's < the broker's."""
+    """Yield a fault unless `SAGAS_TRY_SECONDS` is less than `CELERY_TASK_TIME_LIMIT`, when Celery kills the worker."""
     if _hard_limit() <= conf.TRY_SECONDS:
         yield (
             f"SAGAS_TRY_SECONDS ({conf.TRY_SECONDS:g}) is not shorter than CELERY_TASK_TIME_LIMIT"

@@ -12,8 +12,8 @@ from orders import selectors as orders
 from payments import selectors as payments
 from payments.selectors import INVOICE, Balance
 from sagas.core.books import Scope
+from sagas.core.statuses import OPEN_RUNS
 from sagas.operations import queries as sagas
-from sagas.operations.queries import OPEN_RUNS
 from shop.wiring import CHOREOGRAPHY
 
 

@@ -12,7 +12,7 @@ from inventory import selectors as inventory
 from notifications.events import NotificationKind
 from payments import selectors as payments
 from sagas.core.books import Breach, Check, Scope
-from sagas.operations.queries import RunStatus
+from sagas.core.statuses import RunStatus
 from shop.processes.fulfil_order import fulfil_order
 
 from .books import Books, as_uuid, books

@@ -7,8 +7,9 @@ from pydantic import ValidationError
 from orders.events import OrderPlaced
 from sagas.core import registry
 from sagas.core.saga import Step
+from sagas.core.statuses import DeliveryStatus
 from sagas.core.subscription import Start
-from sagas.operations.queries import Delivery, DeliveryStatus, Journal
+from sagas.operations.queries import Delivery, Journal
 from shop.processes.fulfil_order import fulfil_order
 from shop.wiring import CHOREOGRAPHY
 

@@ -8,9 +8,9 @@ from sagas.core import registry
 from sagas.core.errors import DefinitionError, FailureKind, UnknownSagaError
 from sagas.core.retry import Retry
 from sagas.core.saga import Step
-from sagas.core.statuses import Action, RowAction
+from sagas.core.statuses import LIVE_RUNS, Action, RowAction, RunStatus, StepStatus
 from sagas.operations import queries as sagas
-from sagas.operations.queries import Attempt, Intervention, Run, RunStatus, StepRun, StepStatus
+from sagas.operations.queries import Attempt, Intervention, Run, StepRun
 
 from .causes import Placed
 from .entries import Entry
@@ -108,7 +108,7 @@ class RunEntries:
                 "idempotency_key": row.idempotency_key,
                 "result": result,
             },
-            next_try_at=row.held_until if waiting and self.run.status in sagas.LIVE_RUNS else None,
+            next_try_at=row.held_until if waiting and self.run.status in LIVE_RUNS else None,
         )
 
     def _by_hand(self, row: StepRun, deed: Intervention) -> Entry:

@@ -5,10 +5,10 @@ from datetime import datetime
 from uuid import UUID
 
 from orders import selectors as orders
-from sagas.core.statuses import LIVE_DELIVERIES
+from sagas.core.statuses import LIVE_DELIVERIES, DeliveryStatus
 from sagas.operations import attention
 from sagas.operations.attention_reasons import Attention, Why
-from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, StepRun
+from sagas.operations.queries import Delivery, Journal, Run, StepRun
 
 from . import reactions
 from .words import Audience

@@ -7,10 +7,11 @@ from datetime import datetime
 from uuid import UUID
 
 from sagas.core.errors import FailureKind
+from sagas.core.statuses import LIVE_RUNS, DeliveryStatus, RunStatus, StepStatus
 from sagas.db.read import one_moment
 from sagas.operations import queries as sagas
 from sagas.operations.attention_reasons import Attention, Why
-from sagas.operations.queries import Delivery, DeliveryStatus, Journal, Run, RunStatus, StepRun, StepStatus
+from sagas.operations.queries import Delivery, Journal, Run, StepRun
 
 from . import reactions
 from .attention import badges, sentence
@@ -253,7 +254,7 @@ def _is_live(it: Situation) -> bool:
     if it.waits_because(Why.NOT_TAKEN):
         return False
     unstarted = it.run is None and it.order.status == "pending" and not it.attention
-    runs = it.run is not None and it.run.status in sagas.LIVE_RUNS
+    runs = it.run is not None and it.run.status in LIVE_RUNS
     return unstarted or runs or bool(it.under_way) or not it.is_relayed
 
 

@@ -9,10 +9,10 @@ from datetime import datetime
 from uuid import UUID
 
 from sagas.core import registry
-from sagas.core.statuses import Action, InterventionStatus
+from sagas.core.statuses import Action, DeliveryStatus, InterventionStatus
 from sagas.db.read import one_moment
 from sagas.operations import queries as sagas
-from sagas.operations.queries import Delivery, DeliveryStatus, Event, Intervention, Journal
+from sagas.operations.queries import Delivery, Event, Intervention, Journal
 
 from .causes import Placed, in_order
 from .effects import effects

@@ -7,7 +7,8 @@ from typing import Any
 
 from sagas.core.errors import FailureKind
 from sagas.core.retry import Retry
-from sagas.operations.queries import Delivery, DeliveryStatus, StepRun, StepStatus
+from sagas.core.statuses import DeliveryStatus, StepStatus
+from sagas.operations.queries import Delivery, StepRun
 
 #: The meaning of a failure, for readers who may not see the error itself.
 _MEANINGS = {

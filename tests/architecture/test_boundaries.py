@@ -2,21 +2,13 @@
 
 import ast
 import re
-from pathlib import Path
 
 import pytest
 from celery import current_app
 from django.apps import apps
 from django.db.models import ForeignKey
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-CONTEXTS = ("orders", "inventory", "payments", "notifications")
-SOURCES = [
-    path
-    for package in (*CONTEXTS, "sagas", "embedded", "shop", "backoffice")
-    for path in sorted((ROOT / package).rglob("*.py"))
-    if "migrations" not in path.parts
-]
+from .imports import CONTEXTS, ROOT, SOURCES, imported
 
 
 def test_no_table_refers_to_a_table_of_another_context() -> None:
@@ -72,26 +64,10 @@ SEEN_BY_CONTEXTS = {
 
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_a_context_imports_only_what_the_engine_shows_to_contexts(context: str) -> None:
-    imported = {name for path in SOURCES if path.is_relative_to(ROOT / context) for name in _of_the_engine(path)}
-    assert imported - SEEN_BY_CONTEXTS == set()
-    assert imported
-
-
-def _of_the_engine(path: Path) -> set[str]:
-    """Return the modules of `sagas` that a file imports, also inside functions."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {each.name for each in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            modules = {f"{node.module}.{each.name}" for each in node.names}
-            found |= {name if _is_module(name) else node.module for name in modules}
-    return {name for name in found if name.partition(".")[0] == "sagas"}
-
-
-def _is_module(name: str) -> bool:
-    path = ROOT.joinpath(*name.split("."))
-    return path.with_suffix(".py").exists() or path.is_dir()
+    modules = {name for path in SOURCES if path.is_relative_to(ROOT / context) for name in imported(path)}
+    of_the_engine = {name for name in modules if name.partition(".")[0] == "sagas"}
+    assert of_the_engine - SEEN_BY_CONTEXTS == set()
+    assert of_the_engine
 
 
 def test_only_the_wiring_names_what_reacts_to_what() -> None:

@@ -13,7 +13,6 @@ import pytest
 from django.core.management import call_command
 from django.db import OperationalError, connection, transaction
 
-from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected
 from sagas.core.registry import Registry
 from sagas.core.saga import Saga, Step
@@ -89,10 +88,10 @@ def test_unknown_outcome_that_stays_unknown_is_undone(
         raise OutcomeUnknown("silence")
 
     steps = tuple(replace(step, probe=silence) if step.outside else step for step in saga.steps)
-    registry.activate(Registry([starts(replace(saga, steps=steps))]))
     store.after["charge-card"] = [OutcomeUnknown("silence")]
-    want()
-    settle(broker, clock)
+    with Registry([starts(replace(saga, steps=steps))]).active():
+        want()
+        settle(broker, clock)
     assert store.effects == [*FORWARD[:3], "refund-card", "cancel-hotel", "cancel-flight"]
 
 
@@ -167,9 +166,9 @@ def test_deploy_in_the_middle(
     hotel = saga.steps[1]
     rent = Step("rent-car", queue="sagas", run=store.step("rent-car"), undo=store.step("return-car"))
     new = replace(saga, steps=(saga.steps[0], hotel, rent, *saga.steps[2:]))
-    registry.activate(Registry([starts(new)]))
-    assert list(faults_in_flight()) == []
-    settle(broker, clock)
+    with Registry([starts(new)]).active():
+        assert list(faults_in_flight()) == []
+        settle(broker, clock)
     assert (store.effects, run_of().status) == (FORWARD, "completed")
 
 

@@ -72,12 +72,12 @@ def said(printed: str) -> Any:
     return json.loads(printed.splitlines()[-1])
 
 
-@pytest.mark.parametrize("bare", [{}, {"BARE": "1"}], ids=["with the admin", "without admin, unfold and rich"])
-def test_the_project_has_no_fault_and_its_saga_runs_and_is_undone(python: Project, bare: dict[str, str]) -> None:
-    assert "no issues" in python("-m", "django", "check", "--fail-level", "WARNING", **bare)
-    python("-m", "django", "migrate", "--verbosity", "0", **bare)
-    assert "No changes" in python("-m", "django", "makemigrations", "--check", "--dry-run", **bare)
-    assert said(python("-c", _DRIVEN, **bare)) == {"Rome": BOOKED, "Nowhere": UNDONE}
+@pytest.mark.parametrize("has", ["admin", "auth", "bare"])
+def test_the_project_has_no_fault_and_its_saga_runs_and_is_undone(python: Project, has: str) -> None:
+    assert "no issues" in python("-m", "django", "check", "--fail-level", "WARNING", STANDALONE=has)
+    python("-m", "django", "migrate", "--verbosity", "0", STANDALONE=has)
+    assert "No changes" in python("-m", "django", "makemigrations", "--check", "--dry-run", STANDALONE=has)
+    assert said(python("-c", _DRIVEN, STANDALONE=has)) == {"Rome": BOOKED, "Nowhere": UNDONE}
 
 
 _DRIVEN = """
@@ -121,6 +121,36 @@ django.setup()
 from tests.standalone.trips.saga import want
 want("Rome")
 want("Nowhere", card="empty")
+"""
+
+
+def test_users_may_act_on_runs_without_the_admin(python: Project) -> None:
+    def sagas(*arguments: str) -> str:
+        return python("-m", "django", "sagas", *arguments, STANDALONE="auth")
+
+    python("-m", "django", "migrate", "--verbosity", "0", STANDALONE="auth")
+    assert said(python("-c", _PERMITTED, STANDALONE="auth")) == ["sagas.change_run", True]
+    assert "is paused" in sagas("pause", "Rome", "--reason", "strike")
+    assert "book-trip of Rome: paused" in sagas("show", "Rome")
+    assert "strike" in sagas("queue")
+    assert "goes on" in sagas("resume", "Rome", "--reason", "over")
+    assert "without faults" in sagas("check", "--in-flight")
+
+
+_PERMITTED = """
+import django, json
+django.setup()
+from django.contrib.auth.models import Permission, User
+from sagas.db import clock
+from sagas.log.relay import relay_events
+from sagas.operations.runs import RunSubject
+from tests.standalone.trips.saga import want
+want("Rome")
+relay_events(now=clock.now(), limit=10)
+ada = User.objects.create_user("ada")
+ada.user_permissions.add(Permission.objects.get(content_type__app_label="sagas", codename="change_run"))
+needed = RunSubject.permission("change")
+print(json.dumps([needed, ada.has_perm(needed)]))
 """
 
 

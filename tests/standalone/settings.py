@@ -1,18 +1,28 @@
 """A Django project that has the engine and a small app of its own, and nothing of the shop.
 
-Without an admin (`BARE=1`) neither unfold nor rich can be imported: the engine needs neither.
+`STANDALONE` says what else it has. What it does not have cannot be imported: the engine needs none of it.
+
+- `admin`: the admin with unfold, and all that these need.
+- `auth`: users, but no admin.
+- `bare`: nothing of `django.contrib`, and no rich, which `manage.py sagas` needs.
 """
 
 import json
 import os
 import sys
 
-BARE = "BARE" in os.environ
-if BARE:
-    sys.modules.update(dict.fromkeys(("unfold", "backoffice", "rich", "ninja", "shop", "orders")))  # type: ignore[arg-type]
+STANDALONE = os.environ.get("STANDALONE", "admin")
+missing = {
+    "admin": ("ninja", "shop", "orders"),
+    "auth": ("ninja", "shop", "orders", "unfold", "backoffice", "django.contrib.admin"),
+    "bare": ("ninja", "shop", "orders", "unfold", "backoffice", "django.contrib.admin", "rich"),
+}
+sys.modules.update(dict.fromkeys(missing[STANDALONE]))  # type: ignore[arg-type]
 
 INSTALLED_APPS = ["sagas", "tests.standalone.trips"]
-if not BARE:
+if STANDALONE == "auth":
+    INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", *INSTALLED_APPS]
+if STANDALONE == "admin":
     INSTALLED_APPS = [
         "backoffice",
         "unfold",

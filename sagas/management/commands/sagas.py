@@ -18,7 +18,7 @@ from ...operations import queries, subjects
 from ...operations.deliveries import DeliverySubject
 from ...operations.runs import RunSubject
 from ...operations.stranded_runs import faults_in_flight, how_many
-from ...operations.subject import Summary
+from ...operations.summary import Summary
 from ...operations.system_checks import check_definitions
 from ...operations.work_queue import WAITING
 
@@ -102,7 +102,7 @@ class Command(BaseCommand):
 
     def _act(self, action: Action, *, run: str, parked: str | None = None, **options: Any) -> None:
         named = {name.removeprefix("one_"): options[name] for name in options if name.startswith("one_")}
-        meant_ones = [(kind, name) for kind, name in {"run": run, **named}.items() if name]
+        meant_ones = [(kind, name) for kind, name in {RunSubject.kind: run, **named}.items() if name]
         if len(meant_ones) + options["all"] + (parked is not None) != 1:
             raise CommandError(f"Say what to {action}: one RUN, or --all with filters{_or(action)}.")
         kind, name = meant_ones[0] if meant_ones else ("", "")
@@ -146,7 +146,7 @@ class Command(BaseCommand):
 
     def _write_waiting(self, waits: Summary) -> None:
         at = f" at {waits.step}" if waits.step else ""
-        what = waits.pk if waits.kind == "run" else f"{waits.kind} {waits.pk}"
+        what = waits.pk if waits.kind == RunSubject.kind else f"{waits.kind} {waits.pk}"
         self.stdout.write(f"{waits.title}: {waits.process}{at} ({what})")
         if waits.paused:
             self.stdout.write(f"    paused by {waits.paused}")

@@ -23,6 +23,7 @@ from sagas.operations.interventions import Worked
 from sagas.testing import MovableClock
 
 Ask = Callable[..., Event]
+Deploy = Callable[..., object]
 Tell = Callable[[str, int], Event]
 
 
@@ -109,10 +110,12 @@ def saga(script: Script, transactional_db: None) -> Iterator[Saga[Asked]]:
         yield saga
 
 
-def deploy(*sagas: Saga[Any]) -> None:
+@pytest.fixture
+def deploy(saga: Saga[Asked]) -> Iterator[Deploy]:
     """Be a process of other code, to the end of the test: it knows these sagas, and the reactions there are."""
     reactions = [one for one in registry.subscriptions() if not isinstance(one, Start)]
-    registry.activate(Registry([*map(starts, sagas), *reactions]))
+    with registry.current().active():  # it is the current one again after the test
+        yield lambda *sagas: registry.activate(Registry([*map(starts, sagas), *reactions]))
 
 
 @pytest.fixture

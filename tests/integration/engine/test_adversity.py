@@ -22,7 +22,7 @@ from sagas.models import Delivery, Run
 from sagas.testing import MovableClock, drive, run_delivery
 from tests.conftest import Redefine
 
-from .conftest import Ask, Asked, Script, Tell, deploy, intervene, standing
+from .conftest import Ask, Asked, Deploy, Script, Tell, intervene, standing
 
 
 class Killed(BaseException):
@@ -282,6 +282,7 @@ def test_a_run_behind_its_own_pivot_never_goes_back_whatever_was_deployed(
     saga: Saga[Asked],
     script: Script,
     clock: MovableClock,
+    deploy: Deploy,
     says: list[Exception],
     status: str,
 ) -> None:

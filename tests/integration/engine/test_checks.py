@@ -19,12 +19,13 @@ from sagas.operations.stranded_runs import faults_in_flight
 from sagas.operations.system_checks import check_definitions
 from sagas.testing import MovableClock, drive
 
-from .conftest import Ask, Asked, Script, Told, deploy, standing
+from .conftest import Ask, Asked, Deploy, Script, Told, standing
 
 
-def deploy_steps(saga: Saga[Asked], *steps: Step) -> None:
-    """Put a saga of these steps in the place of another."""
-    deploy(replace(saga, steps=steps))
+@pytest.fixture
+def deploy_steps(saga: Saga[Asked], deploy: Deploy) -> Deploy:
+    """Put a saga of these steps in the place of the one there is."""
+    return lambda *steps: deploy(replace(saga, steps=steps))
 
 
 def faults() -> list[str]:
@@ -66,8 +67,10 @@ def wrong(**parts: Any) -> Step:
         (wrong(lease=timedelta(0)), "its lease is over before it began"),
     ],
 )
-def test_a_mistake_in_a_definition_fails_at_start_up(saga: Saga[Asked], step: Step, fault: str) -> None:
-    deploy_steps(saga, step, *saga.steps)
+def test_a_mistake_in_a_definition_fails_at_start_up(
+    saga: Saga[Asked], step: Step, fault: str, deploy_steps: Deploy
+) -> None:
+    deploy_steps(step, *saga.steps)
     assert any(fault in message.msg for message in check_definitions())
 
 
@@ -100,42 +103,50 @@ def test_a_run_in_flight_can_go_on_with_the_code_it_began_with(half_way: Run) ->
     assert faults() == []
 
 
-def test_a_new_step_disturbs_no_run_in_flight(half_way: Run, saga: Saga[Asked], script: Script) -> None:
+def test_a_new_step_disturbs_no_run_in_flight(
+    half_way: Run, saga: Saga[Asked], script: Script, deploy_steps: Deploy
+) -> None:
     new = Step("new", queue="sagas", run=script.step("new"), undo=script.step("undo-new"))
-    deploy_steps(saga, new, *saga.steps)
+    deploy_steps(new, *saga.steps)
     assert faults() == []
 
 
-def test_a_step_that_is_gone_strands_the_runs_that_have_it_before_them(half_way: Run, saga: Saga[Asked]) -> None:
-    deploy_steps(saga, *saga.steps[:3])
+def test_a_step_that_is_gone_strands_the_runs_that_have_it_before_them(
+    half_way: Run, saga: Saga[Asked], deploy_steps: Deploy
+) -> None:
+    deploy_steps(*saga.steps[:3])
     assert faults() == ["saga test has no step 'last'"]
 
 
-def test_a_step_that_is_gone_strands_the_runs_that_may_have_to_undo_it(half_way: Run, saga: Saga[Asked]) -> None:
-    deploy_steps(saga, *saga.steps[1:])
+def test_a_step_that_is_gone_strands_the_runs_that_may_have_to_undo_it(
+    half_way: Run, saga: Saga[Asked], deploy_steps: Deploy
+) -> None:
+    deploy_steps(*saga.steps[1:])
     assert faults() == ["there is no step 'first' any more, which took effect and may have to be undone"]
 
 
-def test_another_order_of_steps_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
+def test_another_order_of_steps_is_reported(half_way: Run, saga: Saga[Asked], deploy_steps: Deploy) -> None:
     first, far, pivot, last = saga.steps
-    deploy_steps(saga, far, first, pivot, last)
+    deploy_steps(far, first, pivot, last)
     assert faults() == ["its steps are in another order: first, far, pivot, last"]
 
 
-def test_a_pivot_that_moved_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
+def test_a_pivot_that_moved_is_reported(half_way: Run, saga: Saga[Asked], deploy_steps: Deploy) -> None:
     first, far, pivot, last = saga.steps
     plain = Step("pivot", queue="sagas", run=pivot.run, undo=first.undo)
-    deploy_steps(saga, first, far, plain, Pivot("last", queue="sagas", run=last.run))
+    deploy_steps(first, far, plain, Pivot("last", queue="sagas", run=last.run))
     assert faults() == ["step 'pivot' was the pivot when it began", "step 'last' was not the pivot when it began"]
 
 
-def test_an_unanswered_call_that_nobody_can_ask_after_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
+def test_an_unanswered_call_that_nobody_can_ask_after_is_reported(
+    half_way: Run, saga: Saga[Asked], deploy_steps: Deploy
+) -> None:
     first, far, *rest = saga.steps
-    deploy_steps(saga, first, Step("far", queue="sagas", run=far.run, undo=far.undo), *rest)
+    deploy_steps(first, Step("far", queue="sagas", run=far.run, undo=far.undo), *rest)
     assert faults() == ["step 'far' has an unanswered call and nothing to ask after it"]
 
 
-def test_an_input_that_cannot_be_read_is_reported(half_way: Run, saga: Saga[Asked]) -> None:
+def test_an_input_that_cannot_be_read_is_reported(half_way: Run, saga: Saga[Asked], deploy: Deploy) -> None:
     class AskedNow(Asked):
         type = "tests.asked"
         colour: str
@@ -144,12 +155,12 @@ def test_an_input_that_cannot_be_read_is_reported(half_way: Run, saga: Saga[Aske
     assert faults() == ["its input cannot be read: colour: Field required"]
 
 
-def test_a_saga_that_is_gone_strands_all_its_runs(half_way: Run) -> None:
+def test_a_saga_that_is_gone_strands_all_its_runs(half_way: Run, deploy: Deploy) -> None:
     deploy()
     assert faults() == ["no saga is called 'test'; known: none"]
 
 
-def test_ended_runs_do_not_matter(ask: Ask, clock: MovableClock) -> None:
+def test_ended_runs_do_not_matter(ask: Ask, clock: MovableClock, deploy: Deploy) -> None:
     ask()
     drive(now=clock)
     deploy()
@@ -157,22 +168,24 @@ def test_ended_runs_do_not_matter(ask: Ask, clock: MovableClock) -> None:
 
 
 def test_a_run_that_is_being_undone_needs_no_step_that_it_never_took(
-    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock
+    ask: Ask, saga: Saga[Asked], script: Script, clock: MovableClock, deploy_steps: Deploy
 ) -> None:
     script.says["far"] = [Rejected("no")]
     script.says["undo-first"] = [Rejected("cannot")]
     ask()
     drive(now=clock)
     assert standing()[0] == "needs_attention"
-    deploy_steps(saga, *saga.steps[:2])
+    deploy_steps(*saga.steps[:2])
     assert faults() == []
 
 
-def test_the_command_fails_for_ci_and_tells_machines_too(half_way: Run, saga: Saga[Asked]) -> None:
+def test_the_command_fails_for_ci_and_tells_machines_too(
+    half_way: Run, saga: Saga[Asked], deploy_steps: Deploy
+) -> None:
     said = StringIO()
     call_command("sagas", "check", "--in-flight", stdout=said)
     assert said.getvalue() == "Definitions: 1, without faults.\nRuns in flight: 1, all can go on with this code.\n"
-    deploy_steps(saga, *saga.steps[:3])
+    deploy_steps(*saga.steps[:3])
     said = StringIO()
     with pytest.raises(SystemExit, match="1"):
         call_command("sagas", "check", "--in-flight", stdout=said)
@@ -187,11 +200,11 @@ def test_the_command_fails_for_ci_and_tells_machines_too(half_way: Run, saga: Sa
 
 
 def test_a_run_no_code_knows_the_rest_of_comes_in_front_of_a_person(
-    half_way: Run, saga: Saga[Asked], script: Script, clock: MovableClock
+    half_way: Run, saga: Saga[Asked], script: Script, clock: MovableClock, deploy_steps: Deploy
 ) -> None:
     Run.objects.update(deadline_at=None)
     first, _, *rest = saga.steps
-    deploy_steps(saga, first, *rest)
+    deploy_steps(first, *rest)
     for _ in range(12):
         clock.move(minutes=11)
         drive(now=clock)
@@ -199,7 +212,9 @@ def test_a_run_no_code_knows_the_rest_of_comes_in_front_of_a_person(
     assert (Run.objects.get().attention or {})["error"] == "RunOfOtherCodeError"
 
 
-def test_a_run_of_a_saga_no_code_knows_comes_in_front_of_a_person(half_way: Run, clock: MovableClock) -> None:
+def test_a_run_of_a_saga_no_code_knows_comes_in_front_of_a_person(
+    half_way: Run, clock: MovableClock, deploy: Deploy
+) -> None:
     deploy()
     clock.move(minutes=50)
     drive(now=clock)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,7 +29,7 @@ from .conftest import Asked, Script, Tell
 
 
 @pytest.fixture
-def far(saga: Saga[Asked], script: Script) -> Callable[..., None]:
+def far(saga: Saga[Asked], script: Script) -> Iterator[Callable[..., None]]:
     """Wire the reaction outside, with room for so many."""
 
     def far(room: int | None, react: Callable[[Received[Any]], None] | None = script.react, **more: Any) -> None:
@@ -38,7 +38,8 @@ def far(saga: Saga[Asked], script: Script) -> Callable[..., None]:
         outside = replace(inside, outside=True, at_once=room, react=react, **more)
         registry.activate(registry.current().rewired([starts(saga), outside]))
 
-    return far
+    with registry.current().active():  # it is the current one again after the test
+        yield far
 
 
 def messages(clock: MovableClock) -> list[int]:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from orders.models import Order
 from sagas.core import registry
+from sagas.core.key_names import KeyNames
 from sagas.core.statuses import Action
 from sagas.log.relay import relay_events
 from sagas.models import Intervention, Run
@@ -66,12 +67,11 @@ def test_the_command_names_the_order(order: Order) -> None:
     assert out.getvalue() == f"Done: order {order.number} is being cancelled. It is undoing now.\n"
 
 
-def test_without_names_of_keys_the_saga_and_the_key_are_named(
-    boss: Client, order: Order, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(registry, "named", lambda _: {})
-    monkeypatch.setattr(registry, "note_on", lambda _: "")
-    form = form_of(boss, "cancel", Run.objects.get())
+def test_without_names_of_keys_the_saga_and_the_key_are_named(boss: Client, order: Order) -> None:
+    nameless = registry.current().rewired(registry.subscriptions())
+    nameless.register(key_names=KeyNames())
+    with nameless.active():
+        form = form_of(boss, "cancel", Run.objects.get())
     assert form.context["title"] == f"Cancel fulfil-order of {order.id}"
     assert form.context["means"] == [("", "Cancel it, and undo what was done so far.")]
 

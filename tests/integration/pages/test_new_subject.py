@@ -19,7 +19,8 @@ from sagas.core.statuses import Action
 from sagas.models import Intervention
 from sagas.operations import interventions, subjects
 from sagas.operations.operation import Operation
-from sagas.operations.subject import Filter, Messages, NotNow, Subject, Summary
+from sagas.operations.subject import Filter, Messages, NotNow, Subject
+from sagas.operations.summary import Summary
 from tests.factories.people import browser_of_the_boss
 
 from .conftest import text_of

@@ -18,6 +18,7 @@ from sagas.cdc import audit, slots
 from sagas.cdc.audit import Watcher
 from sagas.cdc.capture import Capture
 from sagas.core import registry
+from sagas.core.registry import Registry
 from sagas.models import AuditRecord
 from sagas.testing import drive
 from shop.catalogue import CATALOGUE, page
@@ -302,7 +303,7 @@ def test_a_cache_that_is_away_costs_the_cache_only(shelves: None, settings: Sett
     assert prices()["MUG"] == 1000
 
 
-def test_what_could_not_be_forgotten_is_forgotten_later(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_forgotten_is_forgotten_later(watcher: Watcher) -> None:
     watcher.work()
     called = threading.Event()
 
@@ -310,12 +311,11 @@ def test_what_could_not_be_forgotten_is_forgotten_later(watcher: Watcher, monkey
         called.set()
         raise ConnectionError
 
-    monkeypatch.setitem(registry.current().on_change, "orders_product", away)
-    assert prices()["MUG"] == 1000
-    execute("UPDATE orders_product SET price_minor = 1234 WHERE sku = 'MUG'")
-    trail(watcher, 1)
+    with Registry(audited=registry.audited().values(), on_change={"orders_product": away}).active():
+        assert prices()["MUG"] == 1000
+        execute("UPDATE orders_product SET price_minor = 1234 WHERE sku = 'MUG'")
+        trail(watcher, 1)
     assert called.is_set()
-    monkeypatch.undo()
     watcher.work()
     assert prices()["MUG"] == 1234
 
