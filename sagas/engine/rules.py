@@ -70,6 +70,27 @@ def set_failure(run: Run, failure: Failure) -> None:
     run.failure = asdict(failure)
 
 
+def is_to_undo(run: Run) -> bool:
+    """Say whether a step of the run was given up, or its deadline has passed, and its undo has not begun."""
+    return run.failure is not None and run.status == RunStatus.RUNNING
+
+
+def expire(run: Run, row: StepRun, *, now: datetime) -> bool:
+    """Take the deadline off a run; say whether the run is to be undone for it.
+
+    At or behind its pivot a run only goes forward: the deadline no longer counts.
+
+    Args:
+        row: the row at the run's place.
+    """
+    run.deadline_at = None
+    if run.failure is not None or not stands_before_pivot(run, row):
+        return False
+    set_failure(run, DEADLINE_PASSED)
+    run.due_at = now
+    return True
+
+
 def begin_undo(run: Run, rows: Sequence[StepRun], undo: Sequence[StepRun], *, now: datetime) -> None:
     """Start the undo of a run; a run with nothing to undo ends.
 

@@ -10,7 +10,7 @@ from ..core.cause import Cause
 from ..core.errors import OutcomeUnknown, Rejected, StepFailed
 from ..core.retry import Retry
 from ..core.saga import Call, Failure, Result, Saga, Step
-from ..core.statuses import RowAction, RunStatus, StepStatus
+from ..core.statuses import RowAction, StepStatus
 from ..db.storable import message_of
 from ..models import Run, StepRun
 from . import rules
@@ -90,7 +90,7 @@ class StepClaim(Claim):
     @property
     def is_given_up(self) -> bool:
         """The run waits for its undo, or for a person."""
-        return bool(self.run.failure and self.run.status == RunStatus.RUNNING) or self.run.attention is not None
+        return rules.is_to_undo(self.run) or self.run.attention is not None
 
     @property
     def policy(self) -> Retry:

@@ -15,9 +15,10 @@ from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, RunStatus
 from ..db.rows import update_all
 from ..models import Run, StepRun
+from . import rules
 from .limits import MAX_RESENDS, note_resend
 from .plan import plan_undo
-from .rules import DEADLINE_PASSED, set_failure, stands_before_pivot
+from .rules import is_to_undo
 from .undo import hand_over, start_undo
 from .wake_ups import WakeUp, tasks_of, wake_ups_of
 
@@ -47,13 +48,9 @@ def sweep_runs(*, now: datetime, limit: int) -> list[WakeUp]:
             run.attention = asdict(_other_code(run))
         update_all([*due, *forgotten], ("resends", "due_at", "attention"))
         _hand_over([run for run in (*due, *forgotten) if run.attention is not None], now)
-        failed = [run for run in due if _is_to_undo(run)]
+        failed = [run for run in due if is_to_undo(run)]
         forward = [run for run in due if run.attention is None and run not in failed]
         return _start_undo(failed, now) + wake_ups_of(forward)
-
-
-def _is_to_undo(run: Run) -> bool:
-    return run.status == RunStatus.RUNNING and run.failure is not None
 
 
 def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
@@ -61,7 +58,7 @@ def _not_held(due: Sequence[Run], now: datetime) -> list[Run]:
 
     A run to undo does not wait for the lease.
     """
-    goes_on = [run for run in due if not _is_to_undo(run)]
+    goes_on = [run for run in due if not is_to_undo(run)]
     held = dict(
         StepRun.objects.filter(run__in=goes_on, place=F("run__place"), held_until__gt=now).values_list(
             "run_id", "held_until"
@@ -78,7 +75,7 @@ def _note_unknown(runs: Sequence[Run]) -> None:
     prefetch_related_objects(runs, "steps")
     for run in runs:
         try:
-            if _is_to_undo(run):
+            if is_to_undo(run):
                 plan_undo(registry.saga(run.saga), run, list(run.steps.all()))
             else:
                 tasks_of(run, run.steps.all())
@@ -117,10 +114,9 @@ def _by_epoch(runs: Iterable[Run]) -> dict[int, list[UUID]]:
 
 
 def expire(*, now: datetime, limit: int) -> int:
-    """Undo runs whose deadline has passed before their pivot; return how many.
+    """Set runs whose deadline has passed before their pivot as to be undone; return how many.
 
-    A run at or behind its pivot only goes forward: its deadline no longer counts. Runs of sagas this process does not
-    know are left to a process that knows them (rolling deploy).
+    Runs of sagas this process does not know are left to a process that knows them (rolling deploy).
 
     Transaction: requires one.
     """
@@ -130,12 +126,6 @@ def expire(*, now: datetime, limit: int) -> int:
         .select_for_update(no_key=True, skip_locked=True)[:limit]
     )
     here = {row.run_id: row for row in StepRun.objects.filter(run__in=late, place=F("run__place"))}
-    expired = 0
-    for run in late:
-        run.deadline_at = None
-        if run.failure is None and stands_before_pivot(run, here[run.id]):
-            set_failure(run, DEADLINE_PASSED)
-            run.due_at = now
-            expired += 1
+    expired = sum(rules.expire(run, here[run.id], now=now) for run in late)
     update_all(late, ("failure", "deadline_at", "due_at"))
     return expired

@@ -12,6 +12,7 @@ from django.db.models import Q
 from ..conf import ENGINE_QUEUE, RELAY_QUEUE
 from ..core import registry
 from ..core.statuses import LIVE_DELIVERIES, SETTLED_DELIVERIES, Action, DeliveryStatus, InterventionStatus, RunStatus
+from ..engine.rules import is_to_undo
 from ..models import Delivery, Event, Follower, Intervention, Run, StepRun
 from . import heartbeats
 from .followers import FollowerSubject
@@ -146,7 +147,7 @@ def _due_since(run: Run, here: StepRun | None, rows: Sequence[StepRun], asked_at
 
 def _queue_of(run: Run, here: StepRun | None) -> str:
     """Return the queue whose worker has to continue a live run."""
-    turns = run.attention is not None or (run.failure is not None and run.status == RunStatus.RUNNING)
+    turns = run.attention is not None or is_to_undo(run)
     if turns or here is None or run.saga not in registry.names():
         return ENGINE_QUEUE
     steps = (*registry.saga(run.saga).steps, *registry.saga(run.saga).after_undo)

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from ..core.errors import FailureKind
 from ..core.saga import Failure
 from ..core.statuses import LIVE_RUNS, Action, RunStatus, StepStatus
-from ..engine.rules import advance, set_failure, stands_before_pivot
+from ..engine.rules import advance, is_to_undo, set_failure, stands_before_pivot
 from ..models import Intervention, Run, StepRun
 from .operation import Operation, unanswered_warning
 
@@ -71,7 +71,7 @@ class Skip(_OfRun):
         return unanswered_warning(unanswered)
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        if is_about_to_undo(run):
+        if is_to_undo(run):
             return False
         if run.status == RunStatus.NEEDS_ATTENTION:
             return True
@@ -126,7 +126,7 @@ class Pause(_OfRun):
     done = "is paused"
 
     def fits(self, run: Run, step: StepRun, now: datetime) -> bool:
-        return run.status in LIVE_RUNS and not is_about_to_undo(run) and run.attention is None
+        return run.status in LIVE_RUNS and not is_to_undo(run) and run.attention is None
 
     def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None:
         run = subject.row
@@ -150,11 +150,6 @@ class Resume(_OfRun):
 def _waits_for_its_try(run: Run, step: StepRun, now: datetime) -> bool:
     waits = step.held_until is not None and step.held_until > now and step.lease_token is None
     return run.status in LIVE_RUNS and waits
-
-
-def is_about_to_undo(run: Run) -> bool:
-    """Return whether a step of the run gave up and its undo has not begun."""
-    return run.failure is not None and run.status == RunStatus.RUNNING
 
 
 OPERATIONS = (Retry(), Skip(), Undo(), Cancel(), Pause(), Resume())

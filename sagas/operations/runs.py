@@ -12,11 +12,12 @@ from ..core import registry
 from ..core.key_names import KeyLabel
 from ..core.statuses import OPEN_RUNS, STOPPED_RUNS, Action, RunStatus
 from ..engine.journal import save
+from ..engine.rules import is_to_undo
 from ..engine.undo import undo_runs
 from ..engine.wake_ups import wake_ups_of
 from ..models import Attempt, Intervention, Run, StepRun
 from . import queries
-from .run_operations import OPERATIONS, is_about_to_undo
+from .run_operations import OPERATIONS
 from .subject import STOPPED, Filter, Messages, Subject
 from .summary import Summary
 
@@ -66,7 +67,7 @@ class RunSubject(Subject[Run]):
 
     @property
     def standing(self) -> str:
-        if is_about_to_undo(self.row):
+        if is_to_undo(self.row):
             return "is about to be undone"
         return "needs attention" if self.status == RunStatus.NEEDS_ATTENTION else super().standing
 

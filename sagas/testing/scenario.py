@@ -15,7 +15,7 @@ from ..core.ids import new_id
 from ..core.saga import Call, Failure, Result, Saga, Step, StepFunction
 from ..core.statuses import LIVE_RUNS, RunStatus
 from ..engine.plan import plan, plan_undo
-from ..engine.rules import DEADLINE_PASSED, begin_undo, set_failure, stands_before_pivot, undone_by
+from ..engine.rules import begin_undo, expire, is_to_undo, undone_by
 from ..engine.step_claim import StepClaim
 from ..models import Event, StepRun
 
@@ -178,12 +178,11 @@ class _Walk:
         if run.status not in LIVE_RUNS:
             return False
         row = next(row for row in self.rows if row.place == run.place)
-        late = run.deadline_at is not None and self.now >= run.deadline_at
-        if late and run.failure is None and stands_before_pivot(run, row):
-            set_failure(run, DEADLINE_PASSED)
+        if run.deadline_at is not None and self.now >= run.deadline_at:
+            expire(run, row, now=self.now)
         if run.attention is not None:
             run.status = RunStatus.NEEDS_ATTENTION
-        elif run.failure is not None and run.status == RunStatus.RUNNING:
+        elif is_to_undo(run):
             self._start_undo()
         else:
             self._try(row)
