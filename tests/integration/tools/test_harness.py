@@ -1,0 +1,76 @@
+"""What one test leaves behind does not reach the next one."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection, transaction
+
+from tests.concurrency import at_once
+from tests.emptying import make_session_new
+
+
+def ask(statement: str) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone()
+
+
+def execute(*statements: str) -> None:
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def lose_the_connection() -> None:
+    pid = connection.connection.info.backend_pid
+    at_once(lambda: ask(f"SELECT pg_terminate_backend({pid}, 10000)"))
+
+
+def leave_a_transaction_open() -> None:
+    transaction.atomic().__enter__()
+    execute("SELECT 1")
+
+
+def leave_a_broken_transaction_open() -> None:
+    leave_a_transaction_open()
+    transaction.set_rollback(True)
+
+
+def close_in_a_transaction() -> None:
+    leave_a_transaction_open()
+    connection.close()
+
+
+def test_the_session_is_as_new_after_a_test(transactional_db: None) -> None:
+    pid = ask("SELECT pg_backend_pid()")
+    timezone = ask("SHOW timezone")
+    execute(
+        "SET ROLE pg_monitor",
+        "SET statement_timeout = 1000",
+        "SET timezone = 'Asia/Tokyo'",
+        "SELECT pg_advisory_lock(7)",
+        "LISTEN parcels",
+        "RESET ROLE",
+        "CREATE TEMPORARY TABLE orders_order (id int)",
+        "SET ROLE pg_monitor",
+    )
+    make_session_new()
+    assert ask("SELECT pg_backend_pid()") == pid
+    assert ask("SHOW timezone") == timezone
+    assert ask("SELECT current_user = session_user, current_setting('statement_timeout')") == (True, "0")
+    assert ask("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()") == (0,)
+    assert ask("SELECT count(*) FROM pg_listening_channels()") == (0,)
+    assert ask("SELECT to_regclass('pg_temp.orders_order')") == (None,)
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [lose_the_connection, leave_a_transaction_open, leave_a_broken_transaction_open, close_in_a_transaction],
+)
+def test_a_connection_that_a_test_left_unusable_is_made_anew(transactional_db: None, leave: Callable[[], None]) -> None:
+    ask("SELECT 1")
+    leave()
+    make_session_new()
+    assert not connection.in_atomic_block
+    assert connection.get_autocommit()
+    assert ask("SELECT 1") == (1,)
