@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -217,6 +217,11 @@ class Processes:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def stop(self, process: Process) -> None:
+        """Kill a process if it still runs."""
+        if process.poll() is None:
+            self.kill(process)
+
     def mails(self) -> list[str]:
         return [path.read_text() for path in sorted(self.mail.glob("*.eml"))]
 
@@ -227,9 +232,9 @@ def processes_in(folder: Path) -> Iterator[Processes]:
     try:
         yield processes
     finally:
-        for process in processes.started:
-            if process.poll() is None:
-                processes.kill(process)
+        with ExitStack() as stopping:  # stops the others when one cannot be stopped
+            for process in processes.started:
+                stopping.callback(processes.stop, process)
 
 
 @pytest.fixture

@@ -1,11 +1,17 @@
-"""What one test leaves behind does not reach the next one."""
+"""What one test leaves behind does not reach the next one, neither a session nor a process."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
 
 from tests.concurrency import at_once
+from tests.conftest import Processes, processes_in, wait_for
 from tests.emptying import make_session_new
 
 
@@ -74,3 +80,31 @@ def test_a_connection_that_a_test_left_unusable_is_made_anew(transactional_db: N
     assert not connection.in_atomic_block
     assert connection.get_autocommit()
     assert ask("SELECT 1") == (1,)
+
+
+class Unstoppable(subprocess.Popen[bytes]):
+    def poll(self) -> int | None:
+        raise PermissionError("not yours")
+
+
+def test_all_processes_are_stopped_although_one_cannot_be(transactional_db: None, tmp_path: Path) -> None:
+    asleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    unstoppable = Unstoppable(["true"])
+    unstoppable.wait()
+    with ExitStack() as stack:
+        processes = stack.enter_context(processes_in(tmp_path))
+        first = processes.run(asleep)
+        processes.started.append(unstoppable)
+        last = processes.run(asleep)
+        with pytest.raises(PermissionError, match="not yours"):
+            stack.close()
+    assert (first.poll(), last.poll()) == (-signal.SIGKILL, -signal.SIGKILL)
+
+
+def test_a_forked_process_that_still_runs_when_time_is_up_is_an_error_with_its_output(processes: Processes) -> None:
+    beat = processes.start("beat", "--pidfile=")
+    wait_for(lambda: b"is starting" in processes.log(beat))
+    with pytest.raises(TimeoutError, match=r"celery -A shop beat --pidfile= still runs after 0 s(?s:.*)is starting"):
+        beat.wait(0)
+    processes.kill(beat)
+    assert beat.wait(0) == -signal.SIGKILL
