@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
 
     def waits(item: pytest.Item) -> bool:
-        return not {"processes", "browser"}.isdisjoint(getattr(item, "fixturenames", ()))
+        return not {"processes", "chromium"}.isdisjoint(getattr(item, "fixturenames", ()))
 
     def seconds_allowed(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
