@@ -21,8 +21,10 @@ from redis import Redis
 from orders.models import Order
 from sagas.core import registry
 from sagas.core.subscription import Start, Subscription
-from sagas.db import clock
+from sagas.db import clock as database_clock
+from sagas.testing import MovableClock
 from shop.celery import app
+from shop.wiring import SAGAS, wiring
 
 from .emptying import empty_in_the_cheaper_way
 from .factories.orders import TWO_MUGS, Lines, Place, PlacedOrderFactory
@@ -79,14 +81,35 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     app.finalize()
     empty_in_the_cheaper_way()
     with django_db_blocker.unblock():
-        clock.now()
-    clock._READ_EVERY_SECONDS = 86_400.0
+        database_clock.now()
+    database_clock._READ_EVERY_SECONDS = 86_400.0
 
 
 @pytest.fixture
 def shelves(transactional_db: None) -> None:
     """Three products with 100 pieces each."""
     fill_shelves()
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """The broker of the tests, empty before and after."""
+    with broker() as redis:
+        redis.flushdb()
+        yield redis
+        redis.flushdb()
+
+
+@pytest.fixture
+def choreography() -> Iterator[None]:
+    """Have new orders coordinated by events, without a saga."""
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
+        yield
 
 
 @pytest.fixture
@@ -238,10 +261,7 @@ def processes_in(folder: Path) -> Iterator[Processes]:
 
 
 @pytest.fixture
-def processes(transactional_db: None, tmp_path: Path) -> Iterator[Processes]:
+def processes(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[Processes]:
     """Start real worker processes; the broker is empty before and after."""
-    with broker() as redis:
-        redis.flushdb()
-        with processes_in(tmp_path) as started:
-            yield started
-        redis.flushdb()
+    with processes_in(tmp_path) as started:
+        yield started

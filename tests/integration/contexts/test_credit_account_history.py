@@ -6,7 +6,6 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +17,7 @@ from payments.events import credit_account_id
 from payments.models import CreditAccount
 from sagas.core.ids import new_id
 from sagas.models import Event, Snapshot
+from tests.factories.people import StaffFactory, browser_of
 
 ADA = {"customer_email": "ada@example.com", "currency": "GBP"}
 
@@ -41,9 +41,8 @@ def by_events(account: CreditAccount) -> Any:
 
 
 def page(account: CreditAccount) -> str:
-    boss = Client()
-    boss.force_login(User.objects.filter(username="boss").first() or User.objects.create_superuser("boss"))
-    return boss.get(f"/admin/payments/creditaccount/{account.pk}/change/").content.decode()
+    boss = User.objects.filter(username="boss").first() or StaffFactory.create(username="boss", boss=True)
+    return browser_of(boss).get(f"/admin/payments/creditaccount/{account.pk}/change/").content.decode()
 
 
 @settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -19,6 +19,7 @@ from sagas.models import Delivery, Event, Finding, Run
 from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
 from tests.factories.credit import CreditAccountFactory
+from tests.factories.journal import DeliveryFactory
 from tests.factories.orders import Place
 from tests.factories.stock import ParcelFactory, ReservationFactory
 
@@ -254,10 +255,8 @@ def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed:
 
 
 def test_deliveries_of_a_receiver_that_was_removed_come_with_what_to_do(confirmed: Order) -> None:
-    at = Event.objects.latest("position").occurred_at
-    Delivery.objects.create(
-        subscription="webhook-gone", event=Event.objects.latest("position"), key=str(confirmed.id), due_at=at
-    )
+    event = Event.objects.latest("position")
+    DeliveryFactory.create(subscription="webhook-gone", event=event, due_at=event.occurred_at)
     turn(after=timedelta(minutes=30))
     assert found()["deliveries-swept", "webhook-gone"].startswith("1 delivery of webhook-gone is not swept, ")
     (check,) = (check for check in CHECKS if check.name == "deliveries-swept")
