@@ -31,6 +31,7 @@ from sagas.models import Run
 from sagas.operations import interventions, queries
 from sagas.testing import Broker, MovableClock, drive
 from shop.story.history import History, OrderAsOf, folded, history
+from tests import one
 from tests.factories.credit import CreditAccountFactory
 from tests.rows import rows_of
 
@@ -151,7 +152,7 @@ class Services(RuleBasedStateMachine):
                 request = credit.CreditRequest(
                     order_id=order.id, customer_email=EMAIL, amount_minor=order.total_minor, currency="GBP", key=key
                 )
-                credit.hold_credit(request, now=self.now)
+                one.hold_credit(request, now=self.now)
             else:
                 credit.release_credit(order_id=order.id, key=key, now=self.now)
 

@@ -17,6 +17,7 @@ from payments.events import credit_account_id
 from payments.models import CreditAccount
 from sagas.core.ids import new_id
 from sagas.models import Event, Snapshot
+from tests import one
 from tests.factories.people import StaffFactory, browser_of
 
 ADA = {"customer_email": "ada@example.com", "currency": "GBP"}
@@ -29,7 +30,7 @@ def account(db: None) -> CreditAccount:
 
 def hold(order_id: UUID, amount_minor: int = 1000) -> None:
     request = credit.CreditRequest(order_id=order_id, amount_minor=amount_minor, key=f"{order_id}:hold", **ADA)
-    credit.hold_credit(request, now=timezone.now())
+    one.hold_credit(request, now=timezone.now())
 
 
 def release(order_id: UUID) -> None:
