@@ -119,18 +119,18 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)], late) as order:
             if what == "reserve":
                 quantities = list(order.lines.values_list("sku", "quantity"))
-                inventory.reserve(order_id=order.id, quantities=quantities, key=self.key(order, key), now=self.now)
+                one.reserve(order_id=order.id, quantities=quantities, key=self.key(order, key), now=self.now)
             elif what == "release":
                 inventory.release(order_id=order.id, key=self.key(order, key), now=self.now)
             else:
-                inventory.book_shipment(order_id=order.id, now=self.now)
+                one.book_shipment(order_id=order.id, now=self.now)
 
     @precondition(lambda self: self.orders)
     @rule(
         which=WHICH,
         key=KEYS,
         late=LATE,
-        does=st.sampled_from([payments.capture, payments.refund, payments.find_capture]),
+        does=st.sampled_from([one.capture, payments.refund, payments.find_capture]),
     )
     def charge(self, which: int, key: str, late: int, does: Callable[..., object]) -> None:
         with self.on(self.orders[which % len(self.orders)], late) as order:
@@ -161,7 +161,7 @@ class Services(RuleBasedStateMachine):
     def decide(self, which: int, late: int, what: str) -> None:
         with self.on(self.orders[which % len(self.orders)], late) as order:
             if what == "confirm":
-                orders.confirm(order_id=order.id, now=self.now)
+                one.confirm(order_id=order.id, now=self.now)
             elif what == "reject":
                 orders.reject(order_id=order.id, reason="Sold out. " * 60, now=self.now)
             else:
@@ -181,7 +181,7 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)]) as order:
             queued = Notification.objects.filter(order_id=order.id).order_by("-id" if last else "id")[:1]
             for message in queued:
-                notifications.send(notification_id=message.id, now=self.now)
+                one.send(notification_id=message.id, now=self.now)
 
 
 def look_at_each_moment(told: History) -> None:

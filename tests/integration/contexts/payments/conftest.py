@@ -23,7 +23,7 @@ def request(method: str, key: str, order_id: UUID = ORDER) -> payments.PaymentRe
 
 
 def capture(method: str = "tok_visa", *, key: str = "k", order_id: UUID = ORDER, now: datetime = NOW) -> Payment:
-    return payments.capture(request(method, key, order_id), now=now)
+    return one.capture(request(method, key, order_id), now=now)
 
 
 def find(method: str = "tok_visa", *, key: str = "k") -> Payment | None:

@@ -18,6 +18,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Run
 from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
+from tests import one
 from tests.factories.credit import CreditAccountFactory
 from tests.factories.journal import DeliveryFactory
 from tests.factories.orders import Place
@@ -144,7 +145,7 @@ def test_a_deleted_reservation_is_found_while_it_is_needed_and_afterwards(confir
     assert facts("stock", "MUG") == {"sku": "MUG", "reserved": 2, "held": 0}
     assert facts("goods", confirmed.id)["ordered"] == {"MUG": 2}
     assert facts("goods", confirmed.id)["shipped"] == {}
-    inventory.reserve(order_id=waiting.id, quantities=[], key="k", now=timezone.now())
+    one.reserve(order_id=waiting.id, quantities=[], key="k", now=timezone.now())
 
 
 def test_stock_held_for_an_order_that_is_over_is_found(rejected: Order) -> None:
