@@ -13,12 +13,14 @@ from notifications.events import NotificationKind
 from orders import services as orders
 from orders.events import OrderPlaced
 from payments import services as payments
+from sagas.core.outcomes import only
 from sagas.db import clock
 
 
 def reserve(order: OrderPlaced, key: str) -> None:
     quantities = [(line.sku, line.quantity) for line in order.lines]
-    inventory.reserve(order_id=order.order_id, quantities=quantities, key=f"{key}:reserve-stock", now=clock.now())
+    request = inventory.StockRequest.of(order_id=order.order_id, quantities=quantities, key=f"{key}:reserve-stock")
+    only(inventory.reserve_many([request], now=clock.now()))
 
 
 def release(order: OrderPlaced, key: str) -> None:
@@ -26,7 +28,7 @@ def release(order: OrderPlaced, key: str) -> None:
 
 
 def capture(order: OrderPlaced, key: str) -> None:
-    payments.capture(_payment(order, key), now=clock.now())
+    only(payments.capture_many([_payment(order, key)], now=clock.now()))
 
 
 def refund(order: OrderPlaced, key: str) -> None:
@@ -35,11 +37,11 @@ def refund(order: OrderPlaced, key: str) -> None:
 
 def ship(order: OrderPlaced) -> str:
     """Return the tracking number."""
-    return inventory.book_shipment(order_id=order.order_id, now=clock.now()).tracking_number
+    return only(inventory.book_shipments([order.order_id], now=clock.now())).tracking_number
 
 
 def confirm(order: OrderPlaced) -> None:
-    orders.confirm(order_id=order.order_id, now=clock.now())
+    only(orders.confirm_many([order.order_id], now=clock.now()))
 
 
 def notify(order: OrderPlaced, tracking_number: str) -> str:
@@ -48,7 +50,7 @@ def notify(order: OrderPlaced, tracking_number: str) -> str:
 
 
 def send(notification_id: str) -> None:
-    notifications.send(notification_id=UUID(notification_id), now=clock.now())
+    only(notifications.send_many([UUID(notification_id)], now=clock.now()))
 
 
 def reject(order: OrderPlaced, reason: str) -> str:

@@ -10,7 +10,6 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from sagas.core.errors import Rejected
-from sagas.core.outcomes import only
 from sagas.db.rows import array, insert_all
 from sagas.log import outbox
 
@@ -21,7 +20,7 @@ from .models import Parcel, Reservation, StockItem
 
 @dataclass(frozen=True, kw_only=True)
 class StockRequest:
-    """The argument of `reserve`: quantities by SKU, under a key."""
+    """A request to hold stock for an order: quantities by SKU, under a key."""
 
     order_id: UUID
     wanted: Mapping[str, int]
@@ -34,18 +33,6 @@ class StockRequest:
         for sku, quantity in quantities:
             wanted[sku] += quantity
         return cls(order_id=order_id, wanted=wanted, key=key)
-
-
-def reserve(*, order_id: UUID, quantities: Iterable[tuple[str, int]], key: str, now: datetime) -> list[Reservation]:
-    """As `reserve_many`, for one order.
-
-    Args:
-        quantities: SKU and how many; a SKU may stand twice.
-
-    Raises:
-        OutOfStock, ReservedAlready, ReservationEnded: Rejected; nothing is held.
-    """
-    return only(reserve_many([StockRequest.of(order_id=order_id, quantities=quantities, key=key)], now=now))
 
 
 def reserve_many(requests: Sequence[StockRequest], *, now: datetime) -> dict[UUID, list[Reservation] | Rejected]:
@@ -120,15 +107,6 @@ def release(*, order_id: UUID, key: str, now: datetime) -> list[Reservation]:
             _end(held, Reservation.Status.RELEASED, now)
             outbox.emit(StockReleased(order_id=order_id, lines=_lines(held)), now=now)
     return held
-
-
-def book_shipment(*, order_id: UUID, now: datetime) -> Parcel:
-    """As `book_shipments`, for one order.
-
-    Raises:
-        NothingReserved: Rejected; there is nothing to send.
-    """
-    return only(book_shipments([order_id], now=now))
 
 
 def book_shipments(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Parcel | Rejected]:

@@ -8,7 +8,6 @@ from uuid import UUID
 
 from django.db import transaction
 
-from sagas.core.outcomes import only
 from sagas.db.rows import insert_missing
 from sagas.log import outbox
 
@@ -58,18 +57,6 @@ def queue_many(messages: Sequence[Message], *, now: datetime) -> dict[UUID, Noti
                 if row.kind == rows[row.order_id].kind:
                     rows[row.order_id] = row
     return rows
-
-
-def send(*, notification_id: UUID, now: datetime) -> Notification:
-    """As `send_many`, for one message.
-
-    Raises:
-        ChannelDown: Retryable; the message did not leave.
-    """
-    outcomes = send_many([notification_id], now=now)
-    if not outcomes:
-        raise Notification.DoesNotExist(f"there is no message {notification_id}")
-    return only(outcomes)
 
 
 def send_many(notification_ids: Sequence[UUID], *, now: datetime) -> dict[UUID, Notification | Exception]:

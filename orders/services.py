@@ -42,7 +42,6 @@ __all__ = [
     "add_products",
     "cancel",
     "checked_name",
-    "confirm",
     "confirm_many",
     "place",
     "place_many",
@@ -100,18 +99,6 @@ def place_many(requests: Sequence[OrderRequest], *, now: datetime) -> list[Place
         with suppress(IntegrityError):  # a concurrent call has placed an order under one of these keys: now it is found
             return _place_missing(requests, now)
         return _place_missing(requests, now)
-
-
-def confirm(*, order_id: UUID, now: datetime) -> Order:
-    """Publish that the customer gets the order.
-
-    Transaction: opens one.
-    Idempotent: by `order_id`.
-
-    Raises:
-        OrderDecidedAlready: it was rejected or cancelled.
-    """
-    return _decide(order_id, Order.Status.CONFIRMED, reason="", now=now)
 
 
 def confirm_many(order_ids: Collection[UUID], *, now: datetime) -> dict[UUID, Order | Rejected]:

@@ -12,7 +12,6 @@ from django.db import transaction
 from backoffice.customers import identity
 from backoffice.money import currency_code
 from sagas.core.errors import Rejected
-from sagas.core.outcomes import only
 from sagas.db.rows import insert_all, update_all
 from sagas.log import outbox
 
@@ -38,22 +37,13 @@ def open_credit(*, customer_email: str, limit_minor: int, currency: str) -> Cred
 
 @dataclass(frozen=True, kw_only=True)
 class CreditRequest:
-    """The argument of `hold_credit`; `amount_minor` in minor units of `currency` (ISO 4217)."""
+    """A request to hold credit for an order; `amount_minor` in minor units of `currency` (ISO 4217)."""
 
     order_id: UUID
     customer_email: str
     amount_minor: int
     currency: str
     key: str
-
-
-def hold_credit(request: CreditRequest, *, now: datetime) -> CreditHold:
-    """As `hold_credit_many`, for one order.
-
-    Raises:
-        CreditHeldAlready, CreditHoldEnded, NoCredit, CreditLimitExceeded: Rejected; no credit is held.
-    """
-    return only(hold_credit_many([request], now=now))
 
 
 def hold_credit_many(requests: Sequence[CreditRequest], *, now: datetime) -> dict[UUID, CreditHold | Rejected]:

@@ -47,7 +47,7 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeOrder:
-    """The argument of `charge`.
+    """One charge that `charge_many` is asked for.
 
     Attributes:
         key: fixed before the first call; identifies the payment at the provider.
@@ -71,19 +71,13 @@ class Gateway(Protocol):
     def methods(self) -> tuple[Method, ...]:
         """The payment methods it takes."""
 
-    def charge(self, order: ChargeOrder) -> Charge:
-        """Charge once per key; a repeat returns the first charge.
-
-        Raises:
-            CardDeclined: the bank declined it; a repeat gets the same answer.
-            PaymentCancelled: `refund` came first.
-            UnknownPaymentMethod: not one of `methods`.
-        """
-
     def charge_many(self, orders: Sequence[ChargeOrder]) -> Mapping[str, Charge | Exception]:
-        """Charge once per key; return the charge, or the exception that `charge` would raise, by key.
+        """Charge once per key; return the charge, or why there is none, by key. A repeat returns the first charge.
 
-        With many orders, a missing key had no quick answer: it may have been charged. Call `find` or `charge` for it.
+        Reasons: `CardDeclined`, the bank declined it, and a repeat gets the same answer; `PaymentCancelled`, `refund`
+        came first; `UnknownPaymentMethod`, not one of `methods`; `ProviderBusy`; `NoAnswer`.
+
+        One order always has an outcome. With many, a missing key had no quick answer: it may have been charged.
         """
 
     def find(self, *, key: str) -> Charge | None:
@@ -131,4 +125,4 @@ def check_gateway(**_: Any) -> list[CheckMessage]:
     return []
 
 
-_ASKED = ("methods", "charge", "charge_many", "find", "refund")
+_ASKED = ("methods", "charge_many", "find", "refund")

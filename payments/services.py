@@ -9,7 +9,6 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from sagas.core.errors import TransactionRefusedError
-from sagas.core.outcomes import only
 from sagas.db.rows import insert_missing
 from sagas.log import outbox
 
@@ -26,25 +25,13 @@ class PaymentRequest(ChargeOrder):
     order_id: UUID
 
 
-def capture(request: PaymentRequest, *, now: datetime) -> Payment:
-    """As `capture_many`, for one order; it waits for the provider's answer.
-
-    Raises:
-        CardDeclined, PaidAlready, PaymentCancelled, UnknownPaymentMethod: Rejected; see `capture_many`.
-        ProviderBusy: Retryable; nothing was charged.
-        NoAnswer: OutcomeUnknown; `find_capture` returns the outcome.
-        TransactionRefusedError: called inside a transaction.
-    """
-    return only(capture_many([request], now=now))
-
-
 def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[UUID, Payment | Exception]:
     """Charge customers once each for their orders. Return the payment, or why there is none, by order.
 
     Reasons: `CardDeclined`, the bank declined it; `PaidAlready`, the order was charged under another key;
     `PaymentCancelled`, `refund` came first, under this key; `UnknownPaymentMethod`; `ProviderBusy`, nothing was
-    charged; `NoAnswer`. An order without an outcome has no answer yet: it may have been charged, and `find_capture`
-    returns the outcome.
+    charged; `NoAnswer`. One order alone waits for the provider's answer. Of many, one without an outcome has no answer
+    yet: it may have been charged, and `find_capture` returns the outcome.
 
     Transaction: refuses one, for the provider's answer must not wait under row locks; opens one to write the answers
         down.
@@ -67,7 +54,7 @@ def capture_many(requests: Sequence[PaymentRequest], *, now: datetime) -> dict[U
 
 
 def find_capture(request: PaymentRequest, *, now: datetime) -> Payment | None:
-    """Ask the provider for the outcome of an unanswered `capture`; None if nothing was charged.
+    """Ask the provider for the outcome of an unanswered `capture_many`; None if nothing was charged.
 
     Transaction: refuses one.
     Idempotent: by `request.key`.

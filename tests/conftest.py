@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -21,8 +21,10 @@ from redis import Redis
 from orders.models import Order
 from sagas.core import registry
 from sagas.core.subscription import Start, Subscription
-from sagas.db import clock
+from sagas.db import clock as database_clock
+from sagas.testing import MovableClock
 from shop.celery import app
+from shop.wiring import SAGAS, wiring
 
 from .emptying import empty_in_the_cheaper_way
 from .factories.orders import TWO_MUGS, Lines, Place, PlacedOrderFactory
@@ -48,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
 
     def waits(item: pytest.Item) -> bool:
-        return not {"processes", "browser"}.isdisjoint(getattr(item, "fixturenames", ()))
+        return not {"processes", "chromium"}.isdisjoint(getattr(item, "fixturenames", ()))
 
     def seconds_allowed(item: pytest.Item) -> float:
         marker = item.get_closest_marker("timeout")
@@ -79,14 +81,35 @@ def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -
     app.finalize()
     empty_in_the_cheaper_way()
     with django_db_blocker.unblock():
-        clock.now()
-    clock._READ_EVERY_SECONDS = 86_400.0
+        database_clock.now()
+    database_clock._READ_EVERY_SECONDS = 86_400.0
 
 
 @pytest.fixture
 def shelves(transactional_db: None) -> None:
     """Three products with 100 pieces each."""
     fill_shelves()
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """The broker of the tests, empty before and after."""
+    with broker() as redis:
+        redis.flushdb()
+        yield redis
+        redis.flushdb()
+
+
+@pytest.fixture
+def choreography() -> Iterator[None]:
+    """Have new orders coordinated by events, without a saga."""
+    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
+        yield
 
 
 @pytest.fixture
@@ -217,6 +240,11 @@ class Processes:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
+    def stop(self, process: Process) -> None:
+        """Kill a process if it still runs."""
+        if process.poll() is None:
+            self.kill(process)
+
     def mails(self) -> list[str]:
         return [path.read_text() for path in sorted(self.mail.glob("*.eml"))]
 
@@ -227,16 +255,13 @@ def processes_in(folder: Path) -> Iterator[Processes]:
     try:
         yield processes
     finally:
-        for process in processes.started:
-            if process.poll() is None:
-                processes.kill(process)
+        with ExitStack() as stopping:  # stops the others when one cannot be stopped
+            for process in processes.started:
+                stopping.callback(processes.stop, process)
 
 
 @pytest.fixture
-def processes(transactional_db: None, tmp_path: Path) -> Iterator[Processes]:
+def processes(transactional_db: None, redis: Redis, tmp_path: Path) -> Iterator[Processes]:
     """Start real worker processes; the broker is empty before and after."""
-    with broker() as redis:
-        redis.flushdb()
-        with processes_in(tmp_path) as started:
-            yield started
-        redis.flushdb()
+    with processes_in(tmp_path) as started:
+        yield started

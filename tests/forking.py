@@ -37,6 +37,8 @@ class Forked:
 
     def __init__(self, arguments: Sequence[str], *, environment: Mapping[str, str], log: Path) -> None:
         log.touch()
+        self._name = f"celery {' '.join(arguments)}"
+        self._log = log
         self._process = _server.Process(target=_celery, args=(list(arguments), dict(environment), str(log)))
         self._process.start()
         assert self._process.pid is not None
@@ -49,9 +51,16 @@ class Forked:
         """Return the exit code, or minus the signal that ended it; None while it runs."""
         return self._process.exitcode
 
-    def wait(self, timeout: float | None = None) -> int | None:
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code once it has ended.
+
+        Raises:
+            TimeoutError: it still runs after these seconds; with its output.
+        """
         self._process.join(timeout)
-        return self.poll()
+        if (code := self.poll()) is None:
+            raise TimeoutError(f"{self._name} still runs after {timeout:g} s; its output:\n{self._log.read_text()}")
+        return code
 
 
 def _celery(arguments: list[str], environment: dict[str, str], log: str) -> None:

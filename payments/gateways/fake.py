@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import connection, transaction
 
-from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
 from sagas.db.rows import array
 
 from ..errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBusy, UnknownPaymentMethod
@@ -40,21 +39,9 @@ class FakeGateway:
         Method(code=DOWN, name="Card of a provider that is down", note="never answers"),
     )
 
-    def charge(self, order: ChargeOrder) -> Charge:
-        if order.method not in _CODES:
-            raise UnknownPaymentMethod(order.method)
-        with transaction.atomic():
-            books = _books(order.key)
-            books.calls += 1
-            if books.status == FakeCharge.Status.NEW:
-                books.amount_minor, books.currency, books.method = order.amount_minor, order.currency, order.method
-                books.status = _answer(order.method, books.calls)
-            books.save()
-        return _reply(books)
-
     def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge | Exception]:
         if len(orders) == 1:
-            return {orders[0].key: self._outcome(orders[0])}
+            return {orders[0].key: _charge_alone(orders[0])}
         outcomes: dict[str, Charge | Exception] = {}
         for order in orders:
             if order.method not in _CODES:
@@ -68,12 +55,6 @@ class FakeGateway:
             elif order.key in new and order.method == DECLINED:
                 outcomes[order.key] = CardDeclined()
         return outcomes
-
-    def _outcome(self, order: ChargeOrder) -> Charge | Exception:
-        try:
-            return self.charge(order)
-        except (Rejected, Retryable, OutcomeUnknown) as error:
-            return error
 
     def find(self, *, key: str) -> Charge | None:
         books = FakeCharge.objects.filter(key=key).first()
@@ -92,6 +73,19 @@ class FakeGateway:
                 books.status = FakeCharge.Status.CANCELLED
             books.save()
         return _charge(books) if books.status == FakeCharge.Status.REFUNDED else None
+
+
+def _charge_alone(order: ChargeOrder) -> Charge | Exception:
+    if order.method not in _CODES:
+        return UnknownPaymentMethod(order.method)
+    with transaction.atomic():
+        books = _books(order.key)
+        books.calls += 1
+        if books.status == FakeCharge.Status.NEW:
+            books.amount_minor, books.currency, books.method = order.amount_minor, order.currency, order.method
+            books.status = _answer(order.method, books.calls)
+        books.save()
+    return _reply(books)
 
 
 def _charged_now(orders: Sequence[ChargeOrder]) -> dict[str, int]:
@@ -114,18 +108,18 @@ def _charged_now(orders: Sequence[ChargeOrder]) -> dict[str, int]:
         return {key: pk for pk, key in cursor.fetchall()}
 
 
-def _reply(books: FakeCharge) -> Charge:
+def _reply(books: FakeCharge) -> Charge | Exception:
     match books.status:
         case FakeCharge.Status.DECLINED:
-            raise CardDeclined
+            return CardDeclined()
         case FakeCharge.Status.CANCELLED | FakeCharge.Status.REFUNDED:
-            raise PaymentCancelled(books.key)
+            return PaymentCancelled(books.key)
         case FakeCharge.Status.NEW if books.method == FLAKY:
-            raise ProviderBusy("The payment provider is busy (503).")
+            return ProviderBusy("The payment provider is busy (503).")
         case FakeCharge.Status.NEW:
-            _never_answer()
+            return _no_answer()
         case FakeCharge.Status.CHARGED if books.method == LOST_REPLY and books.calls == 1:
-            _never_answer()
+            return _no_answer()
     return _charge(books)
 
 
@@ -137,9 +131,9 @@ def _answer(method: str, calls: int) -> FakeCharge.Status:
     return FakeCharge.Status.CHARGED
 
 
-def _never_answer() -> None:
+def _no_answer() -> NoAnswer:
     time.sleep(settings.PAYMENTS_TIMEOUT_SECONDS)
-    raise NoAnswer(settings.PAYMENTS_TIMEOUT_SECONDS)
+    return NoAnswer(settings.PAYMENTS_TIMEOUT_SECONDS)
 
 
 def _books(key: str) -> FakeCharge:

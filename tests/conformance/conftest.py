@@ -101,11 +101,6 @@ def store(transactional_db: None) -> Iterator[Store]:
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
-
-
-@pytest.fixture
 def saga(store: Store) -> Iterator[Saga[TripWanted]]:
     def booking(name: str, undo: str, **more: Any) -> Step:
         return Step(

@@ -2,10 +2,8 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from django.utils import timezone
 from redis import Redis
 
@@ -15,16 +13,7 @@ from sagas.log.relay import relay_events
 from sagas.messaging.publish import send
 from sagas.models import Run
 from sagas.testing import Broker, ChainMessage, ErrorMessage
-from tests.conftest import broker as redis_of
 from tests.factories.orders import Place
-
-
-@pytest.fixture
-def redis(transactional_db: None) -> Iterator[Redis]:
-    with redis_of() as redis:
-        redis.flushdb()
-        yield redis
-        redis.flushdb()
 
 
 def on_redis(redis: Redis, queue: str) -> list[dict[str, Any]]:

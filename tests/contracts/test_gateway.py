@@ -11,6 +11,7 @@ from payments.errors import CardDeclined, NoAnswer, PaymentCancelled, ProviderBu
 from payments.gateway import Charge, ChargeOrder, Gateway
 from payments.gateways.fake import FakeGateway
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
+from sagas.core.outcomes import only
 from tests.concurrency import at_once
 
 #: Each takes the same test names for methods that behave in a known way.
@@ -30,7 +31,8 @@ def key() -> str:
 
 
 def charge(gateway: Gateway, key: str, method: str = "tok_visa", amount_minor: int = 2000) -> Charge:
-    return gateway.charge(ChargeOrder(key=key, amount_minor=amount_minor, currency="GBP", method=method))
+    """Charge once; raise the reason why there is no charge."""
+    return only(gateway.charge_many([ChargeOrder(key=key, amount_minor=amount_minor, currency="GBP", method=method)]))
 
 
 def test_it_names_the_methods_it_takes(gateway: Gateway) -> None:

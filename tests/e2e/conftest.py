@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -29,8 +30,11 @@ Browser = webdriver.Chrome
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests of a process: it takes a second to start."""
+def chromium(live_server: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One browser for all tests of a process: it takes a second to start.
+
+    It quits before the server stops and the database is dropped: its open connections keep threads of the server.
+    """
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("needs chromium and chromedriver (Debian: apt install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
@@ -46,24 +50,32 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def browser(live_server: Any, shelves: None, chromium: Browser) -> Iterator[Browser]:
     """A new window; a superuser is logged in."""
-    blank = chromium.current_window_handle
-    chromium.switch_to.new_window("window")
-    try:
-        chromium.set_window_size(*WINDOW)
+    with window(chromium):
         chromium.get(f"{live_server.url}/admin/login/")
         chromium.execute_script("localStorage.clear(); sessionStorage.clear()")
         chromium.delete_all_cookies()
         client = browser_of_the_boss()
         chromium.add_cookie({"name": settings.SESSION_COOKIE_NAME, "value": client.cookies["sessionid"].value})
         yield chromium
-        assert errors(chromium) == []
+
+
+@contextmanager
+def window(chromium: Browser) -> Iterator[None]:
+    """Open a window and close it; nothing may have gone wrong on its pages, up to the end."""
+    blank = chromium.current_window_handle
+    chromium.switch_to.new_window("window")
+    try:
+        chromium.set_window_size(*WINDOW)
+        yield
     finally:
         chromium.close()
         chromium.switch_to.window(blank)
+        said = errors(chromium)  # leaves none for the next test
+    assert said == []
 
 
 def errors(browser: Any) -> list[str]:
-    """Return what went wrong on the pages, by the browser's console."""
+    """Return what went wrong on the pages since the last call, by the browser's console."""
     return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
 
 

@@ -1,30 +1,19 @@
 """An order as of a moment, in a browser: by keyboard, on a narrow screen, without JavaScript of our own."""
 
 import functools
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.utils import timezone
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from orders import services as orders
 from sagas.testing import drive
 from tests.conftest import wait_for
+from tests.ticking import TickingClock
 
 from .conftest import Browser, text
-
-
-class TickingClock:
-    """A clock that began an hour ago and goes on 30 milliseconds whenever somebody looks."""
-
-    def __init__(self) -> None:
-        self.time = timezone.now() - timedelta(hours=1)
-
-    def __call__(self) -> datetime:
-        self.time += timedelta(milliseconds=30)
-        return self.time
 
 
 def is_shown(browser: Browser, told: str) -> bool:
@@ -35,7 +24,8 @@ def is_shown(browser: Browser, told: str) -> bool:
 def test_somebody_walks_through_the_moments_of_an_order_by_keyboard(
     browser: Browser, live_server: Any, width: int
 ) -> None:
-    clock = TickingClock()
+    clock = TickingClock(tick=timedelta(milliseconds=30))
+    clock.move(hours=-1)
     order = orders.place(
         customer_email="ada@example.com",
         customer_name="Ada Lovelace",

@@ -1,7 +1,9 @@
 """The admin as its user sees it: Chromium against a live server, with real workers behind it."""
 
+from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -10,7 +12,7 @@ from selenium.webdriver.support.ui import Select
 from orders.models import Order, OrderLine
 from tests.conftest import Processes, wait_for
 
-from .conftest import Browser, text
+from .conftest import Browser, errors, text, window
 
 
 def choose(browser: Browser, row: int, product: str, quantity: int) -> None:
@@ -92,3 +94,15 @@ def test_a_double_click_places_one_order(browser: Browser, live_server: Any) -> 
     webdriver.ActionChains(browser).double_click(browser.find_element(By.NAME, "_save")).perform()
     wait_for(lambda: "/change/" in browser.current_url)
     assert Order.objects.count() == 1
+
+
+def test_an_error_while_a_page_is_left_counts_for_its_test_and_not_for_the_next(
+    chromium: Browser, live_server: Any
+) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(window(chromium))
+        chromium.get(f"{live_server.url}/admin/login/")
+        chromium.execute_script("addEventListener('pagehide', () => console.error('too late'))")
+        with pytest.raises(AssertionError, match="too late"):
+            stack.close()
+    assert errors(chromium) == []

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -14,6 +13,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.conftest import ROOT, wait_for
 from tests.factories.journal import FindingFactory
 from tests.factories.orders import Place
+from tests.factories.people import StaffFactory, browser_of
 
 from .conftest import Browser, text
 from .test_work_queue import QUEUE, press, stop
@@ -117,9 +117,7 @@ def test_a_long_finding_is_shown_whole_on_a_narrow_screen(browser: Browser, live
 
 
 def test_who_may_not_see_a_page_reads_why_and_the_way_back(shelves: None) -> None:
-    client = Client()
-    client.force_login(User.objects.create_user("ada", is_staff=True))
-    page = client.get("/admin/orders/order/")
+    page = browser_of(StaffFactory.create(username="ada")).get("/admin/orders/order/")
     assert page.status_code == 403
     assert "You are logged in as <b>ada</b>, and this account lacks the permission." in page.content.decode()
     assert 'href="/admin/"' in page.content.decode()

@@ -4,6 +4,7 @@ Each run of the tests has servers of its own, kept by a keeper that starts them 
 """
 
 import json
+import math
 import os
 import re
 import signal
@@ -20,7 +21,7 @@ from django.db import connection, connections
 
 import embedded
 from orders.models import Order
-from sagas.models import Event
+from sagas.models import Event, Run
 from tests.conftest import ROOT, Processes, wait_for
 from tests.factories.orders import Place
 
@@ -146,3 +147,44 @@ def test_an_order_placed_while_the_broker_hangs_costs_the_request_nothing(
     processes.beat()
     wait_for(lambda: all_are("confirmed") and all_completed(10), why=state)
     assert_all_done_once(10)
+
+
+_RELAY_WITHOUT_BROKER = """
+import json, os, sys, time
+import django
+django.setup()
+os.environ["CELERY_BROKER_URL"] = sys.argv[1]  # Celery prefers it to the settings, which set it to the real one
+from django.utils import timezone
+from orders import services as orders
+from sagas.messaging.tasks import relay_turn
+from sagas.messaging.waker import waker
+from shop.celery import app
+assert sys.argv[1].endswith(f":{app.connection_for_write().port}")
+app.conf.broker_transport_options |= {"max_retries": 0}  # or each try would take half a second
+
+started = time.monotonic()
+for _ in range(20):
+    orders.place(customer_email="a@example.com", customer_name="A", payment_method="tok_visa",
+                 lines=[orders.LineRequest(sku="MUG", quantity=2)], now=timezone.now())
+    relay_turn()
+assert waker._thread.is_alive()
+print(json.dumps({"seconds": time.monotonic() - started}))
+"""
+
+
+def test_while_the_broker_refuses_connections_the_log_says_it_ever_more_rarely_and_not_for_each_event(
+    shelves: None, processes: Processes
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and it does not listen
+        relaying = processes.run(
+            [sys.executable, "-c", _RELAY_WITHOUT_BROKER, f"redis://127.0.0.1:{taken.getsockname()[1]}"]
+        )
+        code = relaying.wait(60)
+    said = processes.log(relaying).decode()
+    assert code == 0, said
+    *lines, end = [json.loads(line) for line in said.splitlines()]
+    assert (Run.objects.count(), Event.objects.filter(log_position=None).count()) == (20, 0)
+    assert {line["event"] for line in lines} == {"not_published"}
+    # At once, after a second, after two more, after four more …
+    assert 1 <= len(lines) <= 1 + math.log2(1 + end["seconds"])

@@ -68,8 +68,7 @@ def follower(processes: Processes) -> Iterator[Start]:
 
     yield start
     for process in processes.started:
-        if process.poll() is None:
-            processes.kill(process)
+        processes.stop(process)
     wait_for(lambda: followed_by() is None)
     slots.drop(SLOT)
 

@@ -31,6 +31,7 @@ from sagas.models import Run
 from sagas.operations import interventions, queries
 from sagas.testing import Broker, MovableClock, drive
 from shop.story.history import History, OrderAsOf, folded, history
+from tests import one
 from tests.factories.credit import CreditAccountFactory
 from tests.rows import rows_of
 
@@ -118,18 +119,18 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)], late) as order:
             if what == "reserve":
                 quantities = list(order.lines.values_list("sku", "quantity"))
-                inventory.reserve(order_id=order.id, quantities=quantities, key=self.key(order, key), now=self.now)
+                one.reserve(order_id=order.id, quantities=quantities, key=self.key(order, key), now=self.now)
             elif what == "release":
                 inventory.release(order_id=order.id, key=self.key(order, key), now=self.now)
             else:
-                inventory.book_shipment(order_id=order.id, now=self.now)
+                one.book_shipment(order_id=order.id, now=self.now)
 
     @precondition(lambda self: self.orders)
     @rule(
         which=WHICH,
         key=KEYS,
         late=LATE,
-        does=st.sampled_from([payments.capture, payments.refund, payments.find_capture]),
+        does=st.sampled_from([one.capture, payments.refund, payments.find_capture]),
     )
     def charge(self, which: int, key: str, late: int, does: Callable[..., object]) -> None:
         with self.on(self.orders[which % len(self.orders)], late) as order:
@@ -151,7 +152,7 @@ class Services(RuleBasedStateMachine):
                 request = credit.CreditRequest(
                     order_id=order.id, customer_email=EMAIL, amount_minor=order.total_minor, currency="GBP", key=key
                 )
-                credit.hold_credit(request, now=self.now)
+                one.hold_credit(request, now=self.now)
             else:
                 credit.release_credit(order_id=order.id, key=key, now=self.now)
 
@@ -160,7 +161,7 @@ class Services(RuleBasedStateMachine):
     def decide(self, which: int, late: int, what: str) -> None:
         with self.on(self.orders[which % len(self.orders)], late) as order:
             if what == "confirm":
-                orders.confirm(order_id=order.id, now=self.now)
+                one.confirm(order_id=order.id, now=self.now)
             elif what == "reject":
                 orders.reject(order_id=order.id, reason="Sold out. " * 60, now=self.now)
             else:
@@ -180,7 +181,7 @@ class Services(RuleBasedStateMachine):
         with self.on(self.orders[which % len(self.orders)]) as order:
             queued = Notification.objects.filter(order_id=order.id).order_by("-id" if last else "id")[:1]
             for message in queued:
-                notifications.send(notification_id=message.id, now=self.now)
+                one.send(notification_id=message.id, now=self.now)
 
 
 def look_at_each_moment(told: History) -> None:

@@ -1,5 +1,7 @@
 """What happens to an order, step by step: given a payment method, expect these steps in this order."""
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import pytest
@@ -9,15 +11,55 @@ from inventory.models import Reservation, StockItem
 from notifications.models import Notification
 from orders.models import Order
 from payments.credit import open_credit
+from payments.gateway import Charge, ChargeOrder, gateway
+from payments.gateways.fake import FakeGateway
 from payments.models import CreditAccount, FakeCharge, Payment
 from sagas.core.statuses import Action
 from sagas.models import Attempt, Event, Run
 from sagas.operations import interventions
-from sagas.testing import MovableClock, drive
+from sagas.testing import Broker, MovableClock, drive
 from tests.asking import decided, messages, steps, stock
 from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
+
+
+class Recorded(FakeGateway):
+    """The fake provider, with a list of the calls it got."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge | Exception]:
+        self.calls.append(f"charge {len(orders)}")
+        return super().charge_many(orders)
+
+    def find(self, *, key: str) -> Charge | None:
+        self.calls.append("find")
+        return super().find(key=key)
+
+    def refund(self, *, key: str) -> Charge | None:
+        self.calls.append("refund")
+        return super().refund(key=key)
+
+
+@pytest.fixture
+def calls(settings: Settings) -> Iterator[list[str]]:
+    """Return the calls of the provider, as they come."""
+    settings.PAYMENTS_GATEWAY = f"{__name__}.Recorded"
+    calls: list[str] = gateway().calls  # type: ignore[attr-defined]
+    yield calls
+    calls.clear()  # one provider serves all tests of a process
+
+
+def sent() -> list[str]:
+    """Do all work that is due; return the names of the messages that it took."""
+    broker, names = Broker(), []
+    while broker.relay():
+        while broker.waiting:
+            names.append(str(broker.waiting[0]))
+            broker.deliver(broker.waiting[0])
+    return names
 
 
 def test_a_good_card_goes_straight_through(place: Place) -> None:
@@ -219,3 +261,23 @@ def test_a_batch_rejects_the_orders_that_stock_does_not_reach_for(place: Place, 
     assert [decided(order)[0] for order in orders] == ["confirmed"] * 3 + ["rejected"] * 2
     assert stock("LAMP") == (10, 0)
     assert Attempt.objects.filter(error="OutOfStock").count() == 2
+
+
+def test_a_declined_card_in_a_batch_costs_no_second_message_and_no_second_call(
+    place: Place, calls: list[str], settings: Settings
+) -> None:
+    settings.SAGAS_BATCH_SIZE = 50
+    for _ in range(3):
+        place()
+    without = sent()
+    assert calls == ["charge 3"]
+    good, declined, other = place(), place("tok_chargeDeclined"), place()
+    messages_sent = sent()
+    assert [decided(order)[0] for order in (good, declined, other)] == ["confirmed", "rejected", "confirmed"]
+    assert calls == ["charge 3", "charge 3"]
+    assert set(FakeCharge.objects.values_list("calls", flat=True)) == {1}
+    assert list(Attempt.objects.values_list("step__run__key", "step__name", "kind")) == [
+        (str(declined.id), "capture-payment", "rejected")
+    ]
+    undo = ["inventory.release_stock", "orders.close_order", "notifications.tell_customer"]
+    assert Counter(messages_sent) == Counter(without + undo)

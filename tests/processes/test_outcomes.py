@@ -34,11 +34,6 @@ def coordination(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
-
-
-@pytest.fixture
 def settle(coordination: str, clock: MovableClock) -> Callable[[], None]:
     """Do all there is to do, for ten minutes."""
 
@@ -193,12 +188,6 @@ def test_a_batch_of_orders_comes_out_as_they_would_alone(
 
 
 # What only the choreography has to prove -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def choreography() -> Iterator[None]:
-    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
-        yield
 
 
 def test_nobody_conducts(place: Place, choreography: None) -> None:

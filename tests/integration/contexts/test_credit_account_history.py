@@ -6,7 +6,6 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +17,8 @@ from payments.events import credit_account_id
 from payments.models import CreditAccount
 from sagas.core.ids import new_id
 from sagas.models import Event, Snapshot
+from tests import one
+from tests.factories.people import StaffFactory, browser_of
 
 ADA = {"customer_email": "ada@example.com", "currency": "GBP"}
 
@@ -29,7 +30,7 @@ def account(db: None) -> CreditAccount:
 
 def hold(order_id: UUID, amount_minor: int = 1000) -> None:
     request = credit.CreditRequest(order_id=order_id, amount_minor=amount_minor, key=f"{order_id}:hold", **ADA)
-    credit.hold_credit(request, now=timezone.now())
+    one.hold_credit(request, now=timezone.now())
 
 
 def release(order_id: UUID) -> None:
@@ -41,9 +42,8 @@ def by_events(account: CreditAccount) -> Any:
 
 
 def page(account: CreditAccount) -> str:
-    boss = Client()
-    boss.force_login(User.objects.filter(username="boss").first() or User.objects.create_superuser("boss"))
-    return boss.get(f"/admin/payments/creditaccount/{account.pk}/change/").content.decode()
+    boss = User.objects.filter(username="boss").first() or StaffFactory.create(username="boss", boss=True)
+    return browser_of(boss).get(f"/admin/payments/creditaccount/{account.pk}/change/").content.decode()
 
 
 @settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -23,17 +23,15 @@ class Ledger:
     methods = (Method(code="ledger", name="On the slate"),)
     charged: dict[str, Charge] = {}
 
-    def charge(self, *, key: str, amount_minor: int, currency: str, method: str) -> Charge:
-        made = Charge(reference=f"{method}-{key}", amount_minor=amount_minor, currency=currency.lower())
-        return self.charged.setdefault(key, made)
-
     def charge_many(self, orders: Sequence[ChargeOrder]) -> dict[str, Charge]:
-        return {
-            order.key: self.charge(
-                key=order.key, amount_minor=order.amount_minor, currency=order.currency, method=order.method
+        for order in orders:
+            charge = Charge(
+                reference=f"{order.method}-{order.key}",
+                amount_minor=order.amount_minor,
+                currency=order.currency.lower(),
             )
-            for order in orders
-        }
+            self.charged.setdefault(order.key, charge)
+        return {order.key: self.charged[order.key] for order in orders}
 
     def find(self, *, key: str) -> Charge | None:
         return self.charged.get(key)
@@ -45,7 +43,7 @@ class Ledger:
 class Half:
     methods: tuple[Method, ...] = ()
 
-    def charge(self) -> None:
+    def charge_many(self) -> None:
         """Charge nobody."""
 
 
@@ -130,7 +128,7 @@ def test_the_api_takes_the_methods_of_the_provider_only(ledger: type[Ledger], sh
         (
             f"{HERE}.Half",
             "payments.E002",
-            f"PAYMENTS_GATEWAY: '{HERE}.Half' has no charge_many, find, refund.",
+            f"PAYMENTS_GATEWAY: '{HERE}.Half' has no find, refund.",
         ),
     ],
 )

@@ -17,6 +17,7 @@ from inventory import services as inventory
 from inventory.errors import NothingReserved, OutOfStock, ReservationEnded, ReservedAlready
 from inventory.models import Parcel, Reservation, StockItem
 from sagas.models import Event
+from tests import one
 from tests.asking import emitted, shelf
 from tests.concurrency import at_once
 from tests.constraints import named
@@ -42,9 +43,7 @@ def key_of(order_id: UUID) -> str:
 
 
 def reserve(order_id: UUID = ORDER, **quantities: int) -> list[Reservation]:
-    return inventory.reserve(
-        order_id=order_id, quantities=(quantities or {"A": 3}).items(), key=key_of(order_id), now=NOW
-    )
+    return one.reserve(order_id=order_id, quantities=(quantities or {"A": 3}).items(), key=key_of(order_id), now=NOW)
 
 
 def held() -> dict[str, tuple[int, str]]:
@@ -70,27 +69,27 @@ def test_stock_is_held_for_an_order(stock: None) -> None:
 
 
 def test_a_sku_that_stands_twice_is_held_once_for_both(stock: None) -> None:
-    inventory.reserve(order_id=ORDER, quantities=[("A", 3), ("B", 1), ("A", 4)], key=key_of(ORDER), now=NOW)
+    one.reserve(order_id=ORDER, quantities=[("A", 3), ("B", 1), ("A", 4)], key=key_of(ORDER), now=NOW)
     assert held() == {"A": (7, "held"), "B": (1, "held")}
     assert shelf() == {"A": (10, 7), "B": (10, 1)}
 
 
 def test_a_sku_that_stands_twice_is_out_of_stock_by_its_sum(stock: None) -> None:
     with pytest.raises(OutOfStock) as refused:
-        inventory.reserve(order_id=ORDER, quantities=[("A", 6), ("A", 5)], key=key_of(ORDER), now=NOW)
+        one.reserve(order_id=ORDER, quantities=[("A", 6), ("A", 5)], key=key_of(ORDER), now=NOW)
     assert str(refused.value) == "Only 10 of A are left, and you asked for 11."
 
 
 def test_a_repeat_returns_what_is_held(stock: None) -> None:
     first = reserve(A=3)
-    again = inventory.reserve(order_id=ORDER, quantities=[("A", 9)], key=key_of(ORDER), now=LATER)
+    again = one.reserve(order_id=ORDER, quantities=[("A", 9)], key=key_of(ORDER), now=LATER)
     assert again == first
     assert (held(), shelf()["A"], emitted("inventory")) == ({"A": (3, "held")}, (10, 3), ["stock_reserved"])
 
 
 def test_an_undo_gives_back_only_what_its_own_run_held(stock: None) -> None:
     def hold(key: str) -> None:
-        inventory.reserve(order_id=ORDER, quantities=[("A", 3)], key=key, now=NOW)
+        one.reserve(order_id=ORDER, quantities=[("A", 3)], key=key, now=NOW)
 
     hold("first run")
     with pytest.raises(ReservedAlready):
@@ -122,7 +121,7 @@ def test_too_little_of_one_sku_holds_nothing_of_any(
     stock: None, quantities: dict[str, int], message: str, facts: tuple[str, int, int]
 ) -> None:
     with pytest.raises(OutOfStock) as refused:
-        inventory.reserve(order_id=ORDER, quantities=quantities.items(), key=key_of(ORDER), now=NOW)
+        one.reserve(order_id=ORDER, quantities=quantities.items(), key=key_of(ORDER), now=NOW)
     assert str(refused.value) == message
     assert (refused.value.sku, refused.value.wanted, refused.value.available) == facts
     assert (held(), shelf(), emitted("inventory")) == ({}, {"A": (10, 0), "B": (10, 0)}, [])
@@ -147,7 +146,7 @@ def test_every_service_takes_as_many_statements_for_many_skus_as_for_one(committ
     assert _statements(lambda: inventory.receive(many)) == _statements(lambda: inventory.receive({"S": 9})) == 1
     services: list[Callable[[UUID], object]] = [
         lambda order_id: inventory.release(order_id=order_id, key=key_of(order_id), now=NOW),
-        lambda order_id: inventory.book_shipment(order_id=order_id, now=NOW),
+        lambda order_id: one.book_shipment(order_id=order_id, now=NOW),
     ]
     for end in services:
         one_order, many_order = uuid4(), uuid4()
@@ -178,7 +177,7 @@ def test_releasing_where_nothing_is_held_does_nothing(stock: None) -> None:
 
 def test_what_left_cannot_be_released(stock: None) -> None:
     reserve(A=3)
-    inventory.book_shipment(order_id=ORDER, now=NOW)
+    one.book_shipment(order_id=ORDER, now=NOW)
     assert inventory.release(order_id=ORDER, key=key_of(ORDER), now=LATER) == []
     assert (held(), shelf()["A"]) == ({"A": (3, "shipped")}, (7, 0))
 
@@ -189,8 +188,8 @@ def test_what_left_cannot_be_released(stock: None) -> None:
 def test_a_parcel_takes_what_was_held(stock: None) -> None:
     reserve(A=3, B=1)
     reserve(OTHER, A=2)
-    parcel = inventory.book_shipment(order_id=ORDER, now=NOW)
-    assert inventory.book_shipment(order_id=ORDER, now=LATER) == parcel
+    parcel = one.book_shipment(order_id=ORDER, now=NOW)
+    assert one.book_shipment(order_id=ORDER, now=LATER) == parcel
     assert Parcel.objects.get().booked_at == NOW
     assert parcel.tracking_number == f"PX{parcel.id.hex[-14:].upper()}"
     assert shelf() == {"A": (7, 2), "B": (9, 0)}
@@ -206,7 +205,7 @@ def test_nothing_is_sent_where_nothing_is_held(stock: None, released: bool) -> N
         inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW)
     before = emitted("inventory")
     with pytest.raises(NothingReserved) as refused:
-        inventory.book_shipment(order_id=ORDER, now=NOW)
+        one.book_shipment(order_id=ORDER, now=NOW)
     assert str(refused.value) == "The goods for this order are no longer set aside."
     assert refused.value.order_id == ORDER
     assert (shelf()["A"], emitted("inventory"), Parcel.objects.count()) == ((10, 0), before, 0)
@@ -235,7 +234,7 @@ def test_questions_about_the_stock_are_answered(stock: None) -> None:
     assert selectors.known(["A", "GONE"]) == {"A"}
     assert [row.sku for row in selectors.reservations(ORDER)] == ["A", "B"]
     assert selectors.parcel(ORDER) is None
-    parcel = inventory.book_shipment(order_id=ORDER, now=NOW)
+    parcel = one.book_shipment(order_id=ORDER, now=NOW)
     assert selectors.parcel(ORDER) == parcel
 
 
@@ -258,14 +257,12 @@ def test_orders_with_their_skus_in_opposite_order_do_not_wait_for_each_other_for
 
     def whole_way(order_id: UUID, turn: int) -> None:
         for _ in range(3):
-            inventory.reserve(
-                order_id=order_id, quantities=[(sku, 1) for sku in skus[::turn]], key=key_of(order_id), now=NOW
-            )
+            one.reserve(order_id=order_id, quantities=[(sku, 1) for sku in skus[::turn]], key=key_of(order_id), now=NOW)
             inventory.receive(dict.fromkeys(skus[::turn], 1))
         if turn > 0:
             inventory.release(order_id=order_id, key=key_of(order_id), now=NOW)
         else:
-            inventory.book_shipment(order_id=order_id, now=NOW)
+            one.book_shipment(order_id=order_id, now=NOW)
 
     calls = [
         lambda n=n, order_id=order_id: whole_way(order_id, -1 if n % 2 else 1) for n, order_id in enumerate(orders)
@@ -285,7 +282,7 @@ def test_one_order_reserved_by_many_at_once_is_held_once(committed_stock: None, 
 
 def test_one_order_shipped_by_many_at_once_is_one_parcel(committed_stock: None) -> None:
     reserve(A=3)
-    answers = at_once(*[lambda: inventory.book_shipment(order_id=ORDER, now=NOW)] * 4)
+    answers = at_once(*[lambda: one.book_shipment(order_id=ORDER, now=NOW)] * 4)
     assert answers == [Parcel.objects.get()] * 4
     assert (shelf()["A"], emitted("inventory")) == ((7, 0), ["stock_reserved", "shipment_booked"])
 
@@ -301,7 +298,7 @@ def test_of_release_and_shipment_at_once_one_happens(committed_stock: None) -> N
     reserve(A=3)
     at_once(
         lambda: inventory.release(order_id=ORDER, key=key_of(ORDER), now=NOW),
-        lambda: inventory.book_shipment(order_id=ORDER, now=NOW),
+        lambda: one.book_shipment(order_id=ORDER, now=NOW),
     )
     sent = Parcel.objects.count()
     assert shelf()["A"] == ((7, 0) if sent else (10, 0))
@@ -331,11 +328,11 @@ def test_stock_always_equals_what_came_less_what_left(
             order_id = UUID(int=number)
             try:
                 if action == "reserve":
-                    inventory.reserve(order_id=order_id, quantities=quantities.items(), key=key_of(order_id), now=NOW)
+                    one.reserve(order_id=order_id, quantities=quantities.items(), key=key_of(order_id), now=NOW)
                 elif action == "release":
                     inventory.release(order_id=order_id, key=key_of(order_id), now=NOW)
                 elif action == "ship":
-                    inventory.book_shipment(order_id=order_id, now=NOW)
+                    one.book_shipment(order_id=order_id, now=NOW)
                 else:
                     inventory.receive(quantities)
                     for sku, quantity in quantities.items():

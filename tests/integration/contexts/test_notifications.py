@@ -16,6 +16,7 @@ from notifications.errors import ChannelDown, NotRendered
 from notifications.events import NotificationKind
 from notifications.models import Notification
 from sagas.models import Event
+from tests import one
 from tests.asking import emitted
 from tests.concurrency import at_once
 from tests.constraints import named
@@ -107,7 +108,7 @@ def test_one_message_queued_by_many_at_once_is_one(transactional_db: None) -> No
 def test_a_message_leaves_once(db: None) -> None:
     queued = queue()
     for now in (NOW, LATER):
-        sent = notifications.send(notification_id=queued.id, now=now)
+        sent = one.send(notification_id=queued.id, now=now)
         assert (sent.status, sent.sent_at) == ("sent", NOW)
     assert [(message.to, message.subject) for message in mail.outbox] == [
         (["ada@example.com"], "Your order S1 is on its way")
@@ -119,7 +120,7 @@ def test_a_message_leaves_once(db: None) -> None:
 def test_a_message_that_did_not_leave_stays_queued_and_leaves_later(db: None, broken: None) -> None:
     queued = queue()
     with pytest.raises(ChannelDown) as raised:
-        notifications.send(notification_id=queued.id, now=NOW)
+        one.send(notification_id=queued.id, now=NOW)
     assert str(raised.value) == "ConnectionRefusedError: [Errno 111] Connection refused"
     assert raised.value.retry_after_seconds is None
     queued.refresh_from_db()
@@ -133,25 +134,24 @@ def test_a_message_that_did_not_leave_stays_queued_and_leaves_later(db: None, br
 
 def test_a_message_that_left_and_was_not_noted_leaves_again_under_the_same_id(db: None) -> None:
     queued = queue()
-    notifications.send(notification_id=queued.id, now=NOW)
+    one.send(notification_id=queued.id, now=NOW)
     Notification.objects.update(status="queued", sent_at=None)  # as after a crash before the commit
     Event.objects.filter(type="notifications.notification_sent").delete()
-    notifications.send(notification_id=queued.id, now=LATER)
+    one.send(notification_id=queued.id, now=LATER)
     assert [message.extra_headers["Message-ID"] for message in mail.outbox] == [f"<{queued.id}@shop>"] * 2
     assert emitted("notifications") == ["notification_queued", "notification_sent"]
 
 
 def test_one_message_sent_by_many_at_once_is_noted_once(transactional_db: None) -> None:
     queued = queue()
-    at_once(*[lambda: notifications.send(notification_id=queued.id, now=NOW)] * 4)
+    at_once(*[lambda: one.send(notification_id=queued.id, now=NOW)] * 4)
     assert Notification.objects.get().status == "sent"
     assert emitted("notifications") == ["notification_queued", "notification_sent"]
     assert {message.extra_headers["Message-ID"] for message in mail.outbox} == {f"<{queued.id}@shop>"}
 
 
 def test_a_message_that_does_not_exist_cannot_be_sent(db: None) -> None:
-    with pytest.raises(Notification.DoesNotExist):
-        notifications.send(notification_id=uuid4(), now=NOW)
+    assert notifications.send_many([uuid4()], now=NOW) == {}
     assert (mail.outbox, emitted("notifications")) == ([], [])
 
 

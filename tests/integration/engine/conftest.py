@@ -78,11 +78,6 @@ def script() -> Script:
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
-
-
-@pytest.fixture
 def batches(settings: Settings) -> None:
     settings.SAGAS_BATCH_SIZE = 100
 

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection, transaction
 from kombu import Connection
 from pytest_django import Settings
+from redis import Redis
 
 from orders.models import Order
 from sagas.core import registry
@@ -22,7 +23,6 @@ from sagas.messaging.room import Room, messages_in
 from sagas.models import Delivery, Event, Run
 from sagas.testing import MovableClock, drive
 from tests.concurrency import at_once
-from tests.conftest import broker
 from tests.factories.orders import Place
 
 from .conftest import Ask, Asked, Told, emit
@@ -143,44 +143,34 @@ def test_everything_is_done_in_the_end(ask: Ask, clock: MovableClock) -> None:
 # Messages --------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def redis(transactional_db: None) -> object:
-    with broker() as redis:
-        redis.flushdb()
-        yield redis
-        redis.flushdb()
-
-
 def chain_of(*, low_priority: bool, single: bool = False) -> WakeUp:
     step = StepTask(name="inventory.reserve_stock", queue="inventory", place=0)
     return WakeUp(run_ids=(new_id(),), epoch=1, tasks=(step,), low_priority=low_priority, single=single)
 
 
-def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: object) -> None:
-    with broker() as connection:
-        send([chain_of(low_priority=True), chain_of(low_priority=False)])
-        send([chain_of(low_priority=True, single=True), chain_of(low_priority=False, single=True)])
-        send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", single=True)])
-        # Redis has a list for each priority, and a worker empties the first one first.
-        assert {name: connection.llen(name) for name in connection.keys("inventory*")} == {
-            b"inventory": 1,
-            b"inventory\x06\x166": 2,
-            b"inventory\x06\x169": 2,
-        }
+def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_has_left(redis: Redis) -> None:
+    send([chain_of(low_priority=True), chain_of(low_priority=False)])
+    send([chain_of(low_priority=True, single=True), chain_of(low_priority=False, single=True)])
+    send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="inventory.count", queue="inventory", single=True)])
+    # Redis has a list for each priority, and a worker empties the first one first.
+    assert {name: redis.llen(name) for name in redis.keys("inventory*")} == {
+        b"inventory": 1,
+        b"inventory\x06\x166": 2,
+        b"inventory\x06\x169": 2,
+    }
 
 
-def test_under_load_the_relay_waits_for_room_in_the_queues(redis: object) -> None:
+def test_under_load_the_relay_waits_for_room_in_the_queues(redis: Redis, transactional_db: None) -> None:
     shop_clock.now()
-    with broker() as connection:
-        send([chain_of(low_priority=True)] * 5)
-        assert waited(Room()) < 30  # at rest nobody looks
-        assert 0.6 <= waited(busy(wait_seconds=0.6)) < 30  # no longer: a queue without a worker holds up no other
-        connection.flushdb()
-        assert waited(busy()) < 30
+    send([chain_of(low_priority=True)] * 5)
+    assert waited(Room()) < 30  # at rest nobody looks
+    assert 0.6 <= waited(busy(wait_seconds=0.6)) < 30  # no longer: a queue without a worker holds up no other
+    redis.flushdb()
+    assert waited(busy()) < 30
 
 
 def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
-    redis: object, place: Place, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    redis: Redis, place: Place, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:
     """Also when they come one by one: otherwise workers that are busy get more chains the more they have to do."""
 
@@ -196,8 +186,7 @@ def test_orders_that_come_while_messages_stand_in_line_share_a_chain(
     _, placed = at_once(tasks.relay, place_later)
     assert isinstance(placed, Order)
     assert Run.objects.count() == 3
-    with broker() as connection:
-        assert sum(b"sagas.answer" not in message for message in connection.lrange("inventory", 0, -1)) == 2
+    assert sum(b"sagas.answer" not in message for message in redis.lrange("inventory", 0, -1)) == 2
 
 
 def test_messages_in_line_are_seen_with_other_brokers_too() -> None:
@@ -223,7 +212,7 @@ def waited(room: Room) -> float:
     return time.monotonic() - began
 
 
-def test_what_waits_for_others_does_not_make_the_relay_wait(redis: object, saga: object) -> None:
+def test_what_waits_for_others_does_not_make_the_relay_wait(redis: Redis, saga: object) -> None:
     shop_clock.now()
     registry.register([Subscription("slow", event=Told, queue="slow", react=lambda _: None, outside=True)])
     send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="slow.slow", queue="slow")])
@@ -231,7 +220,7 @@ def test_what_waits_for_others_does_not_make_the_relay_wait(redis: object, saga:
 
 
 def test_what_somebody_waits_for_does_not_wait_for_messages_of_the_bulk(
-    redis: object, saga: object, clock: MovableClock
+    redis: Redis, saga: object, clock: MovableClock
 ) -> None:
     shop_clock.now()
     send(owed=[DeliveryWakeUp(delivery_ids=(1,), task="sagas.inside", queue="sagas", low_priority=True)])

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 from django.db import connection
-from pytest_django import Settings
 
 from sagas.core import registry
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
@@ -24,11 +23,6 @@ from tests.conftest import Redefine
 from .conftest import Ask, Asked, Script, Told, emit, ids, standing
 
 Together = Callable[[str], None]
-
-
-@pytest.fixture
-def batches(settings: Settings) -> None:
-    settings.SAGAS_BATCH_SIZE = 100
 
 
 @pytest.fixture

@@ -18,15 +18,16 @@ from sagas.operations.subjects import of
 from sagas.testing import MovableClock, drive
 from tests.factories.journal import ParkedDeliveryFactory, StepRunFactory, StoppedRunFactory
 from tests.factories.orders import Place
-from tests.factories.people import browser_of_the_boss
+from tests.ticking import TickingClock
 
 ADMIN = "/admin/sagas/intervention"
 QUEUE, FORM = f"{ADMIN}/queue/", f"{ADMIN}/intervene/"
 
 
 @pytest.fixture
-def boss(shelves: None) -> Client:
-    return browser_of_the_boss()
+def clock() -> MovableClock:
+    """No two moments are the same."""
+    return TickingClock()
 
 
 def stop(run: Run, *, step: str = "confirm-order", error: str = "Broken", minutes: int = 0) -> Run:

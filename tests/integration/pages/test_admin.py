@@ -335,9 +335,8 @@ def test_a_price_is_typed_as_people_write_it(boss: Client) -> None:
 
 
 def test_a_credit_limit_cannot_go_below_what_is_held(boss: Client) -> None:
-    account = CreditAccount.objects.create(
-        customer_email="a@example.com", currency="GBP", limit_minor=10_000, held_minor=5_000
-    )
+    account = CreditAccountFactory.create(limit_minor=10_000)
+    CreditAccount.objects.update(held_minor=5_000)
     path = f"/admin/payments/creditaccount/{account.pk}/change/"
     assert boss.post(path, {"limit_minor": "49.99"}).status_code == 200
     assert boss.post(path, {"limit_minor": "50.00"}).status_code == 302

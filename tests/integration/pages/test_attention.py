@@ -20,17 +20,12 @@ from sagas.operations.queries import Lag, followers
 from sagas.testing import MovableClock, drive
 from shop.story.standing import Standing, standing
 from shop.wiring import SAGAS, wiring
-from tests.factories.journal import FindingFactory
+from tests.factories.journal import DeliveryFactory, FindingFactory
 from tests.factories.orders import Place
 
 LIST, QUEUE = "/admin/orders/order/", "/admin/sagas/intervention/queue/"
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-
-@pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
 
 
 def ask(action: str, subject: Run | Delivery | Follower, reason: str) -> None:
@@ -119,7 +114,7 @@ def test_a_paused_order_is_not_under_way_though_its_events_are_still_delivered(
 ) -> None:
     order = place("tok_flaky", now=clock())
     drive(now=clock)
-    Delivery.objects.create(subscription="webhook-erp", event=Event.objects.earliest("position"), key=str(order.id))
+    DeliveryFactory.create(subscription="webhook-erp", event=Event.objects.earliest("position"), due_at=None)
     assert "Under way" in text_of(boss, f"{LIST}{order.id}/change/")
     ask("pause", Run.objects.get(), "The provider asked us to wait.")
     assert stands(order).live

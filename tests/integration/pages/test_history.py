@@ -32,19 +32,9 @@ from tests.factories.journal import EventFactory
 from tests.factories.orders import Place
 from tests.factories.people import allowed
 from tests.rows import rows_of
+from tests.ticking import TickingClock
 
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC)
-
-
-class TickingClock:
-    """A clock that goes on ten milliseconds and 123 microseconds whenever somebody looks."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def __call__(self) -> datetime:
-        self.time += timedelta(milliseconds=10, microseconds=123)
-        return self.time
 
 
 @pytest.fixture
@@ -55,7 +45,8 @@ def staff(shelves: None) -> Client:
 @pytest.fixture
 def driven(place: Place) -> Callable[..., Order]:
     def driven(method: str = "tok_visa", **more: Any) -> Order:
-        clock = TickingClock()
+        clock = TickingClock(tick=timedelta(milliseconds=10, microseconds=123))
+        clock.time = NOON
         order = place(method, now=clock(), **more)
         drive(now=clock)
         return order

@@ -3,7 +3,6 @@
 from io import StringIO
 
 import pytest
-from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
@@ -11,11 +10,11 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from orders.models import Order
-from payments.models import CreditAccount
 from sagas.core.statuses import Action
 from sagas.models import Run
 from sagas.operations import interventions
 from sagas.testing import drive
+from tests.factories.credit import CreditAccountFactory
 from tests.factories.orders import Place
 
 LISTS = [
@@ -54,7 +53,7 @@ def test_a_row_is_found_by_the_number_of_its_order(boss: Client, order: Order, p
 
 
 def test_credit_holds_name_the_order_too(boss: Client, place: Place) -> None:
-    CreditAccount.objects.create(customer_email="ada@example.com", currency=settings.CURRENCY, limit_minor=10**9)
+    CreditAccountFactory.create()
     orders = [place("invoice"), place("invoice")]
     drive()
     for order in orders:

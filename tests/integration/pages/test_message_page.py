@@ -15,6 +15,7 @@ from pytest_django import Settings
 from notifications import services as notifications
 from notifications.errors import NotRendered
 from notifications.models import Notification
+from tests import one
 from tests.factories.notifications import MessageFactory
 from tests.factories.people import allowed
 
@@ -55,7 +56,7 @@ def page(client: Client, message: Notification) -> str:
 
 
 def test_a_message_is_shown_as_it_was_sent(staff: Client, queued: Notification) -> None:
-    notifications.send(notification_id=queued.pk, now=timezone.now())
+    one.send(notification_id=queued.pk, now=timezone.now())
     sent: Any = mail.outbox[0]
     shown = page(staff, queued)
     assert unescape(re.findall(r"<b>(.*?)</b></dd>", shown)[0]) == sent.subject == "Your order S1 is on its way"
@@ -93,7 +94,7 @@ def test_a_message_that_cannot_be_rendered_says_in_which_file_and_at_what(
 ) -> None:
     template(text)
     with pytest.raises(NotRendered) as refused:
-        notifications.send(notification_id=queued.pk, now=timezone.now())
+        one.send(notification_id=queued.pk, now=timezone.now())
     assert str(refused.value) == f"{place}: {why}"
     assert mail.outbox == []
     shown = unescape(page(staff, queued))

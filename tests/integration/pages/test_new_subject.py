@@ -7,7 +7,7 @@ from typing import Any, Self
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db.models import QuerySet, Value
 from django.test import Client
@@ -21,7 +21,7 @@ from sagas.operations import interventions, subjects
 from sagas.operations.operation import Operation
 from sagas.operations.subject import Filter, Messages, NotNow, Subject
 from sagas.operations.summary import Summary
-from tests.factories.people import browser_of_the_boss
+from tests.factories.people import StaffFactory, browser_of
 
 from .conftest import text_of
 
@@ -109,15 +109,11 @@ def withdrawn(shelves: None, monkeypatch: pytest.MonkeyPatch) -> Product:
     return product
 
 
-@pytest.fixture
-def boss(withdrawn: Product) -> Client:
-    return browser_of_the_boss()
-
-
 def is_for_sale() -> bool:
     return Product.objects.get(sku="MUG").active
 
 
+@pytest.mark.usefixtures("withdrawn")
 def test_it_stands_in_the_work_queue_and_is_retried_by_its_form(boss: Client) -> None:
     queue = boss.get(QUEUE)
     assert "MUG withdrawn sale Its supplier is gone." in text_of(queue)
@@ -132,6 +128,7 @@ def test_it_stands_in_the_work_queue_and_is_retried_by_its_form(boss: Client) ->
     assert "Nothing needs a person." in text_of(boss.get(QUEUE))
 
 
+@pytest.mark.usefixtures("withdrawn")
 def test_it_is_retried_with_all_others_that_match(boss: Client) -> None:
     form = boss.get(FORM, {"action": "retry", "all": "1", "kind": "product"})
     typed = {"reason": "A new supplier.", "batch": str(uuid4())} | dict(form.context["hidden"])
@@ -155,10 +152,9 @@ def test_an_action_it_does_not_know_is_refused(withdrawn: Product) -> None:
 
 
 def test_the_permission_of_its_model_is_needed(boss: Client, withdrawn: Product) -> None:
-    user = User.objects.create_user("clerk", is_staff=True)
+    user = StaffFactory.create()
     user.user_permissions.add(Permission.objects.get(codename="view_product"))
-    clerk = Client()
-    clerk.force_login(user)
+    clerk = browser_of(user)
     assert "MUG withdrawn" in text_of(clerk.get(QUEUE))
     form = {"action": "retry", "pick": f"product:{withdrawn.pk}@withdrawn", "batch": str(uuid4()), "reason": "x"}
     assert clerk.post(FORM, form).status_code == 403

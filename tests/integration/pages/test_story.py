@@ -1,13 +1,11 @@
 """What the story of an order says of steps by hand, of the way back, of causes, and to clients of the API."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
@@ -30,25 +28,6 @@ from tests.factories.orders import Place
 from .conftest import sagas
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-
-class TickingClock(MovableClock):
-    """A clock that goes on a millisecond whenever it is read."""
-
-    def __call__(self) -> datetime:
-        self.move(milliseconds=1)
-        return self.time
-
-
-@pytest.fixture
-def clock() -> MovableClock:
-    return TickingClock()
-
-
-@pytest.fixture
-def choreography() -> Iterator[None]:
-    with registry.current().rewired(wiring("choreography"), sagas=SAGAS).active():
-        yield
 
 
 def later(clock: MovableClock, minutes: int = 10) -> None:
@@ -106,9 +85,9 @@ def test_a_step_that_was_skipped_by_hand_is_not_done(skipped: Order) -> None:
     assert told.index("boss skipped “capture-payment”") < told.index("Capture payment")
 
 
-def test_the_form_that_skips_a_step_warns_of_tries_without_an_answer(place: Place, clock: MovableClock) -> None:
-    client = Client()
-    client.force_login(User.objects.create_superuser("boss"))
+def test_the_form_that_skips_a_step_warns_of_tries_without_an_answer(
+    boss: Client, place: Place, clock: MovableClock
+) -> None:
     warning = "1 try had no answer and may have taken effect at the other system."
     for method, warns in (("tok_down", True), ("tok_flaky", False)):
         order = place(method, now=timezone.now())
@@ -118,7 +97,7 @@ def test_the_form_that_skips_a_step_warns_of_tries_without_an_answer(place: Plac
         run.refresh_from_db()
         (facts,) = subjects.summaries([run], now=timezone.now())
         assert facts.unanswered == int(warns)
-        page = client.get("/admin/sagas/intervention/intervene/", {"action": "skip", "pick": facts.pick})
+        page = boss.get("/admin/sagas/intervention/intervene/", {"action": "skip", "pick": facts.pick})
         assert (warning in page.content.decode()) is warns
 
 

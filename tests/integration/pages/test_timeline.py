@@ -1,7 +1,7 @@
 """Why does this order stand where it stands?"""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -14,30 +14,15 @@ from django.utils import timezone
 from orders.models import Order
 from sagas.models import Delivery, Event, Run, StepRun
 from sagas.operations.attention_reasons import Why
-from sagas.testing import Broker, drive
+from sagas.testing import Broker, MovableClock, drive
 from shop.pages.timeline_lines import Shown, span
 from shop.story.standing import standing
 from shop.story.timeline import story, timeline
 from tests.concurrency import at_once
+from tests.factories.journal import DeliveryFactory
 from tests.factories.orders import Place
 
 pytestmark = pytest.mark.usefixtures("longest_pauses")
-
-
-class TickingClock:
-    """A clock that goes on a millisecond whenever somebody looks."""
-
-    def __init__(self) -> None:
-        self.time = timezone.now()
-
-    def __call__(self) -> datetime:
-        self.time += timedelta(milliseconds=1)
-        return self.time
-
-
-@pytest.fixture
-def clock() -> TickingClock:
-    return TickingClock()
 
 
 def shown(order: Order) -> list[tuple[str, str, str]]:
@@ -50,7 +35,7 @@ def queries(call: Callable[[], Any]) -> int:
     return len(captured)
 
 
-def test_what_happens_while_a_page_is_read_is_on_it_or_still_to_come(place: Place, clock: TickingClock) -> None:
+def test_what_happens_while_a_page_is_read_is_on_it_or_still_to_come(place: Place, clock: MovableClock) -> None:
     """Otherwise a page stopped asking that did not have the last event."""
     order, broker = place(now=clock()), Broker(clock)
     while not Delivery.objects.exists():
@@ -76,7 +61,7 @@ def test_what_happens_while_a_page_is_read_is_on_it_or_still_to_come(place: Plac
     assert ("event", "Notification sent", "relayed") in shown(order)
 
 
-def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: TickingClock) -> None:
+def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: MovableClock) -> None:
     order = place(now=clock())
     drive(now=clock)
     assert shown(order) == [
@@ -108,7 +93,7 @@ def test_a_confirmed_order_tells_everything_in_order(place: Place, clock: Tickin
     assert not stands.needs_attention
 
 
-def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, clock: TickingClock) -> None:
+def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, clock: MovableClock) -> None:
     order = place("tok_chargeDeclined", now=clock())
     drive(now=clock)
     assert shown(order) == [
@@ -150,7 +135,7 @@ def test_a_rejected_order_tells_what_failed_and_what_was_undone(place: Place, cl
     assert not stands.live
 
 
-def test_each_receiver_that_is_owed_events_of_a_finished_order_is_named_once(place: Place, clock: TickingClock) -> None:
+def test_each_receiver_that_is_owed_events_of_a_finished_order_is_named_once(place: Place, clock: MovableClock) -> None:
     order = place(now=clock())
     drive(now=clock)
     events = list(Event.objects.filter(key=str(order.id)).order_by("log_position")[:3])
@@ -163,8 +148,8 @@ def test_each_receiver_that_is_owed_events_of_a_finished_order_is_named_once(pla
         ("webhook-new", events[1], "pending", 0, None),
     ]
     for name, event, status, attempts, retry_at in owed:
-        Delivery.objects.create(
-            subscription=name, event=event, key=event.key, status=status, attempts=attempts, retry_at=retry_at
+        DeliveryFactory.create(
+            subscription=name, event=event, status=status, attempts=attempts, due_at=None, retry_at=retry_at
         )
     assert standing(order.id, now=timezone.now()).sentence == (
         "Everything is done. “Webhook busy” is under way."
@@ -173,7 +158,7 @@ def test_each_receiver_that_is_owed_events_of_a_finished_order_is_named_once(pla
     )
 
 
-def test_a_step_that_waits_says_when_it_is_tried_again(place: Place, clock: TickingClock) -> None:
+def test_a_step_that_waits_says_when_it_is_tried_again(place: Place, clock: MovableClock) -> None:
     order = place("tok_flaky", now=clock())
     drive(now=clock)
     row = StepRun.objects.get(run__key=str(order.id), name="capture-payment")
@@ -187,9 +172,9 @@ def test_a_step_that_waits_says_when_it_is_tried_again(place: Place, clock: Tick
     assert (step.status, step.next_try_at) == ("waiting", row.held_until)
     assert step.detail == "Failed once of at most 5; it will be tried again."
 
-    clock.time += timedelta(minutes=1)
+    clock.move(minutes=1)
     drive(now=clock)
-    clock.time += timedelta(minutes=1)
+    clock.move(minutes=1)
     drive(now=clock)
     tries = [entry for entry in timeline(order.id) if entry.kind == "attempt"]
     assert [(entry.title, entry.status) for entry in tries] == [
@@ -209,7 +194,7 @@ def test_an_order_nobody_has_looked_at_yet_says_so(place: Place) -> None:
     assert shown(order) == [("event", "Order placed", "recorded")]
 
 
-def test_a_run_that_is_stuck_needs_a_person(place: Place, clock: TickingClock) -> None:
+def test_a_run_that_is_stuck_needs_a_person(place: Place, clock: MovableClock) -> None:
     order = place(now=clock())
     drive(now=clock)
     why = {"step": "notify-customer", "kind": "unexpected", "error": "KeyError", "message": "tracking_number"}
@@ -225,7 +210,7 @@ def test_a_run_that_is_stuck_needs_a_person(place: Place, clock: TickingClock) -
     assert ("run", "Fulfil order needs a person", "needs_attention") in shown(order)
 
 
-def test_a_parked_delivery_needs_a_person_and_changes_nothing_of_the_order(place: Place, clock: TickingClock) -> None:
+def test_a_parked_delivery_needs_a_person_and_changes_nothing_of_the_order(place: Place, clock: MovableClock) -> None:
     order = place(now=clock())
     drive(now=clock)
     Delivery.objects.update(status="parked", attempts=8, error="ChannelDown: no mail server", finished_at=None)
@@ -246,11 +231,11 @@ def test_an_unknown_order_has_no_standing() -> None:
     assert timeline(uuid4()) == []
 
 
-def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock: TickingClock) -> None:
+def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock: MovableClock) -> None:
     small, large = place(now=clock()), place("tok_flaky", lines=(("MUG", 1), ("TRAY", 2), ("LAMP", 3)), now=clock())
     for _ in range(3):
         drive(now=clock)
-        clock.time += timedelta(minutes=1)
+        clock.move(minutes=1)
     assert (
         queries(lambda: story(small.id, now=timezone.now()))
         == queries(lambda: story(large.id, now=timezone.now()))
@@ -258,7 +243,7 @@ def test_the_number_of_queries_does_not_depend_on_the_order(place: Place, clock:
     )
 
 
-def test_hundreds_of_lines_are_one_entry(place: Place, clock: TickingClock) -> None:
+def test_hundreds_of_lines_are_one_entry(place: Place, clock: MovableClock) -> None:
     order = place(lines=(("MUG", 1), ("TRAY", 2), ("LAMP", 3)), now=clock())
     drive(now=clock)
     held = [entry for entry in timeline(order.id) if entry.title == "Stock held"]
@@ -266,7 +251,7 @@ def test_hundreds_of_lines_are_one_entry(place: Place, clock: TickingClock) -> N
     assert held[0].data["quantities"] == {"LAMP": 3, "MUG": 1, "TRAY": 2}
 
 
-def test_every_entry_can_be_shown(place: Place, clock: TickingClock) -> None:
+def test_every_entry_can_be_shown(place: Place, clock: MovableClock) -> None:
     order = place("tok_chargeDeclined", now=clock())
     drive(now=clock)
     shown = [Shown.of(entry, since=order.placed_at) for entry in timeline(order.id)]

@@ -24,6 +24,7 @@ from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Follower, Intervention, Run
 from sagas.operations import attention, interventions, queries, replays
 from shop.pages.order_search import searched
+from tests.factories.journal import InterventionFactory
 from tests.plans import explained
 
 pytestmark = pytest.mark.django_db
@@ -60,18 +61,7 @@ def _open_some(due_at: datetime) -> None:
     Run.objects.bulk_update(runs, ("status", "due_at", "deadline_at", "finished_at", "resumes_as", "stopped_at"))
     Delivery.objects.bulk_update(owed, ("status", "due_at", "refused_at"))
     Intervention.objects.bulk_create(
-        Intervention(
-            kind="run",
-            subject_id=str(run.pk),
-            key=run.key,
-            action="retry",
-            status="done",
-            reason="",
-            by="",
-            version_token="",
-            asked_at=due_at,
-            done_at=due_at,
-        )
+        InterventionFactory.build(subject_id=str(run.pk), key=run.key, status="done", asked_at=due_at, done_at=due_at)
         for run in runs
         for _ in range(10)
     )

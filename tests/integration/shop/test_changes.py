@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -33,6 +32,8 @@ Watch = Callable[[], Watcher]
 SLOT = "tests_changes"
 PRODUCTS = "/api/products"
 
+pytestmark = pytest.mark.usefixtures("nothing_is_cached")
+
 
 def execute(statement: str, *params: object) -> None:
     with connection.cursor() as cursor:
@@ -44,13 +45,6 @@ def is_followed() -> bool:
         cursor.execute("SELECT active FROM pg_replication_slots WHERE slot_name = %s", [SLOT])
         row = cursor.fetchone()
         return bool(row and row[0])
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_cached() -> Iterator[None]:
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Money of currencies with other decimals than two, from where it is typed to where it is read."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -27,21 +25,12 @@ from shop.importing.placing import place as place_invoices
 from shop.importing.reading import Invoice, InvoiceFile, Reject
 from shop.models import SalesOfDay
 from tests.factories.orders import Place
-from tests.factories.people import allowed, browser_of_the_boss
+from tests.factories.people import allowed
+from tests.factories.products import ProductFactory
 
 ADD_PRODUCT, ADD_ACCOUNT = "/admin/orders/product/add/", "/admin/payments/creditaccount/add/"
 
-
-@pytest.fixture(autouse=True)
-def nothing_is_cached() -> Iterator[None]:
-    cache.clear()
-    yield
-    cache.clear()
-
-
-@pytest.fixture
-def staff(shelves: None) -> Client:
-    return browser_of_the_boss()
+pytestmark = pytest.mark.usefixtures("nothing_is_cached")
 
 
 def product(**typed: str) -> dict[str, str]:
@@ -62,12 +51,12 @@ def errors(response: Any) -> dict[str, list[str]]:
     ],
 )
 def test_a_price_is_typed_stored_and_shown_with_the_decimals_of_its_currency(
-    staff: Client, price: str, currency: str, stored: tuple[int, str], shown: str
+    boss: Client, price: str, currency: str, stored: tuple[int, str], shown: str
 ) -> None:
-    assert staff.post(ADD_PRODUCT, product(price_minor=price, currency=currency)).status_code == 302
+    assert boss.post(ADD_PRODUCT, product(price_minor=price, currency=currency)).status_code == 302
     added = Product.objects.get(sku="FAN")
     assert (added.price_minor, added.currency) == stored
-    assert shown in staff.get("/admin/orders/product/?q=FAN").content.decode()
+    assert shown in boss.get("/admin/orders/product/?q=FAN").content.decode()
     listed = Client().get("/api/products", headers={"Authorization": "Bearer test-token"}).json()
     told = {each["sku"]: (each["price_minor"], each["currency"], each["price"]) for each in listed}
     assert told["FAN"] == (*stored, shown)
@@ -76,33 +65,33 @@ def test_a_price_is_typed_stored_and_shown_with_the_decimals_of_its_currency(
 @pytest.mark.parametrize("wrong", ["GB", "£££", "zz!", "ZZZ", "XXX", "", "GBPP"])
 @pytest.mark.parametrize(("page", "name"), [(ADD_PRODUCT, "price_minor"), (ADD_ACCOUNT, "limit_minor")])
 def test_a_currency_that_is_none_is_an_error_at_its_field_and_nothing_is_written(
-    staff: Client, wrong: str, page: str, name: str
+    boss: Client, wrong: str, page: str, name: str
 ) -> None:
     typed = product(currency=wrong, customer_email="ada@example.com") | {name: "10"}
-    response = staff.post(page, typed)
+    response = boss.post(page, typed)
     assert response.status_code == 200
     assert list(errors(response)) == ["currency"]
     assert (Product.objects.filter(sku="FAN").count(), CreditAccount.objects.count()) == (0, 0)
 
 
-def test_a_price_with_more_decimals_than_its_currency_is_refused_with_an_example(staff: Client) -> None:
-    response = staff.post(ADD_PRODUCT, product(price_minor="1500.5", currency="JPY"))
+def test_a_price_with_more_decimals_than_its_currency_is_refused_with_an_example(boss: Client) -> None:
+    response = boss.post(ADD_PRODUCT, product(price_minor="1500.5", currency="JPY"))
     assert errors(response) == {"price_minor": ["An amount such as 1295 is needed; JPY has no decimals."]}
     assert not Product.objects.filter(sku="FAN").exists()
 
 
-def test_a_price_is_changed_in_the_currency_it_has(staff: Client) -> None:
-    fan = Product.objects.create(sku="FAN", name="Fan", price_minor=1500, currency="JPY")
+def test_a_price_is_changed_in_the_currency_it_has(boss: Client) -> None:
+    fan = ProductFactory.create(sku="FAN", price_minor=1500, currency="JPY")
     path = f"/admin/orders/product/{fan.pk}/change/"
-    assert 'value="1500"' in staff.get(path).content.decode()
-    assert staff.post(path, {"name": "Fan", "price_minor": "1800", "active": "on"}).status_code == 302
+    assert 'value="1500"' in boss.get(path).content.decode()
+    assert boss.post(path, {"name": "Fan", "price_minor": "1800", "active": "on"}).status_code == 302
     fan.refresh_from_db()
     assert fan.price_minor == 1800
 
 
-def test_a_limit_that_is_no_amount_is_an_error_at_its_field(staff: Client) -> None:
+def test_a_limit_that_is_no_amount_is_an_error_at_its_field(boss: Client) -> None:
     typed = {"customer_email": "ada@example.com", "limit_minor": "much", "currency": "GBP"}
-    assert list(errors(staff.post(ADD_ACCOUNT, typed))) == ["limit_minor"]
+    assert list(errors(boss.post(ADD_ACCOUNT, typed))) == ["limit_minor"]
     assert CreditAccount.objects.count() == 0
 
 
@@ -139,8 +128,8 @@ def yen_order(shelves: None) -> Order:
     return order
 
 
-def test_an_order_in_yen_reads_the_same_on_the_page_in_the_mail_and_in_the_api(staff: Client, yen_order: Order) -> None:
-    page = staff.get(reverse("admin:orders_order_change", args=[yen_order.pk])).content.decode()
+def test_an_order_in_yen_reads_the_same_on_the_page_in_the_mail_and_in_the_api(boss: Client, yen_order: Order) -> None:
+    page = boss.get(reverse("admin:orders_order_change", args=[yen_order.pk])).content.decode()
     assert "3,000 JPY" in page
     assert "1,500 JPY" in page
     assert "30.00" not in page
@@ -152,7 +141,7 @@ def test_an_order_in_yen_reads_the_same_on_the_page_in_the_mail_and_in_the_api(s
     assert Payment.objects.get().amount_minor == FakeCharge.objects.get().amount_minor == 3000
 
 
-def test_pages_show_amounts_as_money_and_never_as_minor_units(staff: Client, place: Place) -> None:
+def test_pages_show_amounts_as_money_and_never_as_minor_units(boss: Client, place: Place) -> None:
     credit.open_credit(customer_email="ada@example.com", limit_minor=10_000, currency="GBP")
     place()
     place("invoice")
@@ -162,7 +151,7 @@ def test_pages_show_amounts_as_money_and_never_as_minor_units(staff: Client, pla
         pass
     rows: list[Any] = [Payment.objects.get(), CreditHold.objects.get(), FakeCharge.objects.get()]
     for row in (*rows, SalesOfDay.objects.get()):
-        html = staff.get(reverse(f"admin:{row._meta.label_lower.replace('.', '_')}_change", args=[row.pk])).content
+        html = boss.get(reverse(f"admin:{row._meta.label_lower.replace('.', '_')}_change", args=[row.pk])).content
         assert "minor" not in html.decode().replace("_minor", ""), row
         assert "£20.00" in html.decode() or "£40.00" in html.decode(), row
     assert [str(row) for row in rows[:2]] == ["captured £20.00", "held £20.00"]

@@ -21,7 +21,6 @@ from sagas.testing import drive
 from shop.keys import KEY_NAMES
 from tests.conftest import broker
 from tests.factories.orders import Place
-from tests.factories.people import browser_of_the_boss
 from tests.order_form import ADD, typed
 
 SPELLINGS = ("Ada.L@Example.com", "ada.l@example.com", "ADA.L@EXAMPLE.COM")
@@ -29,11 +28,6 @@ SPELLINGS = ("Ada.L@Example.com", "ada.l@example.com", "ADA.L@EXAMPLE.COM")
 
 def api(path: str) -> Any:
     return Client().get(path, headers={"Authorization": "Bearer test-token"})
-
-
-@pytest.fixture
-def staff(shelves: None) -> Client:
-    return browser_of_the_boss()
 
 
 def catch_up() -> None:
@@ -52,7 +46,7 @@ def read_models(transactional_db: None) -> Iterator[None]:
         redis.flushdb()
 
 
-def test_every_spelling_finds_all_orders_of_a_customer(staff: Client, place: Place) -> None:
+def test_every_spelling_finds_all_orders_of_a_customer(boss: Client, place: Place) -> None:
     orders = [place(customer_email=spelling) for spelling in SPELLINGS]
     catch_up()
     numbers = [order.number for order in reversed(orders)]
@@ -67,22 +61,22 @@ def test_every_spelling_finds_all_orders_of_a_customer(staff: Client, place: Pla
         fed = api(f"/api/customers/{spelling}/feed").json()
         assert [entry["number"] for entry in fed if entry["what"] == "placed"] == numbers
         for page in ("orders/order", "shop/customerorder"):
-            found = staff.get(f"/admin/{page}/", {"q": spelling}).context["cl"].result_list
+            found = boss.get(f"/admin/{page}/", {"q": spelling}).context["cl"].result_list
             assert {order.number for order in found} == set(numbers), page
         assert KEY_NAMES.key_of(spelling) == "ada.l@example.com"
 
 
-def test_the_order_form_takes_every_spelling(staff: Client) -> None:
+def test_the_order_form_takes_every_spelling(boss: Client) -> None:
     for spelling in SPELLINGS:
-        assert staff.post(ADD, typed(("MUG", 1), customer_email=spelling)).status_code == 302
+        assert boss.post(ADD, typed(("MUG", 1), customer_email=spelling)).status_code == 302
     assert list(Order.objects.values_list("customer_email", flat=True)) == ["ada.l@example.com"] * 3
 
 
-def test_one_credit_account_serves_every_spelling(staff: Client, place: Place) -> None:
+def test_one_credit_account_serves_every_spelling(boss: Client, place: Place) -> None:
     credit.open_credit(customer_email="Ada.L@Example.com", limit_minor=10_000, currency="GBP")
     credit.open_credit(customer_email="ada.l@example.com", limit_minor=99_000, currency="GBP")
     account_form = {"customer_email": "ADA.L@example.com", "limit_minor": "5", "currency": "GBP"}
-    response = staff.post("/admin/payments/creditaccount/add/", account_form)
+    response = boss.post("/admin/payments/creditaccount/add/", account_form)
     assert dict(response.context["adminform"].form.errors) == {
         "customer_email": ["Credit account with this Customer's e-mail already exists."]
     }
@@ -90,7 +84,7 @@ def test_one_credit_account_serves_every_spelling(staff: Client, place: Place) -
     assert (account.customer_email, account.limit_minor) == ("ada.l@example.com", 10_000)
     for spelling in SPELLINGS:
         place("invoice", customer_email=spelling)
-        found = staff.get("/admin/payments/creditaccount/", {"q": spelling[:5]}).context["cl"].result_list
+        found = boss.get("/admin/payments/creditaccount/", {"q": spelling[:5]}).context["cl"].result_list
         assert list(found) == [account]
     drive()
     account.refresh_from_db()

@@ -22,6 +22,7 @@ from shop.importing import placing
 from shop.importing.reading import Invoice, InvoiceFile
 from tests.asking import shelf
 from tests.conftest import ROOT, wait_for
+from tests.factories.products import ProductFactory
 from tests.invoices import (
     assert_complete,
     cup,
@@ -240,7 +241,7 @@ def test_an_invoice_that_contradicts_its_order_is_refused_whole(
 def test_a_corrected_line_that_is_refused_again_leaves_the_standing_ones(
     transactional_db: None, tmp_path: Path
 ) -> None:
-    Product.objects.create(sku="GONE", name="Gone", price_minor=100, currency="GBP", active=False)
+    ProductFactory.create(sku="GONE", active=False)
     run(write(tmp_path / "orders.csv", row(StockCode="A")))
     said = run(file := write(tmp_path / "orders.csv", row(StockCode="A"), row(StockCode="GONE")))
     assert "0 orders placed" in said

@@ -1,21 +1,11 @@
 """What a worker does with messages whose connection to the broker was lost."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from shop.celery import app
-from tests.conftest import broker
-
-
-@pytest.fixture
-def redis() -> Iterator[Redis]:
-    with broker() as redis:
-        redis.flushdb()
-        yield redis
-        redis.flushdb()
 
 
 @pytest.mark.parametrize("how", ["ack", "reject", "requeue"])

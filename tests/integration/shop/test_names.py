@@ -6,7 +6,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
@@ -18,6 +17,7 @@ from orders.models import Order, Product, validate_name
 from orders.services import LineRequest
 from sagas.models import Event
 from sagas.testing import drive
+from tests.factories.people import StaffFactory, browser_of
 
 NAMES = {
     "the wide space of Japanese": "山田\u3000太郎",
@@ -79,8 +79,7 @@ def by_api(name: str) -> str | None:
 
 
 def by_admin(name: str) -> str | None:
-    client = Client()
-    client.force_login(User.objects.create_superuser(str(uuid4())))
+    client = browser_of(StaffFactory.create(boss=True))
     form: dict[str, Any] = {
         "customer_name": name,
         "customer_email": "ada@example.com",

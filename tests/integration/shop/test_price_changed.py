@@ -7,7 +7,6 @@ from django.test import Client
 
 from orders.models import Order, Product
 from sagas.models import Event
-from tests.factories.people import browser_of_the_boss
 from tests.order_form import ADD, errors, typed
 
 CHANGED = (
@@ -25,11 +24,6 @@ def mug(shelves: None) -> Product:
     return mug
 
 
-@pytest.fixture
-def staff(shelves: None) -> Client:
-    return browser_of_the_boss()
-
-
 def post(key: str = "", **more: Any) -> Any:
     body = {
         "customer": {"email": "ada@example.com", "name": "Ada Lovelace"},
@@ -45,29 +39,29 @@ def written() -> tuple[int, int]:
 
 
 def test_the_form_comes_back_with_both_totals_and_places_the_order_when_it_is_sent_again(
-    staff: Client, mug: Product
+    boss: Client, mug: Product
 ) -> None:
     form = typed(("MUG", 2), shown_total=2590)
-    assert errors(staff.post(ADD, form)) == {"__all__": [CHANGED]}
+    assert errors(boss.post(ADD, form)) == {"__all__": [CHANGED]}
     assert written() == (0, 0)
-    assert staff.post(ADD, form | {"shown_total": 3590}).status_code == 302
+    assert boss.post(ADD, form | {"shown_total": 3590}).status_code == 302
     assert Order.objects.get().total_minor == 3590
 
 
 @pytest.mark.parametrize("shown", [3590, "", None])
-def test_a_page_that_showed_the_total_or_none_places_the_order(staff: Client, mug: Product, shown: object) -> None:
+def test_a_page_that_showed_the_total_or_none_places_the_order(boss: Client, mug: Product, shown: object) -> None:
     form = typed(("MUG", 2)) | ({} if shown is None else {"shown_total": shown})
-    assert staff.post(ADD, form).status_code == 302
+    assert boss.post(ADD, form).status_code == 302
     assert Order.objects.get().total_minor == 3590
 
 
 def test_an_order_placed_by_a_first_click_is_found_by_the_second_after_the_price_changed(
-    staff: Client, shelves: None
+    boss: Client, shelves: None
 ) -> None:
     form = typed(("MUG", 2), shown_total=2000)
-    staff.post(ADD, form)
+    boss.post(ADD, form)
     Product.objects.update(price_minor=1795)
-    assert staff.post(ADD, form).status_code == 302
+    assert boss.post(ADD, form).status_code == 302
     assert Order.objects.get().total_minor == 2000
 
 

@@ -13,6 +13,7 @@ from orders import services as orders
 from orders.errors import OrderDecidedAlready
 from orders.models import Order, Product
 from sagas.models import Event
+from tests import one
 from tests.concurrency import at_once
 from tests.constraints import named
 from tests.factories.orders import OrderLineFactory
@@ -26,7 +27,7 @@ from .conftest import NOW, place, written
 def test_a_confirmed_order_says_when(catalogue: None) -> None:
     order = place()
     for minutes in (1, 2):
-        orders.confirm(order_id=order.id, now=NOW + timedelta(minutes=minutes))
+        one.confirm(order_id=order.id, now=NOW + timedelta(minutes=minutes))
     order.refresh_from_db()
     assert (order.status, order.reason, order.decided_at) == ("confirmed", "", NOW + timedelta(minutes=1))
     events = Event.objects.filter(key=str(order.id)).order_by("position")
@@ -53,31 +54,32 @@ def test_a_long_reason_is_cut_to_what_the_column_holds(catalogue: None) -> None:
 
 def test_a_decision_stands(catalogue: None) -> None:
     confirmed, rejected = place(), place()
-    orders.confirm(order_id=confirmed.id, now=NOW)
+    one.confirm(order_id=confirmed.id, now=NOW)
     orders.reject(order_id=rejected.id, reason="No.", now=NOW)
     before = written()
     with pytest.raises(OrderDecidedAlready) as refused:
         orders.reject(order_id=confirmed.id, reason="No.", now=NOW)
     assert str(refused.value) == f"Order {confirmed.number} is confirmed already."
     with pytest.raises(OrderDecidedAlready) as refused:
-        orders.confirm(order_id=rejected.id, now=NOW)
+        one.confirm(order_id=rejected.id, now=NOW)
     assert str(refused.value) == f"Order {rejected.number} is rejected already."
     assert (refused.value.number, refused.value.status) == (rejected.number, "rejected")
     assert written() == before
     assert dict(Order.objects.values_list("id", "status")) == {confirmed.id: "confirmed", rejected.id: "rejected"}
 
 
-@pytest.mark.parametrize("decide", [orders.confirm, lambda **more: orders.reject(reason="No.", **more)])
+@pytest.mark.parametrize("decide", [orders.reject, orders.cancel])
 def test_an_order_that_does_not_exist_cannot_be_decided(catalogue: None, decide: Callable[..., Order]) -> None:
     with pytest.raises(Order.DoesNotExist):
-        decide(order_id=uuid4(), now=NOW)
+        decide(order_id=uuid4(), reason="No.", now=NOW)
+    assert orders.confirm_many([uuid4()], now=NOW) == {}
     assert written() == (0, 0, 0)
 
 
 def test_of_two_decisions_at_once_one_stands(committed_catalogue: None) -> None:
     order = place()
     answers = at_once(
-        lambda: orders.confirm(order_id=order.id, now=NOW),
+        lambda: one.confirm(order_id=order.id, now=NOW),
         lambda: orders.reject(order_id=order.id, reason="No.", now=NOW),
     )
     assert sorted(type(answer).__name__ for answer in answers) == ["Order", "OrderDecidedAlready"]
@@ -116,7 +118,7 @@ def test_only_active_products_can_be_ordered(catalogue: None) -> None:
 
 def test_orders_are_counted_by_status(catalogue: None) -> None:
     first, second, third = place(), place(), place()
-    orders.confirm(order_id=second.id, now=NOW)
+    one.confirm(order_id=second.id, now=NOW)
     ids = [first.id, second.id, third.id]
     assert selectors.count_by_status(ids) == {"pending": 2, "confirmed": 1}
     assert set(selectors.pending(ids)) == {first.id, third.id}

@@ -9,6 +9,7 @@ import pytest
 from payments import credit
 from payments import services as payments
 from payments.models import CreditAccount, CreditHold, FakeCharge, Payment
+from tests import one
 from tests.factories.credit import CreditAccountFactory
 from tests.factories.payments import PaymentRequestFactory
 
@@ -22,7 +23,7 @@ def request(method: str, key: str, order_id: UUID = ORDER) -> payments.PaymentRe
 
 
 def capture(method: str = "tok_visa", *, key: str = "k", order_id: UUID = ORDER, now: datetime = NOW) -> Payment:
-    return payments.capture(request(method, key, order_id), now=now)
+    return one.capture(request(method, key, order_id), now=now)
 
 
 def find(method: str = "tok_visa", *, key: str = "k") -> Payment | None:
@@ -61,7 +62,7 @@ def key_of(order_id: UUID) -> str:
 
 def hold(amount_minor: int = 2000, *, order_id: UUID = ORDER, now: datetime = NOW, **more: Any) -> CreditHold:
     asked: dict[str, Any] = {"customer_email": "ADA@example.com", "currency": "GBP", "key": key_of(order_id)} | more
-    return credit.hold_credit(credit.CreditRequest(order_id=order_id, amount_minor=amount_minor, **asked), now=now)
+    return one.hold_credit(credit.CreditRequest(order_id=order_id, amount_minor=amount_minor, **asked), now=now)
 
 
 def release(order_id: UUID = ORDER, *, key: str | None = None) -> None:

@@ -133,11 +133,6 @@ class LocalReceiver:
 
 
 @pytest.fixture
-def clock() -> MovableClock:
-    return MovableClock()
-
-
-@pytest.fixture
 def receiver_named() -> Iterator[Callable[[], LocalReceiver]]:
     with ExitStack() as stack:
 

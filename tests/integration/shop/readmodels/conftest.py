@@ -1,7 +1,6 @@
 """A history of orders of each kind, and what the tables of the contexts say was sold."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
@@ -17,17 +16,12 @@ from sagas.log import followers
 from sagas.log.read_models import follow
 from sagas.testing import MovableClock, drive
 from shop.models import CustomerOrder, SalesOfDay
-from tests.conftest import broker
 from tests.factories.orders import Place
 
 
 @pytest.fixture(autouse=True)
-def redis(transactional_db: None) -> "Iterator[Redis]":
-    with broker() as redis:
-        redis.flushdb()
-        followers.create_missing(now=timezone.now())
-        yield redis
-        redis.flushdb()
+def _followers(redis: Redis, transactional_db: None) -> None:
+    followers.create_missing(now=timezone.now())
 
 
 def take_in(limit: int = 500) -> None:

@@ -18,7 +18,9 @@ from sagas.log.relay import relay_events
 from sagas.models import Delivery, Event, Finding, Run
 from sagas.operations import interventions
 from sagas.testing import MovableClock, drive
+from tests import one
 from tests.factories.credit import CreditAccountFactory
+from tests.factories.journal import DeliveryFactory
 from tests.factories.orders import Place
 from tests.factories.stock import ParcelFactory, ReservationFactory
 
@@ -143,7 +145,7 @@ def test_a_deleted_reservation_is_found_while_it_is_needed_and_afterwards(confir
     assert facts("stock", "MUG") == {"sku": "MUG", "reserved": 2, "held": 0}
     assert facts("goods", confirmed.id)["ordered"] == {"MUG": 2}
     assert facts("goods", confirmed.id)["shipped"] == {}
-    inventory.reserve(order_id=waiting.id, quantities=[], key="k", now=timezone.now())
+    one.reserve(order_id=waiting.id, quantities=[], key="k", now=timezone.now())
 
 
 def test_stock_held_for_an_order_that_is_over_is_found(rejected: Order) -> None:
@@ -254,10 +256,8 @@ def test_an_event_of_a_type_this_code_does_not_know_is_said_to_be_one(confirmed:
 
 
 def test_deliveries_of_a_receiver_that_was_removed_come_with_what_to_do(confirmed: Order) -> None:
-    at = Event.objects.latest("position").occurred_at
-    Delivery.objects.create(
-        subscription="webhook-gone", event=Event.objects.latest("position"), key=str(confirmed.id), due_at=at
-    )
+    event = Event.objects.latest("position")
+    DeliveryFactory.create(subscription="webhook-gone", event=event, due_at=event.occurred_at)
     turn(after=timedelta(minutes=30))
     assert found()["deliveries-swept", "webhook-gone"].startswith("1 delivery of webhook-gone is not swept, ")
     (check,) = (check for check in CHECKS if check.name == "deliveries-swept")

@@ -15,7 +15,7 @@ from sagas.messaging import tasks
 from sagas.models import Finding, Reconciliation, Run
 from tests.conftest import Processes, wait_for
 from tests.factories.orders import Place
-from tests.factories.people import allowed, browser_of_the_boss
+from tests.factories.people import allowed
 
 from .conftest import found, turn
 
@@ -48,11 +48,6 @@ def test_turns_that_piled_up_are_made_once(place: Place) -> None:
 
 
 # Where people see it -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def boss(transactional_db: None) -> Client:
-    return browser_of_the_boss()
 
 
 @pytest.fixture
