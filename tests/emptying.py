@@ -65,7 +65,7 @@ _flush = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
 
 
 def _fixture_teardown(self: TransactionTestCase) -> None:
-    """Flush in a new session; after a test in a transaction (`db`) its rollback does so."""
+    """Flush in a new session. A test in a transaction (`db`) rolls back instead: all but a lock of the session goes."""
     make_session_new()
     _flush(self)
 

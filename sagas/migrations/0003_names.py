@@ -1,7 +1,8 @@
 """Plain names for the positions of the reconciliation; changes without an event are those whose list is empty.
 
 Workers of the code before run until they are restarted. So the two columns keep their names, and `told`, which only
-said whether the list is empty, stays in the database: these workers still write it.
+said whether the list is empty, stays in the database: these workers still write it. Rows of the new code have no value
+there; a filter of the code before finds them neither with an event nor without.
 """
 
 from django.db import migrations, models

@@ -34,7 +34,7 @@ class Intervention(models.Model):
     version_token = models.CharField(max_length=40)
     #: Name of the step or the subscription it was applied to; empty until it was done or refused.
     applied_to = models.CharField(max_length=100, blank=True, default="")
-    #: The result of a skipped step, for later steps: a JSON object such as `{"payment_id": "01a2…"}`, or null.
+    #: The result of a skipped step, for later steps: a JSON object such as `{"booking_id": "01a2…"}`, or null.
     result = models.JSONField(null=True, blank=True)
     #: The terms and the progress of a replay; null for other actions:
     #: `since`, `until`: the range, moments in ISO 8601; `until` is not part of it.

@@ -82,6 +82,8 @@ class Skip(_OfRun):
         run = subject.row
         run.epoch += 1
         run.attention = None
+        if run.direction == RunStatus.RUNNING:
+            run.failure = None  # given up while the run was paused: its undo has not begun
         if run.status != RunStatus.PAUSED:
             subject.wake(now)
         step.started_at = step.started_at or now

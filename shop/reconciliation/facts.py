@@ -11,11 +11,15 @@ def shown_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 
     An amount is an integer in minor units of the fact `currency`, or such integers by currency.
     """
-    currency = facts.get("currency", "")
-    return {
-        name.removesuffix("_minor"): _amounts(value, currency) if name.endswith("_minor") else value
-        for name, value in facts.items()
-    }
+    currency = facts.get("currency")
+    shown: dict[str, Any] = {}
+    for name, value in facts.items():
+        plain = name.removesuffix("_minor")
+        if plain == name:
+            shown[name] = value
+        else:
+            shown[name if plain in facts else plain] = _amounts(value, currency if isinstance(currency, str) else "")
+    return shown
 
 
 def _amounts(value: Any, currency: str) -> Any:

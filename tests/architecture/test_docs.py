@@ -10,6 +10,21 @@ from shop.processes.fulfil_order import fulfil_order
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+CODE = "\n".join(
+    path.read_text()
+    for folder in (
+        "sagas",
+        "shop",
+        "orders",
+        "inventory",
+        "payments",
+        "notifications",
+        "backoffice",
+        "embedded",
+        "tests",
+    )
+    for path in (ROOT / folder).rglob("*.py")
+)
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"])
 
 
@@ -46,6 +61,12 @@ def test_every_module_a_page_names_exists(page: Path) -> None:
         )
     )
     assert {name for name in named if not list(ROOT.glob(name))} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_class_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", page.read_text()))
+    assert {name for name in named if not re.search(rf"\b{name}\b", CODE)} == set()
 
 
 def test_every_picture_is_shown_on_a_page() -> None:
@@ -96,4 +117,4 @@ def test_the_architecture_names_every_folder_and_module(package: str) -> None:
     (table,) = re.findall(rf"^\| `{package}/…`[^\n]*\n((?:\|[^\n]*\n)+)", page, re.MULTILINE)
     named = re.findall(r"`([\w./]+)`", "".join(row.split("|")[1] for row in table.splitlines()))
     there = [f"{path.name}/" if path.is_dir() else path.name for path in (ROOT / package).iterdir()]
-    assert sorted(named) == sorted(name for name in there if not name.startswith("__"))
+    assert sorted(named) == sorted(name for name in there if not name.startswith(("__", ".")))

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection, transaction
 
 from sagas.core.errors import OutcomeUnknown, Rejected, Retryable
-from sagas.core.saga import Call, Result, Saga
+from sagas.core.saga import Saga
 from sagas.core.statuses import Action
 from sagas.engine import steps
 from sagas.log.relay import new_events, relay_events
@@ -156,53 +156,6 @@ def test_a_call_under_way_as_its_run_is_paused_is_journalled(
     drive(now=clock)
     assert standing()[0] == "completed"
     assert script.did.count("far k") == 1
-
-
-@pytest.fixture
-def refused_while_paused(ask: Ask, script: Script, clock: MovableClock, redefine: Redefine) -> None:
-    """A run behind its pivot is paused during the call of its last step, which is refused."""
-
-    def last(call: Call[Asked]) -> Result:
-        script.did.append(f"last {call.key}")
-        intervene(run_of(), "pause", clock)
-        raise Rejected("no")
-
-    redefine("last", run=last, probe=script.step("probe"), outside=True)
-    ask()
-    drive(now=clock)
-    assert standing()[0] == "paused"
-
-
-@pytest.mark.usefixtures("refused_while_paused")
-def test_a_step_that_was_given_up_while_its_run_was_paused_is_not_called_again(
-    script: Script, clock: MovableClock
-) -> None:
-    intervene(run_of(), "resume", clock)
-    drive(now=clock)
-    assert standing()[0] == "needs_attention"
-    assert (run_of().attention or {})["message"] == "no"
-    assert script.did.count("last k") == 1
-
-
-@pytest.mark.usefixtures("refused_while_paused")
-def test_a_skipped_step_of_a_paused_run_needs_nobody_any_more(clock: MovableClock) -> None:
-    intervene(run_of(), "skip", clock)
-    assert (standing()[0], run_of().attention) == ("completed", None)
-
-
-def test_an_undo_can_be_paused_too(ask: Ask, script: Script, clock: MovableClock) -> None:
-    script.says["pivot"] = [Rejected("no")]
-    script.says["undo-far"] = [Retryable("busy", retry_after_seconds=60)]
-    ask()
-    drive(now=clock)
-    assert standing()[0] == "undoing"
-    intervene(run_of(), "pause", clock)
-    clock.move(hours=1)
-    drive(now=clock)
-    assert script.did[-1] == "undo-far k"
-    intervene(run_of(), "resume", clock)
-    drive(now=clock)
-    assert standing()[0] == "undone"
 
 
 def test_an_undo_that_gave_up_is_retried_or_skipped(ask: Ask, script: Script, clock: MovableClock) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection, transaction
+from django.test import TransactionTestCase
 
 from tests.concurrency import at_once
 from tests.conftest import Processes, processes_in, wait_for
@@ -60,7 +61,7 @@ def test_the_session_is_as_new_after_a_test(transactional_db: None) -> None:
         "CREATE TEMPORARY TABLE orders_order (id int)",
         "SET ROLE pg_monitor",
     )
-    make_session_new()
+    TransactionTestCase("run")._fixture_teardown()  # type: ignore[attr-defined]
     assert ask("SELECT pg_backend_pid()") == pid
     assert ask("SHOW timezone") == timezone
     assert ask("SELECT current_user = session_user, current_setting('statement_timeout')") == (True, "0")
