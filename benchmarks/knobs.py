@@ -12,7 +12,7 @@ PARTS = {
     "e": "the relay",
     "f": "placing orders",
     "p": "pages, of the admin and of the API",
-    "t": "how the relay is told: asking, woken, by the write-ahead log",
+    "t": "how the relay learns of events: woken by each commit, or by the write-ahead log",
 }
 
 

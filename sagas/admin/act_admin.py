@@ -19,7 +19,7 @@ from ..db import clock
 from ..models import Intervention
 from ..operations import subjects
 from ..operations.operation import Operation
-from .buttons import Kind, buttons, form_url, may_act
+from .buttons import SubjectKind, buttons, form_url, may_act
 from .intervene_page import InterveneView
 
 
@@ -40,7 +40,7 @@ def _to_form(operation: Operation[Any]) -> Callable[..., HttpResponseBase]:
     return lead
 
 
-def actions_of(kind: Kind) -> tuple[Callable[..., HttpResponseBase], ...]:
+def actions_of(kind: SubjectKind) -> tuple[Callable[..., HttpResponseBase], ...]:
     return tuple(_to_form(operation) for operation in kind.operations)
 
 
@@ -52,7 +52,7 @@ class ActAdmin(InspectAdmin):
         filters: the list's filters, by the name of the field of `Filter`.
     """
 
-    kind: ClassVar[Kind]
+    kind: ClassVar[SubjectKind]
     filters: ClassVar[dict[str, str]] = {}
     change_form_outer_before_template = "sagas/_buttons.html"
 

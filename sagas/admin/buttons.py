@@ -14,7 +14,7 @@ from ..operations import subjects, work_queue
 from ..operations.subject import Subject
 from ..operations.summary import Summary
 
-Kind = type[Subject[Any]]
+SubjectKind = type[Subject[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +27,11 @@ class Button:
     means: str
 
 
-def may_see(request: Any, kind: Kind) -> bool:
+def may_see(request: Any, kind: SubjectKind) -> bool:
     return any(request.user.has_perm(kind.permission(verb)) for verb in ("view", "change"))
 
 
-def may_act(request: Any, kind: Kind) -> bool:
+def may_act(request: Any, kind: SubjectKind) -> bool:
     return bool(request.user.has_perm(kind.permission("change")))
 
 

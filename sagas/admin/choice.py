@@ -13,7 +13,7 @@ from ..operations import subjects, work_queue
 from ..operations.operation import Operation
 from ..operations.subject import Filter
 from ..operations.work_queue import Group
-from .buttons import Kind, back_to, may_act
+from .buttons import SubjectKind, back_to, may_act
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Choice:
     action: Action
     picks: tuple[tuple[str, str, str], ...]
     meant: Filter | None
-    kinds: tuple[tuple[Kind, Operation[Any]], ...]
+    kinds: tuple[tuple[SubjectKind, Operation[Any]], ...]
     back: str
 
     @classmethod

@@ -123,8 +123,8 @@ def _start_turn(now: datetime, walks: Sequence[Walk]) -> _Turn:
     if state is None:
         # The walks cover the events from before the first turn.
         newest = Event.objects.order_by("-position").values_list("position", flat=True).first() or 0
-        begin = max(0, newest - _EVENTS)
-        state = Reconciliation(turned_at=now, checked_position=begin, rechecked_position=begin)
+        start = max(0, newest - _EVENTS)
+        state = Reconciliation(turned_at=now, checked_position=start, rechecked_position=start)
     new = list(
         Event.objects.filter(position__gt=state.checked_position - _OVERLAP)
         .order_by("position")

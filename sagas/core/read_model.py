@@ -33,8 +33,8 @@ class Store(Protocol):
     def apply(self, events: Sequence[Recorded], *, position: int, shadow: bool) -> None:
         """Apply events, and store the position with them; it may have applied them before."""
 
-    def begin(self) -> None:
-        """Make an empty shadow, and remove one that was begun before."""
+    def create_shadow(self) -> None:
+        """Make an empty shadow, and remove one that was made before."""
 
     def drop(self) -> None:
         """Remove the shadow, and the rest of former copies."""

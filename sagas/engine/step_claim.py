@@ -165,7 +165,7 @@ class StepClaim(Claim):
         self.uncount_try()
         self.row.status, self.row.lease_token, self.row.held_until = StepStatus.UNKNOWN, None, None
 
-    def failed(self) -> StepFailed:
+    def failure_to_raise(self) -> StepFailed:
         """Return the exception to raise for a step that was given up."""
         failure = self.run.attention or self.run.failure or {}
         return StepFailed(str(self.run.id), self.row.name, f"{failure['error']}: {failure['message']}")

@@ -59,7 +59,7 @@ def execute(*, run_ids: Sequence[UUID], place: int, epoch: int, clock: Clock, re
     taken = take(work, clock)
     given_up = [claim for claim in taken.failed if claim.is_given_up]
     if given_up and not work.is_batch:
-        return Outcome(failed=given_up[0].failed())
+        return Outcome(failed=given_up[0].failure_to_raise())
     wake_ups = wake_ups_of([claim.run for claim in taken.left], single=True) if work.is_batch else []
     if given_up:
         wake_ups += after_failure(run_ids=[claim.run.id for claim in given_up], epoch=epoch, now=clock())

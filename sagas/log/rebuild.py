@@ -38,8 +38,8 @@ class Rebuilt:
     differences: dict[str, Difference] = field(default_factory=dict)
 
 
-def begin(model: ReadModel, *, now: datetime) -> tuple[int, int]:
-    """Make empty copies, unless a rebuild was begun before; return its position, and that of the old copy.
+def start(model: ReadModel, *, now: datetime) -> tuple[int, int]:
+    """Make empty copies, unless a rebuild is under way; return its position, and that of the old copy.
 
     Transaction: opens one.
     Idempotent: by name.
@@ -58,7 +58,7 @@ def begin(model: ReadModel, *, now: datetime) -> tuple[int, int]:
                     editor.create_model(table)
             if model.store is not None:
                 with _answering(model.name):
-                    model.store.begin()
+                    model.store.create_shadow()
     return shadow.position, Follower.objects.get(name=model.name).position
 
 

@@ -56,12 +56,12 @@ def state_of(fold: Fold[AnyState], *, aggregate: str, subject: str) -> Reached[A
     Raises:
         UnreadableEventError: a payload that today's code cannot read.
     """
-    begin = _kept(fold, aggregate, subject) or Reached(state=fold.start, sequence=0, read=0)
-    after = Event.objects.filter(aggregate=aggregate, subject=subject, sequence__gt=begin.sequence)
+    kept = _kept(fold, aggregate, subject) or Reached(state=fold.start, sequence=0, read=0)
+    after = Event.objects.filter(aggregate=aggregate, subject=subject, sequence__gt=kept.sequence)
     events = [Row(*row) for row in after.order_by("sequence").values_list(*Row._fields)]
     return Reached(
-        state=fold.of(events, after=begin.state),
-        sequence=events[-1].sequence if events else begin.sequence,
+        state=fold.of(events, after=kept.state),
+        sequence=events[-1].sequence if events else kept.sequence,
         read=len(events),
     )
 

@@ -124,14 +124,14 @@ class _OfParked(Operation[DeliverySubject]):
         subject.row.status = self.becomes
 
 
-class Retry(_OfParked):
+class RetryDelivery(_OfParked):
     action = Action.RETRY
     description = "Try it again, with all its tries. The deliveries behind it follow."
     done = "is tried again"
     becomes = DeliveryStatus.PENDING
 
 
-class Skip(_OfParked):
+class SkipDelivery(_OfParked):
     action = Action.SKIP
     description = "Leave it out: this reaction is not made. The deliveries behind it follow."
     done = "is left out"
@@ -141,4 +141,4 @@ class Skip(_OfParked):
         return unanswered_warning(unanswered)
 
 
-DeliverySubject.operations = (Retry(), Skip())
+DeliverySubject.operations = (RetryDelivery(), SkipDelivery())

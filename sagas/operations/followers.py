@@ -26,6 +26,7 @@ class FollowerSubject(Subject[Follower]):
     model = Follower
     read = ("paused_at",)
     option = "--subscription"
+    metavar = "NAME"
     listing = "followers"
 
     @property
@@ -81,7 +82,7 @@ class _OfFollower(Operation[FollowerSubject]):
         return f"“{shown.process}”"
 
 
-class Pause(_OfFollower):
+class PauseFollower(_OfFollower):
     action = Action.PAUSE
     description = "Do nothing of what it is owed, and owe it nothing new, until it is resumed. The log keeps it all."
     done = "is paused"
@@ -93,7 +94,7 @@ class Pause(_OfFollower):
         subject.row.paused_at = now
 
 
-class Resume(_OfFollower):
+class ResumeFollower(_OfFollower):
     action = Action.RESUME
     description = "Go on where it was paused: it catches up with the log, in order."
     done = "goes on"
@@ -105,7 +106,7 @@ class Resume(_OfFollower):
         subject.row.paused_at = None
 
 
-class Skip(_OfFollower):
+class SkipDeliveries(_OfFollower):
     action = Action.SKIP
     description = "Leave out all it has not been owed yet: it goes on with what comes from now on."
     done = "goes on at the end of the log"
@@ -117,7 +118,7 @@ class Skip(_OfFollower):
         subject.row.position = followers.head()
 
 
-class Replay(_OfFollower):
+class ReplayEvents(_OfFollower):
     """Asked for by `replays.ask` and done by `replays.work`, portion by portion."""
 
     action = Action.REPLAY
@@ -135,4 +136,4 @@ class Replay(_OfFollower):
         raise NotImplementedError
 
 
-FollowerSubject.operations = (Pause(), Resume(), Skip(), Replay())
+FollowerSubject.operations = (PauseFollower(), ResumeFollower(), SkipDeliveries(), ReplayEvents())

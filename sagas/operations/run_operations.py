@@ -20,7 +20,6 @@ class RunAtStep(Protocol):
     row: Run
     step: StepRun | None
     starts_undo: bool
-    is_undone: bool
 
     def wake(self, now: datetime) -> None: ...
 
@@ -43,7 +42,7 @@ class _OfRun(Operation[RunAtStep]):
     def change(self, subject: RunAtStep, step: StepRun, asked: Intervention, now: datetime) -> None: ...
 
 
-class Retry(_OfRun):
+class RetryStep(_OfRun):
     action = Action.RETRY
     description = "Try again what failed, with all its tries."
     done = "is tried again"
@@ -60,7 +59,7 @@ class Retry(_OfRun):
         subject.wake(now)
 
 
-class Skip(_OfRun):
+class SkipStep(_OfRun):
     action = Action.SKIP
     description = "Take the step as done, for it was done by hand; later steps get the result given here."
     done = "is taken as done"
@@ -106,7 +105,7 @@ class _StartUndo(_OfRun):
         subject.starts_undo = True
 
 
-class Undo(_StartUndo):
+class UndoRun(_StartUndo):
     action = Action.UNDO
     description = "Undo what was done so far."
     done = "is being undone"
@@ -114,7 +113,7 @@ class Undo(_StartUndo):
     error = "Undone"
 
 
-class Cancel(_StartUndo):
+class CancelRun(_StartUndo):
     action = Action.CANCEL
     description = "Cancel it, and undo what was done so far."
     done = "is being cancelled"
@@ -122,7 +121,7 @@ class Cancel(_StartUndo):
     error = "Cancelled"
 
 
-class Pause(_OfRun):
+class PauseRun(_OfRun):
     action = Action.PAUSE
     description = "Begin no further step until it is resumed; the deadline waits too."
     done = "is paused"
@@ -135,7 +134,7 @@ class Pause(_OfRun):
         run.resumes_as, run.stopped_at, run.status = run.status, now, RunStatus.PAUSED
 
 
-class Resume(_OfRun):
+class ResumeRun(_OfRun):
     action = Action.RESUME
     description = "Go on where it was paused."
     done = "goes on"
@@ -154,4 +153,4 @@ def _waits_for_its_try(run: Run, step: StepRun, now: datetime) -> bool:
     return run.status in LIVE_RUNS and waits
 
 
-OPERATIONS = (Retry(), Skip(), Undo(), Cancel(), Pause(), Resume())
+OPERATIONS = (RetryStep(), SkipStep(), UndoRun(), CancelRun(), PauseRun(), ResumeRun())

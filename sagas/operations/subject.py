@@ -80,6 +80,7 @@ class Subject(ABC, Generic[Row]):
         read: the columns that `key` and `version_token` need, so that only these are read of many rows.
         tag: label of a waiting subject in the work queue; empty if the kind is never in the queue.
         option: the command's option for a subject; empty for the positional argument.
+        metavar: what the option takes, for the help text.
         listing: the command that lists subjects.
     """
 
@@ -90,6 +91,7 @@ class Subject(ABC, Generic[Row]):
     read: ClassVar[Sequence[str]]
     tag: ClassVar[str] = ""
     option: ClassVar[str]
+    metavar: ClassVar[str] = "ID"
     listing: ClassVar[str] = "queue"
 
     def __init__(self, row: Row) -> None:

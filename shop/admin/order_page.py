@@ -21,7 +21,7 @@ from sagas.db import clock
 from sagas.operations.attention_reasons import Why
 
 from ..pages.history_page import as_of
-from ..pages.timeline_lines import Line, Shown, poll_ms
+from ..pages.timeline_lines import OrderLine, Shown, poll_ms
 from ..story.standing import Standing
 from ..story.timeline import story
 
@@ -87,7 +87,7 @@ class OrderPageAdmin(ModelAdmin):
         standing, entries = story(order.id, now=now)
         return {
             "order": order,
-            "lines": [Line.of(line, order.currency) for line in order.lines.all()],
+            "lines": [OrderLine.of(line, order.currency) for line in order.lines.all()],
             "total": formatted(order.total_minor, order.currency),
             "method": payments.method_name(order.payment_method),
             "standing": standing,

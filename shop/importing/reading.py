@@ -34,7 +34,7 @@ class Reject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class FileLine:
     """A good line; the price in minor units."""
 
     line: int
@@ -59,7 +59,7 @@ class Invoice:
     """
 
     number: str
-    lines: tuple[Line, ...]
+    lines: tuple[FileLine, ...]
     refused: frozenset[str]
 
 
@@ -91,7 +91,7 @@ class InvoiceFile:
 
     def __iter__(self) -> Iterator[Invoice | Reject]:
         """Yield invoices and rejects, an invoice as soon as its last line was read."""
-        together: list[Line] = []
+        together: list[FileLine] = []
         for record in self._records():
             try:
                 line = self._line(record)
@@ -115,13 +115,13 @@ class InvoiceFile:
             else:
                 self.blank += 1
 
-    def _line(self, record: Record) -> Line:
+    def _line(self, record: Record) -> FileLine:
         if record.bad:
             raise record.bad
         named = self._named(record)
         invoice = fields.invoice(named["InvoiceNo"].strip())
         fields.check_date(named["InvoiceDate"].strip())
-        return Line(
+        return FileLine(
             line=record.line,
             values=tuple(record.values),
             invoice=invoice,
@@ -138,7 +138,7 @@ class InvoiceFile:
             raise BadLine("columns", f"the line has {found} columns, the header {wanted}")
         return dict(zip(self.csv.columns, record.values, strict=True))
 
-    def _check_place(self, line: Line, together: list[Line]) -> None:
+    def _check_place(self, line: FileLine, together: list[FileLine]) -> None:
         """Check that a line belongs to its invoice."""
         if line.invoice in self._finished:
             raise BadLine(
@@ -158,7 +158,7 @@ class InvoiceFile:
             if invoice not in self._finished:
                 self._refused.setdefault(invoice, set()).add(sku)
 
-    def _finish(self, lines: list[Line]) -> Iterator[Invoice | Reject]:
+    def _finish(self, lines: list[FileLine]) -> Iterator[Invoice | Reject]:
         number = lines[0].invoice
         self._finished.add(number)
         refused = self._refused.pop(number, set())

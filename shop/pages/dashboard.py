@@ -31,8 +31,8 @@ def _orders_today(now: datetime) -> list[dict[str, Any]]:
     today = midnight(now)
     counts = orders.placed_by_status(since=today)
     # In the form of the list's filter by day, so that the list shows "Today" as selected.
-    begin = timezone.localtime(today)
-    placed = {"placed_at__gte": str(begin), "placed_at__lt": str(begin + timedelta(days=1))}
+    start = timezone.localtime(today)
+    placed = {"placed_at__gte": str(start), "placed_at__lt": str(start + timedelta(days=1))}
     url = reverse("admin:orders_order_changelist")
     return [
         {

@@ -123,7 +123,7 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class OrderLine:
     """One line of the order, ready to print."""
 
     sku: str
@@ -133,7 +133,7 @@ class Line:
     total: str
 
     @classmethod
-    def of(cls, line: Any, currency: str) -> "Line":
+    def of(cls, line: Any, currency: str) -> "OrderLine":
         return cls(
             sku=line.sku,
             name=line.name,

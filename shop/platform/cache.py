@@ -61,7 +61,7 @@ class Cached:
         generation_key, key = f"{self.name}:generation", f"{self.name}:{question}"
         try:
             found = cache.get_many([generation_key, key])
-            generation = found.get(generation_key) or self._begin(generation_key)
+            generation = found.get(generation_key) or self._generation_of(generation_key)
         except Exception as error:  # noqa: BLE001 - on any error of the cache the database answers
             logger.warning("not_cached", name=self.name, error=str(error))
             return read()
@@ -86,7 +86,7 @@ class Cached:
 
         cache.set(f"{self.name}:generation", _new_generation(), None)
 
-    def _begin(self, key: str) -> str:
+    def _generation_of(self, key: str) -> str:
         from django.core.cache import cache
 
         cache.add(key, _new_generation(), None)

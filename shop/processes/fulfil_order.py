@@ -19,8 +19,7 @@ from payments import credit
 from payments import selectors as payments_books
 from payments import services as payments
 from payments.selectors import INVOICE
-from sagas.core.errors import FailureKind as Failed
-from sagas.core.errors import Rejected
+from sagas.core.errors import FailureKind, Rejected
 from sagas.core.retry import PATIENT, Retry
 from sagas.core.saga import Call, Failure, Pivot, Result, Saga, Step
 
@@ -192,7 +191,7 @@ def _queued(notification: Any) -> Result:
 
 
 def _was_cancelled(call: OrderCall) -> bool:
-    return call.failure is not None and call.failure.kind == Failed.CANCELLED
+    return call.failure is not None and call.failure.kind == FailureKind.CANCELLED
 
 
 def reason_of(failure: Failure | None) -> str:
@@ -200,9 +199,9 @@ def reason_of(failure: Failure | None) -> str:
 
     Never the text of a technical error, nor the reason of a person's undo, which is for colleagues.
     """
-    if failure is not None and failure.kind in (Failed.REJECTED, Failed.CANCELLED):
+    if failure is not None and failure.kind in (FailureKind.REJECTED, FailureKind.CANCELLED):
         return failure.message
-    if failure is not None and failure.kind == Failed.UNDONE:
+    if failure is not None and failure.kind == FailureKind.UNDONE:
         return "We could not carry out your order."
     return "Something on our side did not work; please try again later."
 

@@ -39,7 +39,7 @@ _ROOT, _SHADOW = "feed", "feed:shadow"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class FeedEntry:
     """One line of a feed; `at` in milliseconds since 1970, UTC."""
 
     order_id: str
@@ -72,7 +72,7 @@ def _client(url: str) -> Any:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-def of_customer(email: str, *, limit: int = 20) -> list[Entry]:
+def of_customer(email: str, *, limit: int = 20) -> list[FeedEntry]:
     """Return the feed of a customer, newest first, including orders of a moment ago.
 
     One query of Redis and one statement, which reads the orders that are newer than the feed.
@@ -87,7 +87,7 @@ def of_customer(email: str, *, limit: int = 20) -> list[Entry]:
     return sorted(merged.values(), key=lambda entry: entry.at, reverse=True)[:limit]
 
 
-def _kept(email: str, limit: int) -> tuple[list[Entry], datetime | None]:
+def _kept(email: str, limit: int) -> tuple[list[FeedEntry], datetime | None]:
     try:
         generation = _serving()
         if generation is None:
@@ -99,7 +99,7 @@ def _kept(email: str, limit: int) -> tuple[list[Entry], datetime | None]:
     except (RedisError, OSError) as error:
         logger.warning("feed_away", error=str(error))
         return [], None
-    kept = [Entry(**json.loads(text)) for text in texts]
+    kept = [FeedEntry(**json.loads(text)) for text in texts]
     return kept, None if as_of is None else datetime.fromtimestamp(int(as_of) / 1000, UTC)
 
 
@@ -111,11 +111,11 @@ def _serving() -> str | None:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> Entry:
-    return Entry(order_id=order_id, number=number, what=what, note=note, at=int(at.timestamp() * 1000))
+def _entry(order_id: str, number: str, what: str, note: str, at: datetime) -> FeedEntry:
+    return FeedEntry(order_id=order_id, number=number, what=what, note=note, at=int(at.timestamp() * 1000))
 
 
-def _entries(events: Sequence[Recorded]) -> list[tuple[str, Entry]]:
+def _entries(events: Sequence[Recorded]) -> list[tuple[str, FeedEntry]]:
     """Return the entries of events, each with its customer."""
     placed = queries.latest_events([each.key for each in events], OrderPlaced)
     return [
@@ -168,8 +168,8 @@ class FeedStore:
         pipe.hset(f"{_ROOT}:{generation}", mapping=mark)
         pipe.execute()
 
-    def begin(self) -> None:
-        """Make an empty next generation, and remove one that was begun before."""
+    def create_shadow(self) -> None:
+        """Make an empty next generation, and remove one that was made before."""
         self.drop()
         _redis().set(_SHADOW, int(_serving() or 0) + 1)
 

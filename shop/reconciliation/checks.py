@@ -155,7 +155,7 @@ def _waits_too_long(order: Books, now: datetime) -> bool:
     return bool(now - order.order.placed_at > _STARTED_AFTER)
 
 
-def told(order: Books, now: datetime) -> Breach | None:
+def customer_was_told(order: Books, now: datetime) -> Breach | None:
     """The customer gets the message about the outcome, and no other, and the message is queued or sent."""
     right = _TOLD.get(order.status)
     kinds = {message.kind for message in order.messages} & set(NotificationKind)
@@ -248,7 +248,7 @@ CHECKS = (
     ),
     _check_of_orders(
         "told",
-        told,
+        customer_was_told,
         remedy="Retry the parked message if there is one; otherwise write to the customer and dismiss the finding.",
     ),
     Check(

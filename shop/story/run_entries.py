@@ -258,8 +258,8 @@ def _what_came_of_it(row: StepRun) -> str:
     if row.status not in (StepStatus.UNDOING, StepStatus.UNDONE):
         return str(row.status)
     tries = list(row.tries.all())
-    gave_up = bool(tries) and tries[-1].number == row.attempts
-    return StepStatus.UNKNOWN if gave_up or row.finished_at is None else StepStatus.DONE
+    is_given_up = bool(tries) and tries[-1].number == row.attempts
+    return StepStatus.UNKNOWN if is_given_up or row.finished_at is None else StepStatus.DONE
 
 
 def _step_detail(row: StepRun, result: dict[str, Any] | None, policy: Retry | None, to: Audience) -> str:

@@ -61,7 +61,7 @@ class Command(BaseCommand):
             raise CommandError(f"{str(error).strip()}. Nothing is lost: the same command goes on.") from None
 
     def _build(self, model: ReadModel, *, portion: int, swap: bool) -> None:
-        done, total = rebuild.begin(model, now=clock.now())
+        done, total = rebuild.start(model, now=clock.now())
         if done:
             self.stdout.write(f"Going on at {done:,}, where the last rebuild stopped.")
         with progress(f"Rebuild of {model.name}", total, self.stdout.write) as show:

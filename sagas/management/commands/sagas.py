@@ -78,7 +78,7 @@ class Command(BaseCommand):
         parser.add_argument("--error", help="name of the exception, such as TimeoutError")
         for kind, _ in kinds:
             if kind.option:
-                parser.add_argument(kind.option, dest=f"one_{kind.kind}", metavar="NAME", help=f"one {kind.kind}")
+                parser.add_argument(kind.option, dest=f"one_{kind.kind}", metavar=kind.metavar, help=f"one {kind.kind}")
             if kind is DeliverySubject:
                 parser.add_argument("--parked", metavar="SUBSCRIPTION", help="all its parked deliveries")
         parser.add_argument("--yes", action="store_true", help="do not ask whether all are meant")
@@ -280,8 +280,8 @@ def _description(action: Action) -> str:
 
 def _or(action: Action) -> str:
     """Return the other ways to name a subject, for an error message."""
-    options = [kind.option for kind, _ in subjects.with_action(action) if kind.option]
-    options += ["--parked"] if "--delivery" in options else []
+    kinds = [kind for kind, _ in subjects.with_action(action)]
+    options = [kind.option for kind in kinds if kind.option] + (["--parked"] if DeliverySubject in kinds else [])
     return f", {', '.join(options[:-1])} or {options[-1]}".replace(",  or", ", or") if options else ""
 
 

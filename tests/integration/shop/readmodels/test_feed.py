@@ -121,18 +121,18 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
     history: list[Order], redis: "Redis", monkeypatch: pytest.MonkeyPatch, killed_before: str, left: str
 ) -> None:
     take_in()
-    before, begin = entries(100), feed.FeedStore.begin
+    before, create_shadow = entries(100), feed.FeedStore.create_shadow
 
     def die(_: feed.FeedStore) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
 
-        def begin_and_be_killed_later(store: feed.FeedStore) -> None:
-            begin(store)
+        def create_and_be_killed_later(store: feed.FeedStore) -> None:
+            create_shadow(store)
             killed.setattr(feed.FeedStore, killed_before, die)
 
-        killed.setattr(feed.FeedStore, "begin", begin_and_be_killed_later)
+        killed.setattr(feed.FeedStore, "create_shadow", create_and_be_killed_later)
         with pytest.raises(KeyboardInterrupt):
             rebuilt("customer-feed")
     assert entries(100) == before
@@ -146,7 +146,7 @@ def test_what_a_rebuild_left_in_redis_when_it_was_killed_goes_with_the_next(
 def test_a_new_copy_that_was_lost_with_redis_is_said_to_be(history: list[Order], redis: "Redis") -> None:
     take_in()
     model_ = model("customer-feed")
-    rebuild.begin(model_, now=timezone.now())
+    rebuild.start(model_, now=timezone.now())
     rebuild.go_on(model_, limit=5)
     redis.flushdb()
     take_in()

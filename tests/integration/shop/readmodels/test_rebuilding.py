@@ -58,7 +58,7 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
 ) -> None:
     take_in()
     sales = model("sales-by-day")
-    rebuild.begin(sales, now=timezone.now())
+    rebuild.start(sales, now=timezone.now())
     assert rebuild.go_on(sales, limit=10) == 10
     assert sold() == truly_sold()
     place()
@@ -81,7 +81,7 @@ def test_the_old_copy_serves_and_follows_while_the_new_one_is_built_and_orders_f
 def test_a_rebuild_that_was_stopped_goes_on_where_it_was(history: list[Order]) -> None:
     take_in()
     sales = model("sales-by-day")
-    rebuild.begin(sales, now=timezone.now())
+    rebuild.start(sales, now=timezone.now())
     rebuild.go_on(sales, limit=15)
     lags = {lag.name: lag for lag in queries.followers(now=timezone.now())}
     assert (lags["sales-by-day:rebuild"].status, lags["sales-by-day:rebuild"].events) == (
@@ -110,7 +110,7 @@ def test_a_rebuild_that_cannot_read_an_event_says_so_and_the_old_copy_stays(hist
 
 def test_a_rebuild_that_is_forgotten_leaves_nothing(history: list[Order]) -> None:
     take_in()
-    rebuild.begin(model("sales-by-day"), now=timezone.now())
+    rebuild.start(model("sales-by-day"), now=timezone.now())
     assert rebuilt("sales-by-day", "--forget").startswith("Nothing is left of a rebuild of sales-by-day")
     assert not Follower.objects.filter(name__contains="rebuild").exists()
     with connection.cursor() as cursor:
