@@ -69,6 +69,7 @@ def _celery(arguments: list[str], environment: dict[str, str], log: str) -> None
     output = os.open(log, os.O_WRONLY)
     os.dup2(output, sys.stdout.fileno())
     os.dup2(output, sys.stderr.fileno())
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a killed process has written all it said
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["celery", *arguments]
