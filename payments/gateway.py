@@ -47,7 +47,7 @@ class Charge:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeOrder:
-    """One charge that `charge_many` is asked for.
+    """A charge to make.
 
     Attributes:
         key: fixed before the first call; identifies the payment at the provider.

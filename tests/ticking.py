@@ -1,4 +1,4 @@
-"""A clock that goes on by itself."""
+"""A clock that moves with each reading."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from sagas.testing import MovableClock
 
 
 class TickingClock(MovableClock):
-    """Goes on a little whenever somebody looks, so that no two moments are the same."""
+    """Each reading is a tick later than the one before, so that no two moments are the same."""
 
     def __init__(self, *, tick: timedelta = timedelta(milliseconds=1)) -> None:
         super().__init__()

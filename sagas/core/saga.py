@@ -98,8 +98,8 @@ class Step:
         probe: outside, returns the result of an effect that happened, None of one that did not; it raises Rejected if
             the other system refused the call and will not carry it out later: the step has no effect, and no undo.
         when: a condition on the input, evaluated as the run starts; if it is false, the step is written as skipped.
-        retry: when a failed try is made again, and how often; `undo_retry` for the undo.
         outside: it calls another system, in no transaction, and needs a `probe`.
+        retry: when a failed try is made again, and how often; `undo_retry` for the undo.
         lease: how long one try outside may take before another worker takes the step over; by default the setting
             `SAGAS_LEASE_SECONDS`.
     """

@@ -30,7 +30,7 @@ def take(lock: Lock | str) -> None:
 
 
 def wait_until_free(lock: Lock | str, *, seconds: float) -> bool:
-    """Wait until the transaction that has the lock ends; say whether it did in that time.
+    """Wait for the end of the transaction that has the lock; return False if it has not ended after `seconds`.
 
     Transaction: call it in none; the lock is free again when it returns.
     """

@@ -54,7 +54,7 @@ class Repeats(logging.Filter):
             return True
         try:
             failure = _failure(record)
-        except Exception:  # noqa: BLE001 - the handler reports it; whoever logs goes on
+        except Exception:  # noqa: BLE001 - the handler reports it, and the caller goes on
             return True
         with self._lock:
             return self._is_written(record, failure, monotonic())

@@ -64,7 +64,7 @@ def test_what_a_run_of_the_bulk_emits_is_of_the_bulk(saga: object, clock: Movabl
 
 
 def test_order_per_key_is_kept_across_both(saga: object, clock: MovableClock) -> None:
-    """A later event of the same key waits for the low-priority one before it, though somebody waits for it."""
+    """A later event waits for the low-priority event of the same key before it, even if it is interactive."""
     with caused_by(IN_BULK):
         emit(Told(name="other"), clock)
         emit(Told(name="k", number=1), clock)
@@ -163,7 +163,7 @@ def test_messages_of_the_bulk_are_given_out_last_and_before_them_what_a_batch_ha
 def test_under_load_the_relay_waits_for_room_in_the_queues(redis: Redis, transactional_db: None) -> None:
     shop_clock.now()
     send([chain_of(low_priority=True)] * 5)
-    assert waited(Room()) < 30  # at rest nobody looks
+    assert waited(Room()) < 30  # at rest the queues are not read
     assert 0.6 <= waited(busy(wait_seconds=0.6)) < 30  # no longer: a queue without a worker holds up no other
     redis.flushdb()
     assert waited(busy()) < 30
